@@ -1,0 +1,211 @@
+"""The OpenAI Chat Completions dialect: what its bodies and stream events say.
+
+Source: OpenAI's API reference for chat completions and errors, and the looser forms that compatible
+servers send (vLLM's unwrapped error, DashScope's `{code, message}`, DeepSeek's cache counters).
+"""
+
+from typing import Any
+
+import msgspec
+
+from proxy.errors import Refusal, Said
+from proxy.wire import sse
+from proxy.wire.model import Dialect, Usage
+
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    text: Any = None
+
+
+class Chunk(msgspec.Struct):
+    """One stream event, as far as the proxy reads it."""
+
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it carries something a user would miss, or the end of a choice."""
+        return any(
+            choice.finish_reason or choice.text or (choice.delta and _says_something(choice.delta))
+            for choice in self.choices or ()
+        )
+
+    @property
+    def is_usage_alone(self) -> bool:
+        """Whether it is the extra chunk that `include_usage` asks for."""
+        return not self.choices and self.usage != _NULL
+
+
+class Reply(msgspec.Struct):
+    """One whole reply, chat or embeddings, as far as the proxy reads it."""
+
+    choices: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds neither choices nor data."""
+        return bytes(self.choices) in _NOTHING and bytes(self.data) in _NOTHING
+
+
+_NULL = msgspec.Raw(b"null")
+_NOTHING = (b"null", b"[]")
+
+_chunk = msgspec.json.Decoder(Chunk)
+_reply = msgspec.json.Decoder(Reply)
+_usage = msgspec.json.Decoder(_Usage)
+_any = msgspec.json.Decoder()
+
+
+def _says_something(delta: _Delta) -> bool:
+    return bool(
+        delta.content
+        or delta.tool_calls
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.refusal
+        or delta.function_call
+        or delta.audio
+    )
+
+
+def chunk(data: bytes) -> Chunk | None:
+    """One event's data as a chunk; None where it is not one."""
+    try:
+        return _chunk.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+
+
+def reply(body: bytes) -> Reply | None:
+    """A whole reply; None where the body is not a JSON object of that kind."""
+    try:
+        return _reply.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+
+
+def usage(raw: msgspec.Raw) -> Usage | None:
+    """Token counts of a `usage` object; None where there are none that can be read."""
+    if raw == _NULL:
+        return None
+    try:
+        seen = _usage.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    cached = seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None
+    reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
+    return Usage(
+        input=seen.prompt_tokens or 0,
+        output=seen.completion_tokens or 0,
+        cached=cached or seen.prompt_cache_hit_tokens or 0,
+        reasoning=reasoning or 0,
+    )
+
+
+def said(body: bytes) -> Said | None:
+    """What an error body says, in any of the shapes providers use; None where it is not an error.
+
+    `{"error": {...}}`, `{"error": "text"}`, `{"message": ..., "code": ...}` without a wrapper.
+    """
+    try:
+        value = _any.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    error = value.get("error")
+    if isinstance(error, str) and error:
+        return Said(error, code=_word(value.get("code")))
+    if isinstance(error, dict):
+        return _said(error)
+    if "choices" not in value and "data" not in value and isinstance(value.get("message"), str):
+        return _said(value)
+    return None
+
+
+def _said(error: dict[str, Any]) -> Said:
+    known = ("message", "type", "code", "param", "object", "request_id")
+    return Said(
+        message=_word(error.get("message")) or "The provider reported an error without a message.",
+        kind=_word(error.get("type")),
+        code=_word(error.get("code")),
+        param=_word(error.get("param")),
+        extra={name: value for name, value in error.items() if name not in known} or None,
+    )
+
+
+def _word(value: object) -> str | None:
+    if value is None or value == "" or isinstance(value, bool | dict | list):
+        return None
+    return str(value)
+
+
+class ChatCodec:
+    """How the chat dialect says errors and keeps a connection alive."""
+
+    dialect = Dialect.CHAT
+    ping = PING
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """The body of an error answer: always the four keys `message`, `type`, `param`, `code`."""
+        error = {
+            "message": refusal.message,
+            "type": refusal.kind,
+            "param": refusal.param,
+            "code": refusal.code,
+        }
+        return _encode({"error": {**(refusal.extra or {}), **error}})
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """The end of a stream that broke after it began: an error event, then the end marker."""
+        return b"data: " + self.refusal(refusal) + b"\n\n" + DONE
+
+
+def error_in(event: bytes, seen: Chunk | None, data: bytes) -> Said | None:
+    """What `event` reports as an error; None for any other event."""
+    if seen is not None and seen.error != _NULL:
+        return said(data)
+    if seen is None or seen.choices is None:
+        if sse.name_of(event) == b"error":
+            return said(data) or Said("The provider reported an error.")
+        return said(data)
+    return None

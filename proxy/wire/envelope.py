@@ -1,0 +1,161 @@
+"""What is read of a request body before anything is decoded in full: its top level, and no deeper.
+
+The body becomes a dictionary of undecoded values, so that a value is changed by replacing it and all
+others travel on byte for byte. What a body must be is checked here, once, in C where that can be had:
+UTF-8, nesting depth, a JSON object, no `model` twice (parsers differ in which one they take, and what we
+route by must be what the provider reads).
+"""
+
+import dataclasses
+import json
+
+import msgspec
+
+from proxy.errors import Refusal
+
+Fields = dict[str, msgspec.Raw]
+"""The top level of a JSON object: each value as the bytes that came."""
+
+_fields = msgspec.json.Decoder(Fields)
+_text = msgspec.json.Decoder(str)
+_any = msgspec.json.Decoder()
+encode = msgspec.json.Encoder().encode
+
+_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_MODEL = b'"model"'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Envelope:
+    """The part of a request that routing and limits need.
+
+    `size` is the body's length in bytes. `fields` are all top-level fields, undecoded. `wants_usage`
+    says whether the client itself asked for usage in a stream, `choices` how many answers it wants.
+    `max_output` is the client's own cap on output tokens, None where it set none.
+    """
+
+    model: str
+    stream: bool
+    size: int
+    fields: Fields = dataclasses.field(repr=False)
+    wants_usage: bool = False
+    choices: int = 1
+    max_output: int | None = None
+
+
+def read(body: bytes, max_depth: int) -> Envelope:
+    """The envelope of a request body in the chat dialect. Raises `Refusal` 400 naming what is wrong."""
+    fields = decode(body, max_depth)
+    model = _model(fields, body)
+    stream = _boolean(fields, "stream")
+    return Envelope(
+        model=model,
+        stream=stream,
+        size=len(body),
+        fields=fields,
+        wants_usage=stream and _asks_usage(fields),
+        choices=_count(fields, "n") or 1,
+        max_output=_count(fields, "max_completion_tokens") or _count(fields, "max_tokens"),
+    )
+
+
+def decode(body: bytes, max_depth: int) -> Fields:
+    """The top-level fields of a JSON object. Raises `Refusal` 400."""
+    if not body:
+        raise Refusal(400, "The request body is empty; a JSON object was expected.")
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise Refusal(400, f"The request body is not valid UTF-8 at byte {error.start}.") from None
+    if too_deep(body, max_depth):
+        raise Refusal(400, f"The request body is nested deeper than {max_depth} levels.")
+    try:
+        return _fields.decode(body)
+    except msgspec.ValidationError:
+        raise Refusal(400, "The request body must be a JSON object.") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refusal(400, f"The request body is not valid JSON: {error}.") from None
+
+
+def too_deep(body: bytes, limit: int) -> bool:
+    """Whether brackets are nested deeper than `limit`, brackets inside strings not counted.
+
+    All in C: escaped quotes are removed, then all but brackets and quotes, then the strings; what is
+    left shrinks by its innermost pairs once per level. Bodies with few brackets skip all of it.
+    """
+    if body.count(b"{") + body.count(b"[") <= limit:
+        return False
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(body.translate(None, _STRUCTURE).split(b'"')[::2])
+    for _ in range(limit):
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            # Nothing closes: unbalanced, which the decoder will say better, unless it runs deep.
+            return len(shorter) > limit
+        brackets = shorter
+    return bool(brackets)
+
+
+def _model(fields: Fields, body: bytes) -> str:
+    raw = fields.get("model")
+    if raw is None:
+        raise Refusal(
+            400, "You must provide a model parameter.", param="model", code="missing_required_parameter"
+        )
+    try:
+        model = _text.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError):
+        raise Refusal(400, "'model' must be a string.", param="model", code="invalid_type") from None
+    if not model:
+        raise Refusal(400, "'model' must not be empty.", param="model", code="invalid_value")
+    if body.count(_MODEL) > 1 and _repeats(body, "model"):
+        raise Refusal(400, "'model' is given more than once.", param="model", code="duplicate_parameter")
+    return model
+
+
+def _repeats(body: bytes, name: str) -> bool:
+    """Whether the top-level object holds `name` twice. The slow, exact look behind a cheap suspicion."""
+    top: list[tuple[str, object]] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> None:
+        top[:] = pairs
+
+    json.loads(body, object_pairs_hook=keep)
+    return sum(key == name for key, _ in top) > 1
+
+
+def _boolean(fields: Fields, name: str) -> bool:
+    raw = fields.get(name)
+    if raw is None:
+        return False
+    value = bytes(raw)
+    if value in (b"false", b"null"):
+        return False
+    if value == b"true":
+        return True
+    raise Refusal(400, f"'{name}' must be a boolean.", param=name, code="invalid_type")
+
+
+def _count(fields: Fields, name: str) -> int | None:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        value = _any.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    # A wrong type is the provider's to refuse: it says it better than we could.
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _asks_usage(fields: Fields) -> bool:
+    raw = fields.get("stream_options")
+    if raw is None:
+        return False
+    try:
+        options = _any.decode(raw)
+    except msgspec.MsgspecError:
+        return False
+    return isinstance(options, dict) and options.get("include_usage") is True

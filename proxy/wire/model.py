@@ -1,0 +1,75 @@
+"""The nouns that all dialects share: endpoints, dialects, usage, and a stream on its way to a client."""
+
+import dataclasses
+import enum
+from typing import Protocol
+
+from proxy.errors import Said
+
+
+class Dialect(enum.StrEnum):
+    """A wire format that clients and providers speak."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+
+
+class Endpoint(enum.StrEnum):
+    """What a client asks for. The values are metric labels, a closed set."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    MODELS = "models"
+
+
+DIALECT_OF = {
+    Endpoint.CHAT: Dialect.CHAT,
+    Endpoint.EMBEDDINGS: Dialect.CHAT,
+    Endpoint.RESPONSES: Dialect.RESPONSES,
+    Endpoint.MESSAGES: Dialect.MESSAGES,
+}
+"""The dialect an endpoint belongs to. Embeddings exist in the chat dialect alone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply, as the provider counted them.
+
+    `input` is all prompt tokens, `cached` the part of them that came from the provider's cache; `output`
+    is all completion tokens, `reasoning` the part of them that was thought and not said.
+    """
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+class Stream(Protocol):
+    """One upstream stream on its way to a client: bytes in, whole events out.
+
+    Feed it what was read; it returns what may be sent, never a part of an event. `content` turns true
+    with the first meaningful event: until then the caller holds back what `feed` returned and may still
+    fail over. `ended` turns true when the dialect's own end marker was seen and nothing more will come,
+    `error` is set when the provider reported one in-band; the events from that one on are not returned.
+    `events` counts what was looked at.
+    """
+
+    content: bool
+    ended: bool
+    error: Said | None
+    usage: Usage | None
+    events: int
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes and return the whole events they completed, rewritten for the client.
+
+        Raises `Fault`: PROTOCOL where one event is larger than the bound, NOT_JSON where what came is
+        no event stream at all.
+        """
+
+    def finish(self) -> bytes:
+        """The upstream ended: return what is still to be sent. Raises `Fault`: EMPTY, TRUNCATED."""
