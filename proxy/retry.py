@@ -1,0 +1,222 @@
+"""What a fault means: for the request (try on, or tell the caller) and for the target's health.
+
+One table for all statuses, one for all other faults. Sources: OpenAI's and Anthropic's error pages for
+what a status means there; RFC 9110 for the rest. Whatever the request itself caused goes back to the
+caller as it is; whatever another target may do better moves on.
+"""
+
+import dataclasses
+import email.utils
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from proxy.errors import TIMEOUTS, TRANSPORT, Fault, FaultKind, Refusal
+from proxy.health import HINT_CAP, Effect
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from a fault.
+
+    `move_on` says whether another target may be tried, `same` whether the same one may be as a last
+    resort, `whole_origin` whether the other targets of its origin go to the end of the plan.
+    """
+
+    effect: Effect
+    move_on: bool
+    same: bool = False
+    whole_origin: bool = False
+
+
+_FAILED = Verdict(Effect.FAILURE, move_on=True, same=True, whole_origin=True)
+_ODD = Verdict(Effect.FAILURE, move_on=True, same=True)
+_BACK_OFF = Verdict(Effect.BACK_OFF, move_on=True)
+_KEY = Verdict(Effect.QUARANTINE_KEY, move_on=True)
+_CALLERS = Verdict(Effect.NEUTRAL, move_on=False)
+_STATUS = {
+    401: _KEY,
+    402: _KEY,
+    403: Verdict(Effect.QUARANTINE_MODEL, move_on=True),
+    404: Verdict(Effect.NEUTRAL, move_on=True),
+    408: _ODD,
+    409: Verdict(Effect.NEUTRAL, move_on=True, same=True),
+    429: _BACK_OFF,
+    529: _BACK_OFF,
+}
+_OURS = (Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL)
+_SPENT = frozenset({"insufficient_quota", "billing_error"})
+
+
+def judge(fault: Fault) -> Verdict:
+    """What follows from `fault`."""
+    if fault.said is not None and (fault.said.code in _SPENT or fault.said.kind in _SPENT):
+        return _KEY
+    if fault.kind is FaultKind.STATUS:
+        return _STATUS.get(fault.status) or (
+            _FAILED if fault.status >= 500 or fault.status < 400 else _CALLERS
+        )
+    if fault.kind is FaultKind.TOTAL_TIMEOUT:
+        return Verdict(Effect.FAILURE, move_on=False)
+    if fault.kind in (FaultKind.TOO_LARGE, FaultKind.SLOW_CLIENT):
+        return Verdict(Effect.NEUTRAL, move_on=False)
+    return _FAILED if fault.kind in TRANSPORT else _ODD
+
+
+def telling(faults: Sequence[Fault]) -> Fault:
+    """The fault that a caller is told of: the last that is about the request or a provider's state.
+
+    Wrong deployments and refused keys say something of our configuration; they speak only if all do.
+    """
+    for fault in reversed(faults):
+        verdict = judge(fault)
+        if verdict.effect not in _OURS and fault.status != 404:
+            return fault
+    return faults[-1]
+
+
+def refuse(fault: Fault) -> Refusal:
+    """What the caller is told when `fault` was the last word."""
+    if fault.kind in TIMEOUTS:
+        return Refusal(
+            504,
+            f"The provider did not answer in time ({fault.detail}).",
+            kind="server_error",
+            code="upstream_timeout",
+        )
+    verdict = judge(fault)
+    if verdict is _CALLERS:
+        return _passed_on(fault)
+    if verdict.effect is Effect.BACK_OFF:
+        return _limited(fault)
+    if verdict.effect in _OURS:
+        return Refusal(
+            502,
+            "The provider did not accept the proxy's own credentials.",
+            kind="server_error",
+            code="upstream_credentials",
+            should_retry=False,
+        )
+    if fault.status == 503:
+        return Refusal(
+            503,
+            f"The provider is overloaded{_quoted(fault)}.",
+            kind="server_error",
+            code="overloaded",
+            retry_after=fault.retry_after or 1.0,
+        )
+    return Refusal(
+        502,
+        f"The provider failed: {fault.detail}{_quoted(fault)}.",
+        kind="server_error",
+        code="upstream_error",
+        should_retry=False if fault.status == 404 else None,
+    )
+
+
+def _passed_on(fault: Fault) -> Refusal:
+    said = fault.said
+    if said is None:
+        return Refusal(fault.status, f"The provider refused the request with status {fault.status}.")
+    return Refusal(
+        fault.status,
+        said.message,
+        kind=said.kind or "invalid_request_error",
+        code=said.code,
+        param=said.param,
+        extra=said.extra,
+    )
+
+
+def _limited(fault: Fault) -> Refusal:
+    return Refusal(
+        429,
+        f"The provider's rate limit is reached{_quoted(fault)}.",
+        kind="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=fault.retry_after or 1.0,
+    )
+
+
+def _quoted(fault: Fault) -> str:
+    return f": {fault.said.message.rstrip('.')}" if fault.said is not None else ""
+
+
+class RetryBudget:
+    """How many last-resort retries on the same target are allowed: a share of all requests.
+
+    A bucket of `floor` tokens that each request fills by `ratio` and each retry empties by one, so a
+    dead upstream cannot be hit much more often than it is asked for (Finagle's and Envoy's retry budget).
+    """
+
+    def __init__(self, ratio: float, floor: float = 10.0) -> None:
+        self._ratio = ratio
+        self._cap = self._tokens = floor
+
+    def deposit(self) -> None:
+        """A request began."""
+        self._tokens = min(self._cap, self._tokens + self._ratio)
+
+    def withdraw(self) -> bool:
+        """Take one retry; whether there was one left."""
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def hint(headers: Mapping[str, str], wall: float) -> float | None:
+    """How long a provider asks to be left alone, in seconds; None where it does not say.
+
+    `retry-after-ms`, then `retry-after` (seconds or an HTTP date, RFC 9110 10.2.3), then the reset of
+    the rate-limit dimension whose `remaining` is 0. Values that are not positive and finite say nothing;
+    `wall` is Unix time for dates.
+    """
+    found = _number(headers.get("retry-after-ms"))
+    if found is not None:
+        return _sane(found / 1000)
+    after = headers.get("retry-after")
+    if after is not None:
+        seconds = _number(after)
+        return _sane(seconds if seconds is not None else _until(after, wall))
+    resets = [
+        _duration(headers.get(f"x-ratelimit-reset-{what}"))
+        for what in ("requests", "tokens")
+        if _number(headers.get(f"x-ratelimit-remaining-{what}")) == 0
+    ]
+    return _sane(max((reset for reset in resets if reset is not None), default=None))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _until(date: str, wall: float) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() - wall
+    except (ValueError, OverflowError):
+        return None
+
+
+def _duration(text: str | None) -> float | None:
+    """Seconds of a Go duration such as `6m0s`, `1.5s` or `120ms`, or of a bare number."""
+    if text is None:
+        return None
+    number = _number(text)
+    if number is not None:
+        return number
+    parts = _DURATION.findall(text)
+    return sum(float(amount) * _UNIT[unit] for amount, unit in parts) if parts else None
+
+
+def _sane(seconds: float | None) -> float | None:
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+        return None
+    return min(seconds, HINT_CAP)

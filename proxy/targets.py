@@ -1,0 +1,204 @@
+"""Targets: provider x key x upstream model, with all that sending to one needs, made once per config.
+
+Everything that follows from the configuration alone is worked out here and not per request: the URL of
+each endpoint, the complete headers with the one that carries the key, the edits to a body, the timeouts.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from proxy.addresses import address
+from proxy.profiles import PROFILES, Kind, authorization
+from proxy.settings import (
+    ApiKey,
+    Config,
+    Entry,
+    Limits,
+    Provider,
+    TimeoutOverrides,
+    Timeouts,
+)
+from proxy.settings import (
+    Model as ModelSettings,
+)
+from proxy.wire.bypass import Edits
+from proxy.wire.envelope import encode
+from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
+
+_NO_KEY = "none"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """One place an attempt can go to.
+
+    `id` names it in health and limits over the whole cluster, `label` is `provider/model` as clients see
+    it. `origin` is scheme, host and port: what transport errors are about. `weight` is the entry's, shared
+    evenly among its keys. `urls` holds the endpoints it can serve.
+    """
+
+    id: str
+    label: str
+    provider: str
+    model: str
+    key_id: str
+    origin: str
+    weight: float
+    priority: int
+    dialects: frozenset[Dialect]
+    timeouts: Timeouts
+    limits: Limits | None
+    edits: Edits = dataclasses.field(repr=False)
+    urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
+    headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+
+    def serves(self, endpoint: Endpoint) -> bool:
+        """Whether it speaks the dialect of `endpoint`."""
+        return DIALECT_OF[endpoint] in self.dialects
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """A public alias and its targets, in file order. `alias` is the metric label."""
+
+    alias: str
+    strategy: str
+    targets: tuple[Target, ...]
+    limits: Limits | None = None
+
+
+def key_id(key: str) -> str:
+    """A provider key's public name, the same on every replica: 10 hex digits of SHA-256 of "apex" + key."""
+    return hashlib.sha256(("apex" + key).encode()).hexdigest()[:10]
+
+
+def models(config: Config) -> dict[str, Model]:
+    """All models of a configuration with their targets."""
+    return {alias: _model(config, alias, settings) for alias, settings in config.models.items()}
+
+
+def direct(config: Config, provider: str, model: str) -> Model | None:
+    """The model that `model#provider` addresses; None where there is no such provider.
+
+    Its alias is empty: what a client makes up is no metric label.
+    """
+    if provider not in config.providers:
+        return None
+    entry = Entry(provider=provider, model=model)
+    return Model("", "weighted", tuple(_targets(config, entry, None)))
+
+
+def _model(config: Config, alias: str, settings: ModelSettings) -> Model:
+    targets = [
+        target for entry in settings.providers for target in _targets(config, entry, settings.timeouts)
+    ]
+    return Model(alias, settings.strategy, tuple(targets), settings.limits)
+
+
+def _targets(config: Config, entry: Entry, timeouts: TimeoutOverrides | None) -> Iterator[Target]:
+    account = _account(config, entry)
+    waits = _waits(config.timeouts, config.providers.get(entry.provider or ""), timeouts)
+    keys: tuple[ApiKey | None, ...] = account.api_keys or (None,)
+    for key in keys:
+        yield _target(entry, account, key, waits, len(keys))
+
+
+def _account(config: Config, entry: Entry) -> Provider:
+    """The provider an entry names with the entry's own settings over it."""
+    base = config.providers.get(entry.provider or "")
+    own = {
+        name: value
+        for name in ("kind", "base_url", "name", "api_version", "dialects")
+        if (value := getattr(entry, name)) is not None
+    }
+    if base is None:
+        return Provider.model_validate(
+            own
+            | {
+                "api_keys": entry.api_keys,
+                "headers": entry.headers,
+                "extra_body": entry.extra_body,
+                "drop_params": entry.drop_params,
+            }
+        )
+    return base.model_copy(
+        update=own
+        | {
+            "api_keys": entry.api_keys or (() if entry.base_url else base.api_keys),
+            "headers": {**base.headers, **entry.headers},
+            "extra_body": {**base.extra_body, **entry.extra_body},
+            "drop_params": base.drop_params + entry.drop_params,
+        }
+    )
+
+
+def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts, keys: int) -> Target:
+    provider = entry.provider or _host(account.base_url)
+    secret = key.key.get_secret_value() if key else None
+    name = key_id(secret) if secret else _NO_KEY
+    model = entry.model
+    urls = {
+        endpoint: address(
+            account.kind, account.base_url, account.name, account.api_version, model, endpoint.value
+        )
+        for endpoint in Endpoint
+    }
+    return Target(
+        id=f"{provider}/{model}@{name}" + (f"@{_tag(account.base_url)}" if entry.base_url else ""),
+        label=f"{provider}/{model}",
+        provider=provider,
+        model=model,
+        key_id=f"{provider}@{name}",
+        origin=_origin(urls[Endpoint.CHAT]),
+        weight=entry.weight / keys,
+        priority=entry.priority,
+        dialects=frozenset(Dialect(dialect) for dialect in account.dialects),
+        timeouts=waits,
+        limits=(key.limits if key else None) or account.limits,
+        edits=_edits(account, model),
+        urls=urls,
+        headers=_headers(account.kind, secret, account.headers),
+    )
+
+
+def _edits(account: Provider, model: str) -> Edits:
+    return Edits(
+        model=msgspec.Raw(encode(model)),
+        include_usage=PROFILES[account.kind].include_usage,
+        extra={name: msgspec.Raw(encode(value)) for name, value in account.extra_body.items()},
+        drop=account.drop_params,
+    )
+
+
+def _headers(kind: Kind, key: str | None, extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    auth = dict([authorization(kind, key)]) if key else {}
+    return tuple({"content-type": "application/json", **extra, **auth}.items())
+
+
+def _waits(general: Timeouts, provider: Provider | None, model: TimeoutOverrides | None) -> Timeouts:
+    """The general timeouts, the provider's over them, the model's over both."""
+    own = provider.timeouts if provider else None
+    changes = {
+        name: value
+        for overrides in (own, model)
+        if overrides
+        for name, value in overrides.model_dump(exclude_none=True).items()
+    }
+    return general.model_copy(update=changes) if changes else general
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).hostname or "provider"
+
+
+def _tag(base_url: str) -> str:
+    return hashlib.sha256(base_url.encode()).hexdigest()[:6]
