@@ -1,0 +1,66 @@
+"""The record of one request: filled along its path, rendered once at its end.
+
+Everything here is fit for a log: no key, no header, no text of a prompt or an answer. Durations are in
+seconds, sizes in bytes. Fields that become metric labels hold values of closed sets only.
+"""
+
+import dataclasses
+
+COMPLETED = "completed"
+REFUSED = "refused"
+FAILED = "failed"
+BROKEN = "broken"
+CLIENT_GONE = "client_gone"
+CRASHED = "crashed"
+
+OUTCOMES = (COMPLETED, REFUSED, FAILED, BROKEN, CLIENT_GONE, CRASHED)
+"""How a request can end: answered; refused for the caller's own fault; failed for a provider's or ours;
+broken after the stream had begun; left by the client; ended by a bug."""
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic."""
+
+    target: str
+    provider: str
+    began: float
+    duration: float = 0.0
+    outcome: str = "cancelled"
+
+
+@dataclasses.dataclass(slots=True)
+class Tokens:
+    """Token counts as the provider reported them; see `wire.model.Usage`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Record:
+    """All that is said of one request.
+
+    `model` is the configured alias, "" where the request named none that exists. `waited` is the time
+    spent waiting for upstreams, so that `duration - waited` is the proxy's own part. `ttft` is the time
+    from the request's start to the first content sent, None where there was none.
+    """
+
+    request_id: str
+    endpoint: str
+    began: float
+    client: str = ""
+    model: str = ""
+    stream: bool = False
+    target: str = ""
+    attempts: list[Attempt] = dataclasses.field(default_factory=list)
+    tokens: Tokens | None = None
+    status: int = 0
+    outcome: str = CRASHED
+    error: str = ""
+    duration: float = 0.0
+    waited: float = 0.0
+    ttft: float | None = None
+    bytes_in: int = 0
