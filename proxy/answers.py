@@ -1,0 +1,67 @@
+"""The headers of answers: which request this is, who answered it, and when to come back.
+
+Of a provider's own headers only a short list passes: whatever else it says of itself, of its limits or
+of its operator's account is nobody's business downstream.
+"""
+
+from proxy.errors import Refusal
+from proxy.exchange import Exchange, Headers
+from proxy.upstream import Reply
+
+_PASSED_BACK = {
+    "x-request-id": b"x-upstream-request-id",
+    "request-id": b"x-upstream-request-id",
+    "openai-processing-ms": b"openai-processing-ms",
+    "openai-version": b"openai-version",
+}
+_JSON = (b"content-type", b"application/json")
+
+
+def identity_headers(exchange: Exchange) -> Headers:
+    """Which request this is, who answered it and after how many attempts."""
+    request_id = exchange.request_id.encode()
+    headers = [
+        (b"x-request-id", request_id),
+        (b"request-id", request_id),
+        (b"x-apex-attempts", b"%d" % len(exchange.attempts)),
+    ]
+    if exchange.target is not None:
+        headers.append((b"x-apex-target", exchange.target.label.encode()))
+    return headers
+
+
+def stream_headers(exchange: Exchange) -> Headers:
+    """The head of an event stream. Sent before content, it cannot say yet who answers."""
+    headers = identity_headers(exchange)
+    if not exchange.committed:
+        headers = [header for header in headers if not header[0].startswith(b"x-apex-")]
+    return [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        *headers,
+    ]
+
+
+def answer_headers(exchange: Exchange, reply: Reply) -> Headers:
+    """The headers of a good answer: ours, and the few of the provider's that are anybody's business."""
+    assert exchange.envelope is not None
+    streamed = exchange.envelope.stream
+    headers = stream_headers(exchange) if streamed else [_JSON, *identity_headers(exchange)]
+    for name, ours in _PASSED_BACK.items():
+        value = reply.headers.get(name)
+        if value is not None:
+            headers.append((ours, value.encode("latin-1")))
+    return headers
+
+
+def refusal_headers(refusal: Refusal) -> Headers:
+    """When to come back, if at all. `retry-after` is whole seconds rounded up, `retry-after-ms` exact."""
+    headers = [_JSON]
+    if refusal.retry_after is not None:
+        milliseconds = max(1, round(refusal.retry_after * 1000))
+        headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
+        headers.append((b"retry-after-ms", b"%d" % milliseconds))
+    if refusal.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if refusal.should_retry else b"false"))
+    return headers

@@ -1,0 +1,93 @@
+"""All state of one request: what came in, what was decided, what is on its way out.
+
+An `Exchange` knows no ASGI: the request's head was read by whoever made it, its body comes from a
+`Source`, its answer goes to a `Sink`. An HTTP reply, a WebSocket and a background response are sinks
+alike.
+"""
+
+import dataclasses
+from typing import Protocol
+
+from metrics.record import Attempt, Record
+from proxy.errors import Fault
+from proxy.fleet import Snapshot
+from proxy.routing import Plan
+from proxy.targets import Model, Target
+from proxy.tenants import Tenant
+from proxy.wire.codec import Codec
+from proxy.wire.envelope import Envelope
+from proxy.wire.model import Endpoint
+
+Headers = list[tuple[bytes, bytes]]
+"""Response headers, names in lower case."""
+
+
+class Source(Protocol):
+    """Where a request's body comes from."""
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `Refusal`: 413 beyond the bound, 408 where it came too slowly."""
+
+
+class Sink(Protocol):
+    """Where an answer goes. Every call hands on whole events; none is ever split."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the status has gone out."""
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer at once."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """The status and headers of a stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Whole events of a stream. Waits while the client does not read."""
+
+    async def end(self, data: bytes = b"") -> None:
+        """The last events and the end."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """What is taken from a request's headers, and nothing else of them.
+
+    `credential` is the client's key. `forwarded` are the allowed headers that go upstream as they came.
+    """
+
+    credential: bytes | None = dataclasses.field(default=None, repr=False)
+    content_type: bytes = b""
+    content_encoding: bytes = b""
+    forwarded: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class Exchange:
+    """One request from its head to its record. `began` is monotonic, in seconds."""
+
+    endpoint: Endpoint
+    codec: Codec
+    head: Head
+    source: Source
+    sink: Sink
+    snapshot: Snapshot
+    record: Record
+    tenant: Tenant | None = None
+    envelope: Envelope | None = None
+    model: Model | None = None
+    plan: Plan | None = None
+    target: Target | None = None
+    committed: bool = False
+    retried: bool = False
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+
+    @property
+    def request_id(self) -> str:
+        """The id that the caller and the log line share."""
+        return self.record.request_id
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The tries so far."""
+        return self.record.attempts

@@ -1,0 +1,340 @@
+"""READ THIS FIRST: what happens to a request, in order.
+
+    authenticate    whose key is this?                        401
+    read            the body, and the little of it we need    400 408 413
+    route           the model, and the targets that serve it  404
+    attempt         pick, send, judge; again while it helps   502 503 504
+      pick          routing.Plan over the health of this moment
+      send          upstream, under one deadline
+      relay         hold back, commit with the first content, pass on
+      judge         retry: what the fault means for the request and for the target
+    conclude        the refusal in the caller's dialect, in-band if the stream has begun
+    record          one record, rendered once
+
+The pipeline knows no HTTP server: a `Source` gives it the body, a `Sink` takes the answer. A client that
+leaves cancels the task that runs it.
+"""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable
+
+from metrics import record as records
+from metrics.record import Attempt, Record, Tokens
+from proxy import retry, targets
+from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
+from proxy.clock import Clock
+from proxy.deadline import Deadline
+from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.exchange import Exchange
+from proxy.fleet import Fleet
+from proxy.health import Effect, Report
+from proxy.redaction import Redactor
+from proxy.relay import Outward, Pulse, Relay
+from proxy.routing import Plan, earliest
+from proxy.targets import Model, Target
+from proxy.tasks import Tasks
+from proxy.upstream import Call, Reply, Upstream, read_whole
+from proxy.wire import chat, envelope
+from proxy.wire.bypass import Bypass
+from proxy.wire.codec import Passage
+from proxy.wire.model import Usage
+
+ERROR_BODY = 64 * 1024
+"""How much of a provider's error body is read, in bytes."""
+
+ERROR_READ = 5.0
+"""Seconds a provider may take to send its error body; the status counts without it."""
+
+PAUSE = 0.1
+"""Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
+
+_FORM_TYPES = (b"", b"application/json")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pipeline works with; made by `app`."""
+
+    fleet: Fleet
+    upstream: Upstream
+    redactor: Redactor
+    budget: retry.RetryBudget
+    clock: Clock
+    draw: random.Random
+    tasks: Tasks
+    observe: Callable[[Record], None]
+
+
+class Pipeline:
+    """Takes an exchange from its head to its record."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._fleet = parts.fleet
+        self._upstream = parts.upstream
+        self._redactor = parts.redactor
+        self._budget = parts.budget
+        self._clock = parts.clock
+        self._draw = parts.draw
+        self._tasks = parts.tasks
+        self._observe = parts.observe
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request. Raises only what is a bug, and `CancelledError` when the client is gone."""
+        try:
+            authenticate(exchange)
+            await self._read(exchange)
+            self._route(exchange)
+            await self._attempt(exchange)
+        except Refusal as refusal:
+            await self._conclude(exchange, refusal)
+        except asyncio.CancelledError:
+            exchange.record.outcome = records.CLIENT_GONE
+            exchange.record.status = 499  # never sent; the log's word for a client that left
+            raise
+        finally:
+            self._record(exchange)
+
+    async def _read(self, exchange: Exchange) -> None:
+        head = exchange.head
+        if head.content_type.partition(b";")[0].strip().lower() not in _FORM_TYPES:
+            raise Refusal(400, "The content type must be application/json.", code="unsupported_content_type")
+        if head.content_encoding not in (b"", b"identity"):
+            raise Refusal(
+                400, "Compressed request bodies are not accepted.", code="unsupported_content_encoding"
+            )
+        body = await exchange.source.body()
+        exchange.record.bytes_in = len(body)
+        exchange.envelope = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
+        exchange.record.stream = exchange.envelope.stream
+
+    def _route(self, exchange: Exchange) -> None:
+        assert exchange.envelope is not None
+        model = find_model(exchange, exchange.envelope.model)
+        serving = [target for target in model.targets if target.serves(exchange.endpoint)]
+        if not serving:
+            raise Refusal(
+                400,
+                f"The model '{exchange.envelope.model}' does not serve {exchange.endpoint.value}.",
+                param="model",
+                code="unsupported_endpoint",
+            )
+        exchange.model = model
+        exchange.record.model = model.alias
+        exchange.plan = Plan(
+            dataclasses.replace(model, targets=tuple(serving)), self._draw, self._fleet.in_flight
+        )
+
+    async def _attempt(self, exchange: Exchange) -> None:
+        """Try targets until one answers, one after another, within one budget and one deadline."""
+        assert exchange.envelope is not None
+        pulse = self._pulse(exchange) if exchange.envelope.stream else None
+        out = Outward(self._clock.monotonic, answer_headers, pulse)
+        self._budget.deposit()
+        try:
+            while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
+                target = await self._pick(exchange)
+                if target is None or await self._try(exchange, target, out):
+                    break
+        finally:
+            if pulse is not None:
+                pulse.stop()
+        if exchange.record.outcome != records.COMPLETED:
+            raise self._verdict(exchange)
+
+    def _pulse(self, exchange: Exchange) -> Pulse:
+        return Pulse(exchange.sink, exchange.codec.ping, lambda: stream_headers(exchange), self._tasks)
+
+    async def _pick(self, exchange: Exchange) -> Target | None:
+        """The next target of the plan; with none left, the last one once more if that may help."""
+        assert exchange.plan is not None
+        target = exchange.plan.next(self._fleet.health, self._clock.monotonic())
+        if target is not None or not exchange.faults or exchange.retried:
+            return target
+        last, fault = exchange.target, exchange.faults[-1]
+        assert last is not None
+        if not retry.judge(fault).same or not self._ready(last) or not self._budget.withdraw():
+            return None
+        exchange.retried = True
+        await asyncio.sleep(self._draw.uniform(0.0, PAUSE))
+        return last
+
+    def _ready(self, target: Target) -> bool:
+        return self._fleet.health.ready_at(target) <= self._clock.monotonic()
+
+    async def _try(self, exchange: Exchange, target: Target, out: Outward) -> bool:
+        """One attempt; whether it was the last, for better or for worse."""
+        attempt = Attempt(target.label, target.provider, self._clock.monotonic())
+        exchange.attempts.append(attempt)
+        exchange.target = target
+        exchange.record.target = target.label
+        probe = self._fleet.begin(target)
+        settled = False
+        try:
+            await self._exchange(exchange, target, out)
+        except Fault as fault:
+            settled = True
+            return self._failed(exchange, target, fault, probe=probe)
+        else:
+            settled = True
+            self._fleet.report(target, Report(Effect.SUCCESS, probe=probe))
+            attempt.outcome = "ok"
+            exchange.record.outcome = records.COMPLETED
+            exchange.record.status = 200
+            return True
+        finally:
+            attempt.duration = self._clock.monotonic() - attempt.began
+            self._fleet.end(target)
+            if probe and not settled:
+                self._fleet.report(target, Report(Effect.NEUTRAL, probe=True))
+
+    def _failed(self, exchange: Exchange, target: Target, fault: Fault, *, probe: bool) -> bool:
+        """Learn from `fault`; whether it ends the request."""
+        if fault.said is not None:
+            fault.said = self._redactor.said(fault.said)
+        exchange.faults.append(fault)
+        exchange.attempts[-1].outcome = fault.reason
+        verdict = retry.judge(fault)
+        self._fleet.report(target, Report(verdict.effect, fault.retry_after, probe=probe))
+        if verdict.whole_origin and exchange.plan is not None:
+            exchange.plan.demote_origin(target.origin)
+        return exchange.committed or not verdict.move_on
+
+    async def _exchange(self, exchange: Exchange, target: Target, out: Outward) -> None:
+        """Send to `target` and pass its answer on. Raises `Fault`."""
+        assert exchange.envelope is not None
+        passage: Passage = Bypass(exchange.envelope, target.edits)
+        call = Call(
+            "POST",
+            target.urls[exchange.endpoint],
+            target.headers + exchange.head.forwarded,
+            passage.request(),
+            target.timeouts.connect,
+        )
+        with Deadline() as deadline:
+            self._bound(exchange, target, deadline)
+            began = self._clock.monotonic()
+            try:
+                reply = await self._upstream.send(call)
+            finally:
+                exchange.record.waited += self._clock.monotonic() - began
+            try:
+                if reply.status != 200:
+                    raise await self._refused(reply)
+                await self._relay(exchange, passage, Relay(exchange, reply, deadline, out), target)
+            finally:
+                reply.close()
+
+    def _bound(self, exchange: Exchange, target: Target, deadline: Deadline) -> None:
+        """How long an attempt may take to its reply, or for a stream to its first content."""
+        assert exchange.envelope is not None
+        waits = target.timeouts
+        latest = exchange.record.began + waits.total
+        first = self._clock.monotonic() + waits.first_token
+        if exchange.envelope.stream and first < latest:
+            deadline.move(first, FaultKind.FIRST_TOKEN_TIMEOUT)
+        else:
+            deadline.move(latest, FaultKind.TOTAL_TIMEOUT)
+
+    async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
+        assert exchange.envelope is not None
+        if not exchange.envelope.stream:
+            usage = await relay.whole(passage, exchange.snapshot.config.bounds.reply)
+            self._settle(exchange, usage)
+            return
+        stream = passage.stream()
+        try:
+            await relay.stream(stream, target.timeouts)
+        finally:
+            if exchange.committed:  # what was seen of a stream counts, however it ended
+                self._settle(exchange, stream.usage)
+
+    def _settle(self, exchange: Exchange, usage: Usage | None) -> None:
+        if usage is not None:
+            exchange.record.tokens = Tokens(usage.input, usage.output, usage.cached, usage.reasoning)
+
+    async def _refused(self, reply: Reply) -> Fault:
+        """A reply that is not a 200, as a fault with what its body and headers say."""
+        said: Said | None = None
+        try:
+            async with asyncio.timeout(ERROR_READ):
+                body = await read_whole(reply, ERROR_BODY)
+            said = chat.said(body) if body else None
+        except (Fault, TimeoutError):
+            pass  # the status alone says enough
+        return Fault(
+            FaultKind.STATUS,
+            f"it answered with status {reply.status}",
+            status=reply.status,
+            retry_after=retry.hint(reply.headers, self._clock.wall()),
+            said=said,
+        )
+
+    def _verdict(self, exchange: Exchange) -> Refusal:
+        """What the caller is told when no target has answered."""
+        assert exchange.plan is not None
+        if exchange.faults:
+            return retry.refuse(retry.telling(exchange.faults))
+        wait = earliest(exchange.plan.targets, self._fleet.health) - self._clock.monotonic()
+        return Refusal(
+            503,
+            "No provider can take this request at the moment.",
+            kind="server_error",
+            code="no_target_available",
+            retry_after=max(wait, 0.1),
+        )
+
+    async def _conclude(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Tell the caller, in its dialect: as an answer, or in-band if the status has gone out."""
+        record = exchange.record
+        record.status = refusal.status
+        record.error = refusal.code or refusal.kind
+        mine = bool(exchange.faults) or refusal.status >= 500
+        record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
+        if exchange.sink.started:
+            await exchange.sink.end(exchange.codec.broken(refusal))
+        else:
+            headers = [*refusal_headers(refusal), *identity_headers(exchange)]
+            await exchange.sink.answer(refusal.status, headers, exchange.codec.refusal(refusal))
+
+    def _record(self, exchange: Exchange) -> None:
+        record = exchange.record
+        record.client = exchange.tenant.name if exchange.tenant else ""
+        record.duration = self._clock.monotonic() - record.began
+        self._observe(record)
+
+
+def authenticate(exchange: Exchange) -> None:
+    """Find the tenant of the exchange's key. Raises `Refusal` 401."""
+    exchange.tenant = exchange.snapshot.tenants.of(exchange.head.credential)
+    if exchange.tenant is None:
+        raise Refusal(
+            401,
+            "You did not provide a valid API key."
+            if exchange.head.credential
+            else "You did not provide an API key.",
+            code="invalid_api_key",
+            should_retry=False,
+        )
+
+
+def find_model(exchange: Exchange, name: str) -> Model:
+    """The model that `name` stands for. Raises the same `Refusal` 404 for unknown and forbidden ones."""
+    tenant, snapshot = exchange.tenant, exchange.snapshot
+    assert tenant is not None
+    model = snapshot.models.get(name)
+    if model is not None and tenant.may_use(name):
+        return model
+    if tenant.allow_direct and "#" in name:
+        upstream_model, _, provider = name.rpartition("#")
+        found = targets.direct(snapshot.config, provider, upstream_model) if upstream_model else None
+        if found is not None:
+            return found
+    raise Refusal(
+        404,
+        f"The model '{name[:200]}' does not exist.",
+        code="model_not_found",
+        param="model",
+        should_retry=False,
+    )

@@ -1,0 +1,184 @@
+"""One reply on its way from an upstream to a sink: held back until it means something, then passed on.
+
+Until the first content nothing is committed: what came is held back, within bounds, and any fault still
+leads to the next target. With the first content the status goes out and there is no way back. Reads are
+pulled and writes awaited, so a client that does not read holds its provider up, not our memory.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+from proxy.deadline import Deadline
+from proxy.errors import Fault, FaultKind
+from proxy.exchange import Exchange, Headers, Sink
+from proxy.settings import Timeouts
+from proxy.tasks import Tasks
+from proxy.upstream import Reply, read_whole
+from proxy.wire.codec import Passage
+from proxy.wire.model import Stream, Usage
+
+HOLD_EVENTS = 64
+HOLD_BYTES = 256 * 1024
+"""How much is held back before content: beyond it the reply counts as having begun."""
+
+AFTER_END = 0.2
+"""Seconds a provider has to finish its framing after its own end marker; then the connection is dropped."""
+
+PULSE = 15.0
+"""Seconds of silence after which a keep-alive is sent."""
+
+SLOW = 60.0
+"""Seconds a client may leave what was written to it unread before the request is given up."""
+
+
+class Pulse:
+    """Keeps a quiet stream alive: after `PULSE` seconds without a write, a status if need be and a ping."""
+
+    def __init__(self, sink: Sink, ping: bytes, headers: Callable[[], Headers], tasks: Tasks) -> None:
+        self._sink = sink
+        self._ping = ping
+        self._headers = headers
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._last + PULSE, self._ring)
+        self._beat: asyncio.Task[None] | None = None
+
+    def touch(self) -> None:
+        """Something was written."""
+        self._last = self._loop.time()
+
+    def stop(self) -> None:
+        """The stream is over: nothing more is written."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._beat is not None:
+            self._beat.cancel()
+
+    def _ring(self) -> None:
+        now = self._loop.time()
+        if now - self._last >= PULSE:
+            if self._beat is None or self._beat.done():
+                self._beat = self._tasks.spawn(self._send(), "pulse")
+            self._last = now
+        self._timer = self._loop.call_at(self._last + PULSE, self._ring)
+
+    async def _send(self) -> None:
+        if not self._sink.started:
+            await self._sink.start(200, self._headers())
+        await self._sink.write(self._ping)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outward:
+    """How a relay faces outward: the clock it measures by, the headers it answers with, its pulse."""
+
+    now: Callable[[], float]
+    headers: Callable[[Exchange, Reply], Headers]
+    pulse: Pulse | None
+
+
+class Relay:
+    """One attempt's reply, the sink it goes to, and the deadline over both."""
+
+    def __init__(self, exchange: Exchange, reply: Reply, deadline: Deadline, out: Outward) -> None:
+        self._exchange = exchange
+        self._sink = exchange.sink
+        self._reply = reply
+        self._deadline = deadline
+        self._now = out.now
+        self._headers = out.headers
+        self._pulse = out.pulse
+        self._held = b""
+
+    async def whole(self, passage: Passage, limit: int) -> Usage | None:
+        """Pass a reply that is no stream. Raises `Fault` while nothing has been sent."""
+        began = self._now()
+        try:
+            body = await read_whole(self._reply, limit)
+        finally:
+            self._exchange.record.waited += self._now() - began
+        if body is None:
+            raise Fault(FaultKind.TOO_LARGE, "the reply is larger than the proxy takes", status=200)
+        body, usage = passage.reply(body)
+        self._exchange.committed = True
+        self._deadline.move(self._now() + SLOW, FaultKind.SLOW_CLIENT)
+        await self._sink.answer(200, self._headers(self._exchange, self._reply), body)
+        return usage
+
+    async def stream(self, stream: Stream, timeouts: Timeouts) -> None:
+        """Pass a stream. Raises `Fault`; another target may follow unless `exchange.committed`."""
+        latest = self._now() + timeouts.max_stream
+        over = False
+        while not over:
+            data = await self._read()
+            out = stream.feed(data) if data else b""
+            over = not data or stream.ended
+            if over and stream.error is None:
+                out += stream.finish()
+            if self._exchange.committed or self._worth_it(stream, out):
+                await self._pass(out, last=over)
+            if stream.error is not None:
+                raise Fault(
+                    FaultKind.ERROR_IN_REPLY, "the stream held an error", status=200, said=stream.error
+                )
+            if self._exchange.committed:
+                self._wait_for_next(timeouts.idle, latest)
+        await self._finish()
+
+    async def _read(self) -> bytes:
+        began = self._now()
+        try:
+            return await self._reply.read()
+        finally:
+            self._exchange.record.waited += self._now() - began
+
+    def _worth_it(self, stream: Stream, out: bytes) -> bool:
+        """Hold `out` back; whether what is held is reason enough to commit."""
+        self._held += out
+        if stream.error is not None:
+            return False
+        return stream.content or stream.events > HOLD_EVENTS or len(self._held) > HOLD_BYTES
+
+    async def _pass(self, out: bytes, *, last: bool) -> None:
+        """Hand events on. While the client does not read, the provider is not to blame for the silence."""
+        self._deadline.move(self._now() + SLOW, FaultKind.SLOW_CLIENT)
+        if not self._exchange.committed:
+            await self._commit()
+            out, self._held = self._held, b""
+        if last and self._pulse is not None:
+            self._pulse.stop()
+        if last:
+            await self._sink.end(out)
+        elif out:
+            await self._sink.write(out)
+            if self._pulse is not None:
+                self._pulse.touch()
+
+    async def _commit(self) -> None:
+        exchange = self._exchange
+        exchange.committed = True
+        exchange.record.ttft = self._now() - exchange.record.began
+        if not self._sink.started:
+            await self._sink.start(200, self._headers(exchange, self._reply))
+        elif exchange.target is not None:  # the head went out early and could not say who answers
+            note = f": x-apex-target: {exchange.target.label}; x-apex-attempts: {len(exchange.attempts)}\n\n"
+            await self._sink.write(note.encode())
+
+    def _wait_for_next(self, idle: float, latest: float) -> None:
+        now = self._now()
+        if now + idle < latest:
+            self._deadline.move(now + idle, FaultKind.IDLE_TIMEOUT)
+        else:
+            self._deadline.move(latest, FaultKind.TOTAL_TIMEOUT)
+
+    async def _finish(self) -> None:
+        """Let the provider end its framing, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(AFTER_END):
+                while await self._reply.read():
+                    pass
+        except (Fault, TimeoutError):
+            self._reply.close()  # the reply was whole by its own words: how its framing ends is no fault

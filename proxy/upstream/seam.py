@@ -1,0 +1,92 @@
+"""What the rest of the proxy knows of an HTTP client: a `Call` goes out, a `Reply` comes back.
+
+Any transport behind this seam passes the same conformance tests (tests/upstream/). What it promises:
+
+- `send` returns when the response head is there. It raises `Fault` of kind DNS, CONNECT,
+  CONNECT_TIMEOUT, TLS, RESET or PROTOCOL; nothing else. It knows only the connect timeout: how long to
+  wait for a head or for bytes is the caller's to decide, and the caller says so by cancelling.
+- Cancelling `send` or `read`, or `Reply.close` before the end, closes the connection at once: a caller
+  that leaves stops the provider's meter.
+- A connection taken from the pool that dies before one byte of the response is replaced by a fresh one,
+  once; the reply says so in `resent`. A fresh connection is never tried twice.
+- Reads are pulled: what nobody reads is not read from the socket beyond one bounded buffer.
+- Redirects are not followed, cookies not kept, bodies not decompressed (`accept-encoding: identity` is
+  sent), and `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are honoured.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One request to an upstream.
+
+    `url` is absolute and comes from the operator's config alone. `headers` are complete but for `host`,
+    `content-length`, `accept-encoding` and connection headers, which the transport writes. Header names
+    are lower case. `connect_timeout` covers name lookup, TCP and TLS, in seconds.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    connect_timeout: float = 5.0
+
+    def __repr__(self) -> str:
+        """The method and the body's size: URL and headers may hold what must not be printed."""
+        return f"<Call {self.method} {len(self.body)} bytes>"
+
+
+class Reply(Protocol):
+    """The response to a `Call`: its head, and its body to be pulled."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, 200 to 599 (1xx are skipped)."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Response headers under lower-case names. A repeated header's values are joined by ", "."""
+
+    @property
+    def resent(self) -> bool:
+        """Whether a stale pooled connection was replaced by a fresh one on the way."""
+
+    async def read(self) -> bytes:
+        """The next bytes of the body as they arrived, never empty before the end; b"" at the end.
+
+        Raises `Fault`: TRUNCATED where the body ended before its framing said so, RESET where the
+        connection was reset, PROTOCOL where the framing itself is wrong.
+        """
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it at once. Idempotent."""
+
+
+class Upstream(Protocol):
+    """A transport: a pool of connections to every origin."""
+
+    async def send(self, call: Call) -> Reply:
+        """Send `call` and wait for the head of its response. Raises `Fault`."""
+
+    async def close(self) -> None:
+        """Close every connection. Replies still open are broken."""
+
+
+async def read_whole(reply: Reply, limit: int) -> bytes | None:
+    """The whole body of `reply`, or None where it is larger than `limit` bytes (the reply is closed then)."""
+    first = await reply.read()
+    if len(first) > limit:
+        reply.close()
+        return None
+    parts = [first]
+    size = len(first)
+    while part := await reply.read():
+        size += len(part)
+        if size > limit:
+            reply.close()
+            return None
+        parts.append(part)
+    return first if len(parts) == 1 else b"".join(parts)
