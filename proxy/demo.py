@@ -1,0 +1,114 @@
+"""`apex-proxy demo`: the whole thing on one machine, with nothing configured and nothing to install.
+
+Two scripted providers, one of which fails now and then, the embedded store, and the real proxy in front of
+them: what it shows is what a cluster does, on a small scale. Everything lives in this process and its
+store, so the end of one is the end of all.
+"""
+
+import json
+import secrets
+from collections.abc import Callable
+
+import click
+
+import mockprovider
+from metrics.record import Record
+from proxy import serving
+from proxy.app import Replica, Surroundings
+from proxy.embedded import Embedded
+from proxy.settings import Config
+
+MODEL = "gpt-4o-mini"
+EMBEDDINGS = "text-embedding-3-small"
+
+_UNSTEADY = """
+rules:
+  - match: {every: 3}
+    then: {status: 503, delay_headers_s: 0.05}
+default: {delay_headers_s: 0.12, delay_event_s: 0.03}
+"""
+_STEADY = "default: {delay_headers_s: 0.2, delay_event_s: 0.04}"
+
+
+class Show:
+    """What the demo prints."""
+
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo = echo
+
+    def welcome(self, port: int, key: str) -> None:
+        """How to try it: three commands that can be copied as they stand."""
+        address = f"http://127.0.0.1:{port}/v1"
+        auth = f"-H 'Authorization: Bearer {key}'"
+        ask = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
+        self._echo(
+            click.style("Apex AI Proxy demo", bold=True) + ": two scripted providers, one of them unsteady."
+        )
+        self._echo(f"\nAddress {address}   key {key}   (any OpenAI SDK works with these two)\n")
+        self._command("A chat", f"curl -s {address}/chat/completions {auth} \\", _body(ask))
+        self._command(
+            "A stream", f"curl -sN {address}/chat/completions {auth} \\", _body({**ask, "stream": True})
+        )
+        self._command("The models", f"curl -s {address}/models {auth}")
+        self._echo(
+            "Each request leaves a line here: who answered it, after how many attempts. Ctrl-C ends it all.\n"
+        )
+
+    def _command(self, title: str, *lines: str) -> None:
+        self._echo(click.style(f"# {title}", dim=True))
+        self._echo("\n".join(lines) + "\n")
+
+    def request(self, record: Record) -> None:
+        """One line for a request that is over."""
+        good = record.outcome == "completed"
+        mark = click.style("ok " if good else f"{record.status}", fg="green" if good else "red")
+        tries = "  then  ".join(
+            f"{attempt.target} "
+            + click.style(attempt.outcome, fg="green" if attempt.outcome == "ok" else "yellow")
+            for attempt in record.attempts
+        )
+        count = len(record.attempts)
+        times = f"{count} attempt{' ' if count == 1 else 's'}"
+        name = f"{record.model or '-'} {'stream' if record.stream else record.endpoint}"
+        self._echo(f"{mark} {name:<32} {times}  {record.duration * 1000:>6.0f} ms   {tries or record.error}")
+
+
+def _body(value: object) -> str:
+    return f"  -H 'Content-Type: application/json' -d '{json.dumps(value)}'"
+
+
+async def run(port: int, surroundings: Surroundings, store: Embedded, show: Show) -> None:
+    """Run the demo until a signal ends it. Raises `PortTakenError`, `EmbeddedError`."""
+    key = "sk-demo-" + secrets.token_hex(8)
+    unsteady = mockprovider.MockProvider("unsteady", script=mockprovider.load(_UNSTEADY), record=False)
+    steady = mockprovider.MockProvider("steady", script=mockprovider.load(_STEADY), record=False)
+    async with unsteady, steady:
+        addresses = (await unsteady.start("127.0.0.1", 0), await steady.start("127.0.0.1", 0))
+        config = _config(port, key, *addresses)
+        ports = serving.open_ports(config)
+
+        async def started(_replica: Replica) -> None:
+            await store.ready()
+            show.welcome(ports.client.getsockname()[1], key)
+
+        try:
+            await serving.run(config, surroundings, ports, started)
+        finally:
+            ports.close()
+
+
+def _config(port: int, key: str, unsteady: int, steady: int) -> Config:
+    both = [{"provider": "unsteady", "weight": 2}, {"provider": "steady"}]
+    return Config.model_validate(
+        {
+            "listen": {"port": port},
+            "operations": {"port": 0},
+            "clients": [{"name": "demo", "key": key}],
+            "providers": {
+                "unsteady": {"base_url": f"http://127.0.0.1:{unsteady}/v1", "api_key": "sk-demo-unsteady"},
+                "steady": {"base_url": f"http://127.0.0.1:{steady}/v1", "api_key": "sk-demo-steady"},
+            },
+            "models": {MODEL: {"providers": both}, EMBEDDINGS: {"providers": both}},
+            "drain_timeout": 2,
+        }
+    )

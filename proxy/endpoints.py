@@ -1,0 +1,266 @@
+"""The hot way in: from an ASGI request to an exchange and back.
+
+`Edge` is the outermost ASGI application. The POST endpoints that carry the traffic go from here straight
+into the pipeline, past the framework's stack, which costs more than all of our own work; everything else
+goes through authentication to the FastAPI application. This is one of the three places that may catch
+every exception: a bug is a 500 in the caller's dialect, and a line in the log.
+"""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+from metrics.record import Record
+from proxy.answers import identity_headers, refusal_headers
+from proxy.clock import Clock
+from proxy.cors import CorsPolicy
+from proxy.errors import Refusal
+from proxy.exchange import Exchange, Head, Headers
+from proxy.fleet import Fleet
+from proxy.pipeline import Pipeline, authenticate
+from proxy.settings import Bounds
+from proxy.wire.chat import ChatCodec
+from proxy.wire.codec import Codec
+from proxy.wire.model import Endpoint
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HOT = {
+    "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/embeddings": Endpoint.EMBEDDINGS,
+}
+PROBES = frozenset({"/livez", "/readyz"})
+_CODECS: Mapping[Endpoint, Codec] = {Endpoint.CHAT: ChatCodec(), Endpoint.EMBEDDINGS: ChatCodec()}
+
+_FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
+"""Request headers that go upstream as they came; all others stay here."""
+
+_CREDENTIALS = frozenset({b"x-api-key", b"api-key"})
+_log = structlog.get_logger("edge")
+
+
+class HttpSource:
+    """A request body from an ASGI connection."""
+
+    def __init__(self, receive: Receive, bounds: Bounds, announced: int | None) -> None:
+        self._receive = receive
+        self._bounds = bounds
+        self._announced = announced
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
+        if self._announced is not None and self._announced > self._bounds.body:
+            raise _too_large(self._bounds)
+        message = await self._receive()
+        if not message.get("more_body", False):
+            return self._within(message.get("body", b""))
+        try:
+            async with asyncio.timeout(self._bounds.body_read):
+                return await self._rest(message)
+        except TimeoutError:
+            raise Refusal(408, "The request body did not arrive in time.", code="request_timeout") from None
+
+    async def _rest(self, message: Message) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._bounds.body:
+                raise _too_large(self._bounds)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await self._receive()
+
+    def _within(self, body: bytes) -> bytes:
+        if len(body) > self._bounds.body:
+            raise _too_large(self._bounds)
+        return body
+
+
+class HttpSink:
+    """An answer over an ASGI connection. After the end, writes say nothing."""
+
+    def __init__(self, send: Send, extra: Headers) -> None:
+        self._send = send
+        self._extra = extra
+        self.started = False
+        self._ended = False
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Status, headers and the whole body."""
+        self.started = self._ended = True
+        length = (b"content-length", b"%d" % len(body))
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, length, *self._extra]}
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Status and headers of a stream."""
+        self.started = True
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extra]}
+        )
+
+    async def write(self, data: bytes) -> None:
+        """Whole events."""
+        if not self._ended:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """The last events and the end."""
+        if not self._ended:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": data})
+
+
+class _NoBody:
+    """The source of a request whose body is not ours to read."""
+
+    async def body(self) -> bytes:
+        return b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EdgeParts:
+    """What the edge works with; made by `app`."""
+
+    fleet: Fleet
+    pipeline: Pipeline
+    clock: Clock
+    draw: random.Random
+    began: Callable[[], None]
+    cors: CorsPolicy | None
+
+
+class Edge:
+    """The outermost ASGI application of the client port."""
+
+    def __init__(self, parts: EdgeParts, rest: Application) -> None:
+        self._fleet = parts.fleet
+        self._pipeline = parts.pipeline
+        self._clock = parts.clock
+        self._draw = parts.draw
+        self._began = parts.began
+        self._cors = parts.cors
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] != "http":
+            return
+        extra: Headers = []
+        if self._cors is not None:
+            origin = _header(scope, b"origin")
+            if scope["method"] == "OPTIONS" and _header(scope, b"access-control-request-method"):
+                await HttpSink(send, []).answer(204, self._cors.preflight(origin), b"")
+                return
+            extra = self._cors.headers(origin)
+        endpoint = HOT.get(scope["path"]) if scope["method"] == "POST" else None
+        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra))
+        try:
+            if endpoint is not None:
+                self._began()
+                await self._pipeline.handle(exchange)
+            else:
+                await self._cold(
+                    exchange, scope, receive, _with_headers(send, identity_headers(exchange), extra)
+                )
+        except asyncio.CancelledError:
+            pass  # the client has left, or the drain time is over: this is the task's outermost frame
+        except Exception:  # noqa: BLE001  (the ASGI edge: a bug must still be an answer)
+            _log.exception("request_crashed", id=exchange.request_id)
+            await _crash(exchange)
+
+    def _exchange(
+        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink
+    ) -> Exchange:
+        snapshot = self._fleet.snapshot
+        head, length = read_head(scope["headers"])
+        kind = endpoint or Endpoint.MODELS
+        source = HttpSource(receive, snapshot.config.bounds, length) if endpoint else _NoBody()
+        record = Record(f"req_{self._draw.getrandbits(96):024x}", kind.value, self._clock.monotonic())
+        return Exchange(kind, _CODECS.get(kind, _CODECS[Endpoint.CHAT]), head, source, sink, snapshot, record)
+
+    async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that is not hot: authenticated first, whatever the method or route."""
+        if scope["path"] not in PROBES:
+            try:
+                authenticate(exchange)
+            except Refusal as refusal:
+                await _refuse(exchange, refusal)
+                return
+        scope.setdefault("state", {})["exchange"] = exchange
+        await self._rest(scope, receive, send)
+
+
+def read_head(headers: list[tuple[bytes, bytes]]) -> tuple[Head, int | None]:
+    """What is taken from request headers, and the announced length of the body."""
+    credential = bearer = None
+    content_type = encoding = b""
+    length: int | None = None
+    forwarded: list[tuple[str, str]] = []
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            bearer = token.strip() if scheme.lower() == b"bearer" else None
+        elif name in _CREDENTIALS:
+            credential = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            length = int(value)
+        elif name == b"content-encoding":
+            encoding = value.lower()
+        elif name in _FORWARDED:
+            forwarded.append((name.decode(), value.decode("latin-1")))
+    return Head(bearer or credential, content_type, encoding, tuple(forwarded)), length
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _too_large(bounds: Bounds) -> Refusal:
+    return Refusal(
+        413,
+        f"The request body is larger than {bounds.body} bytes.",
+        code="request_too_large",
+        should_retry=False,
+    )
+
+
+async def _refuse(exchange: Exchange, refusal: Refusal) -> None:
+    headers = [*refusal_headers(refusal), *identity_headers(exchange)]
+    await exchange.sink.answer(refusal.status, headers, exchange.codec.refusal(refusal))
+
+
+async def _crash(exchange: Exchange) -> None:
+    refusal = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
+    if exchange.sink.started:
+        await exchange.sink.end(exchange.codec.broken(refusal))
+    else:
+        await _refuse(exchange, refusal)
+
+
+def _with_headers(send: Send, identity: Headers, extra: Headers) -> Send:
+    """`send` with the headers that every answer carries."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *identity, *extra]
+        await send(message)
+
+    return sending

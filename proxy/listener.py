@@ -1,0 +1,197 @@
+"""A listening port: uvicorn with the bounds it lacks, and a client's leaving told at once.
+
+uvicorn's httptools protocol has no cap on the header block, no deadline for it, and tells an application
+of a lost connection only if that waits for it. The protocol here adds the cap (431) and the deadline, an
+absolute one that a byte now and then does not move, and cancels the request's task when its connection
+is lost, which costs nothing per request. What the parser itself refuses is answered in JSON.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from proxy.errors import Refusal
+from proxy.settings import Bounds
+from proxy.wire.chat import ChatCodec
+
+BACKLOG = 2048
+_AFTER_ANSWER = 64 * 1024 * 1024
+"""Bytes of an unwanted body that are read and dropped after its refusal, so that the client can finish
+sending and read the refusal; a connection closed at once would be reset before that."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Port:
+    """How long a port keeps idle connections and, when stopping, busy ones (seconds)."""
+
+    keep_alive: float
+    drain: float
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds; see the module. A listener uses a subclass that holds its own."""
+
+    bounds: ClassVar[Bounds]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_bytes = 0
+        self._dropped_bytes = 0
+        self._in_headers = False
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._request: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connected: its first headers are awaited."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: whatever is being done for it ends."""
+        self._stop_header_timer()
+        unfinished = not self._idle
+        super().connection_lost(exc)
+        if unfinished and self._request is not None:
+            self._request.cancel()
+
+    @property
+    def _idle(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. Headers are counted before they are parsed, so an endless block is never kept."""
+        if self._header_timer is None and self._idle:
+            self._await_headers()
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > self.bounds.header_block:
+            self._refuse(431, "The request headers are too large.")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_headers = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The headers are whole; a block that came in one read is checked here."""
+        self._in_headers = False
+        self._stop_header_timer()
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.bounds.header_block:
+            self._refuse(431, "The request headers are too large.")
+            return
+        self._header_bytes = self._dropped_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body. After the answer it is dropped, up to a bound."""
+        if self.transport.is_closing():
+            return
+        if self._idle:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > _AFTER_ANSWER:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self.transport.is_closing():
+            return
+        super().on_message_complete()
+        # A body beyond uvicorn's high-water mark leaves reading paused, and a paused socket does not tell
+        # that its client has left.
+        self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        self._request = task
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses is answered like everything else."""
+        self._refuse(400, msg)
+
+    def _await_headers(self) -> None:
+        self._header_bytes = 0
+        self._header_timer = self.loop.call_later(self.bounds.header_read, self._late)
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _late(self) -> None:
+        self._header_timer = None
+        self._refuse(408, "The request headers did not arrive in time.")
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = ChatCodec().refusal(Refusal(status, message))
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
+            body
+        )
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+class Listener(uvicorn.Server):
+    """One port and what answers on it. Signals are the owner's business, not the server's."""
+
+    def __init__(self, app: Callable[..., Any], port: Port, bounds: Bounds) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=type("Protocol", (BoundedProtocol,), {"bounds": bounds}),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",  # requests have their own line, and what fails is answered
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=math.ceil(port.keep_alive),
+                timeout_graceful_shutdown=math.ceil(port.drain),
+            )
+        )
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start accepting; `up` is set once it does."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signal handlers alone."""
+        yield
+
+    def stop(self) -> None:
+        """Stop accepting, let what is in flight finish within the drain time, then end `serve`."""
+        self.should_exit = True
+
+
+def bind(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A listening socket. `shared` lets other workers bind the same port. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,115 @@
+"""What is not hot: the models a client sees, the probes, and the operations port.
+
+FastAPI serves these, and shapes what the framework itself refuses like every other error. Authentication
+happened before (`endpoints.Edge`), for every route but the probes.
+"""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from metrics.instruments import CONTENT_TYPE, Instruments
+from proxy.answers import refusal_headers
+from proxy.endpoints import HOT
+from proxy.errors import Refusal
+from proxy.exchange import Exchange
+from proxy.pipeline import find_model
+from proxy.wire.chat import ChatCodec
+from proxy.wire.envelope import encode
+
+OWNER = "apex-ai-proxy"
+
+Ready = Callable[[], bool]
+
+
+def client_app(ready: Ready) -> FastAPI:
+    """The application behind the edge of the client port."""
+    app = _app("Apex AI Proxy")
+    app.get("/v1/models")(_list_models)
+    app.get("/v1/models/{model:path}")(_get_model)
+    for path in HOT:  # POST never gets here; anything else is a wrong method, not an unknown route
+        app.post(path)(_unreachable)
+    _probes(app, ready)
+    return app
+
+
+def operations_app(ready: Ready, instruments: Instruments) -> FastAPI:
+    """The application of the operations port."""
+    app = _app("Apex AI Proxy operations")
+
+    async def metrics() -> Response:
+        return Response(instruments.render(), media_type=CONTENT_TYPE)
+
+    app.get("/metrics")(metrics)
+    _probes(app, ready)
+    return app
+
+
+def _app(title: str) -> FastAPI:
+    app = FastAPI(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_exception_handler(HTTPException, _framework_refusal)
+    app.add_exception_handler(Refusal, _refusal)
+    return app
+
+
+def _probes(app: FastAPI, ready: Ready) -> None:
+    async def livez() -> Response:
+        return Response(b"ok\n", media_type="text/plain")
+
+    async def readyz() -> Response:
+        if ready():
+            return Response(b"ok\n", media_type="text/plain")
+        return Response(b"draining\n", 503, media_type="text/plain")
+
+    app.get("/livez")(livez)
+    app.get("/readyz")(readyz)
+
+
+async def _list_models(request: Request) -> Response:
+    exchange: Exchange = request.state.exchange
+    tenant = exchange.tenant
+    assert tenant is not None
+    visible = [alias for alias in exchange.snapshot.models if tenant.may_use(alias)]
+    listed = [_model(alias, exchange.snapshot.created) for alias in visible]
+    return _json({"object": "list", "data": listed})
+
+
+async def _get_model(request: Request, model: str) -> Response:
+    exchange: Exchange = request.state.exchange
+    find_model(exchange, model)
+    return _json(_model(model, exchange.snapshot.created))
+
+
+async def _unreachable() -> Response:
+    raise Refusal(404, "There is nothing here.", code="not_found")
+
+
+def _model(alias: str, created: int) -> dict[str, object]:
+    return {"id": alias, "object": "model", "created": created, "owned_by": OWNER}
+
+
+def _json(value: object) -> Response:
+    return Response(encode(value), media_type="application/json")
+
+
+async def _framework_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {
+        404: f"There is nothing at {request.method} {request.url.path[:200]}.",
+        405: f"The method {request.method} is not allowed for {request.url.path[:200]}.",
+    }
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    refusal = Refusal(
+        error.status_code, said.get(error.status_code, str(error.detail)), code=code, should_retry=False
+    )
+    response = await _refusal(request, refusal)
+    if error.status_code == 405 and error.headers:
+        response.headers["allow"] = error.headers.get("Allow", "")
+    return response
+
+
+async def _refusal(_request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
+    return Response(ChatCodec().refusal(refusal), refusal.status, headers)

@@ -1,0 +1,87 @@
+"""Several workers under one `serve`: replicas that share the client port and the embedded store.
+
+The parent answers no request. It starts the workers as fresh processes (never forks: a forked copy would
+hold the embedded store's lifeline open), passes signals on, replaces a worker that dies, and holds one
+end of a pipe whose closing tells the workers that their parent is gone, whatever ended it.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from proxy.tasks import Tasks
+
+RESPAWN = 1.0
+"""Seconds between a worker's death and its successor, so that one that cannot start does not spin."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crew:
+    """How to start the workers: their command line without number and lifeline, and their environment."""
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    count: int
+
+
+class Workers:
+    """The running workers of one parent."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._lifeline, self._held = os.pipe()
+        self._stop = asyncio.Event()
+        self._tasks = Tasks()
+        self._log = structlog.get_logger("workers")
+
+    async def run(self) -> int:
+        """Start all and keep them running until a signal says stop; the exit status for the parent."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            statuses = await asyncio.gather(*(self._keep(index) for index in range(self._crew.count)))
+        finally:
+            os.close(self._held)
+            os.close(self._lifeline)
+        return max(map(abs, statuses))
+
+    async def _keep(self, index: int) -> int:
+        """Run worker `index` until all are told to stop; its last exit status."""
+        while True:
+            command = [*self._crew.command, "--worker", str(index), "--lifeline", str(self._lifeline)]
+            process = await asyncio.create_subprocess_exec(
+                *command, env=dict(self._crew.environ), pass_fds=(self._lifeline,), start_new_session=True
+            )
+            status = await self._until_over(process)
+            if self._stop.is_set():
+                return status
+            self._log.error("worker_died", worker=index, status=status)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), RESPAWN)
+            if self._stop.is_set():
+                return 0
+
+    async def _until_over(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for a worker's end, or pass the signal to stop on and then wait for it."""
+        stopped = self._tasks.spawn(self._pass_on(process), "worker stop")
+        try:
+            return await process.wait()
+        finally:
+            stopped.cancel()
+
+    async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
+        await self._stop.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+
+
+def command_of(arguments: Sequence[str]) -> list[str]:
+    """The command line that runs this program again with `arguments`."""
+    return [sys.executable, "-m", "proxy", *arguments]
