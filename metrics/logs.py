@@ -5,7 +5,6 @@ its own behind a bounded queue, so a slow disk or a full pipe never holds a requ
 is counted and said in the next line that does.
 """
 
-import datetime as dt
 import logging
 import queue
 import threading
@@ -55,7 +54,7 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("request")
-        self._queue: queue.Queue[tuple[Record, float] | None] = queue.Queue(_PENDING)
+        self._queue: queue.Queue[Record | None] = queue.Queue(_PENDING)
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
 
@@ -63,10 +62,10 @@ class RequestLog:
         """Start writing."""
         self._thread.start()
 
-    def write(self, record: Record, wall: float) -> None:
-        """Leave the line of `record`, which ended at `wall` (Unix seconds). Never waits."""
+    def write(self, record: Record) -> None:
+        """Leave the line of `record`. Never waits."""
         try:
-            self._queue.put_nowait((record, wall))
+            self._queue.put_nowait(record)
         except queue.Full:
             self._dropped += 1
 
@@ -77,18 +76,16 @@ class RequestLog:
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            record, wall = item
-            self._log.info("request", **line(record, wall))
+        while (record := self._queue.get()) is not None:
+            self._log.info("request", **line(record))
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 self._log.warning("request_lines_dropped", count=dropped)
 
 
-def line(record: Record, wall: float) -> dict[str, object]:
+def line(record: Record) -> dict[str, object]:
     """The fields of a request's line. Times in milliseconds; empty fields are left out."""
     fields: dict[str, object] = {
-        "at": dt.datetime.fromtimestamp(wall, dt.UTC).isoformat(timespec="milliseconds"),
         "id": record.request_id,
         "client": record.client,
         "endpoint": record.endpoint,

@@ -54,7 +54,6 @@ class Replica:
         self.tasks = Tasks()
         self.upstream = upstream
         self.ready = False
-        self._clock = clock
         self._watch = surroundings.watch
         redactor = Redactor(secrets_of(config))
         pipeline = Pipeline(
@@ -78,7 +77,7 @@ class Replica:
 
     def _observe(self, record: Record) -> None:
         self.instruments.observe(record)
-        self.request_log.write(record, self._clock.wall())
+        self.request_log.write(record)
         if self._watch is not None:
             self._watch(record)
 

@@ -115,6 +115,8 @@ def _account(config: Config, entry: Entry) -> Provider:
         for name in ("kind", "base_url", "name", "api_version", "dialects")
         if (value := getattr(entry, name)) is not None
     }
+    if entry.kind is not None:
+        own.setdefault("dialects", PROFILES[entry.kind].dialects)
     if base is None:
         return Provider.model_validate(
             own

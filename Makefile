@@ -1,0 +1,73 @@
+# make demo   try the proxy: scripted providers, an embedded store, port 8080
+# make test   the whole test suite with coverage
+# make help   all targets
+#
+# Everything runs in virtual environments of its own (.venv to run, .venv-dev to work on it), made on first
+# use from the lock files. All that has to be there before is Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+UV     ?= uv
+RUN    := .venv
+DEV    := .venv-dev
+
+.PHONY: help demo test check format cluster bench-quick micro startup js lock docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUN)/ready ## try the proxy on port 8080; Ctrl-C ends it
+	@$(RUN)/bin/apex-proxy demo
+
+test: $(DEV)/ready ## all tests, with branch coverage of at least 95 %
+	@rm -f .coverage .coverage.*
+	$(DEV)/bin/coverage run -m pytest -n 2 --dist worksteal
+	@$(DEV)/bin/coverage combine -q
+	$(DEV)/bin/coverage report --fail-under=95
+
+check: $(DEV)/ready ## formatting, lint, types, architecture
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/pytest -q -p no:randomly tests/test_architecture.py
+
+format: $(DEV)/ready ## format the code and mend what lint can mend
+	$(DEV)/bin/ruff format .
+	$(DEV)/bin/ruff check --fix .
+
+bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
+	$(DEV)/bin/python benchmarks/quick.py $(ARGS)
+
+micro: $(DEV)/ready ## microseconds of each phase of the request path
+	$(DEV)/bin/python benchmarks/micro.py $(ARGS)
+
+startup: $(DEV)/ready ## from start to ready, beside the imports alone
+	$(DEV)/bin/python benchmarks/startup.py $(ARGS)
+
+js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
+	$(DEV)/bin/python -m tests.process.js_examples
+
+docs: $(DEV)/ready ## write the generated pages
+	$(DEV)/bin/python -m proxy.config.reference > docs/configuration.md
+
+lock: ## resolve the dependencies anew (needs uv)
+	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements.lock
+	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock
+
+clean: ## remove what the targets above made
+	rm -rf $(RUN) $(DEV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache
+
+$(RUN)/ready: requirements.lock pyproject.toml
+	$(call environment,$(RUN),requirements.lock)
+
+$(DEV)/ready: requirements-dev.lock pyproject.toml
+	$(call environment,$(DEV),requirements-dev.lock)
+
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "Making $(1) from $(2) (once, about half a minute)"
+	@$(PYTHON) -m venv $(1) || { echo "Python's venv module is missing (Debian: apt install python3-venv)"; exit 1; }
+	@$(1)/bin/pip install -q --disable-pip-version-check --require-hashes -r $(2)
+	@$(1)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+endef

@@ -1,0 +1,184 @@
+"""The configuration: found, read, checked and made into one frozen tree.
+
+`load` turns a text into a `Config` or tells everything that is wrong with it at once. The environment is
+an argument; no other module reads a setting from anywhere else. The tree itself is in `settings`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from proxy import consistency, document, legacy
+from proxy.problems import ConfigError, Fault, Problem, Text, faults
+from proxy.settings import (
+    ApiKey,
+    Bounds,
+    Client,
+    Config,
+    Cors,
+    Entry,
+    Limits,
+    Listen,
+    Log,
+    Model,
+    Operations,
+    Provider,
+    Redis,
+    Retry,
+    TimeoutOverrides,
+    Timeouts,
+)
+from proxy.units import Secret
+
+__all__ = [
+    "ApiKey",
+    "Bounds",
+    "Client",
+    "Config",
+    "ConfigError",
+    "Cors",
+    "Entry",
+    "Limits",
+    "Listen",
+    "Log",
+    "Model",
+    "Operations",
+    "Problem",
+    "Provider",
+    "Redis",
+    "Retry",
+    "Secret",
+    "TimeoutOverrides",
+    "Timeouts",
+    "config_hash",
+    "discover",
+    "find",
+    "load",
+    "load_environment",
+    "read",
+]
+
+DEFAULT_FILE = "apex.yaml"
+FILE_VARIABLE = "APEX_CONFIG"
+REDIS_VARIABLE = "APEX_REDIS_URL"
+
+_OWN = frozenset({"listen", "operations", "redis", "log"})
+
+
+def load(text: str, env: Mapping[str, str], source: str = "") -> Config:
+    """The configuration in a YAML text. Raises `ConfigError` with every problem at once.
+
+    `env` fills `${NAME}`; its `APEX_REDIS_URL` goes before `redis.url`. `source` names the text in errors.
+    """
+    read_text = document.parsed(text, source)
+    filled = document.substituted(read_text.data, env)
+    known = Text(lines=read_text.lines, templates=filled.templates)
+    data = {} if filled.data is None else filled.data
+    return _checked(data, env, known, source, [*read_text.faults, *filled.faults])
+
+
+def load_environment(env: Mapping[str, str]) -> Config | None:
+    """The configuration in the original's variables, or None when there is none. Raises `ConfigError`."""
+    if not legacy.present(env):
+        return None
+    found = legacy.read(env)
+    return _checked(found.data, env, Text(names=legacy.NAMES), "the environment", found.faults)
+
+
+def find(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
+    """The file to read: the option's, else `$APEX_CONFIG`, else `apex.yaml` in `cwd` if it is there."""
+    named = path_option or env.get(FILE_VARIABLE)
+    if named:
+        return cwd / named
+    default = cwd / DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def read(path: Path, env: Mapping[str, str]) -> Config:
+    """The configuration in a file. Raises `ConfigError`, also when the file cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        found = f"no readable file ({error.strerror or type(error).__name__})"
+        raise ConfigError([Problem(str(path), found, "a configuration file")], str(path)) from None
+    except UnicodeDecodeError as error:
+        found = f"bytes that are no UTF-8 (at byte {error.start})"
+        raise ConfigError([Problem(str(path), found, "UTF-8 text")], str(path)) from None
+    return load(text, env, str(path))
+
+
+def discover(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Config, str]:
+    """The configuration to run with, and where it is from. Raises `ConfigError`, also when there is none."""
+    path = find(path_option, env, cwd)
+    if path is not None:
+        return read(path, env), str(path)
+    config = load_environment(env)
+    if config is None:
+        allowed = f"--config FILE, ${FILE_VARIABLE}, ./{DEFAULT_FILE} or ${legacy.PROVIDERS}"
+        raise ConfigError([Problem("configuration", "none", allowed, "or try `apex-proxy demo`")])
+    return config, "the environment"
+
+
+def config_hash(config: Config) -> str:
+    """12 hex digits that are equal on replicas which answer alike.
+
+    SHA-256 over the tree, keys as digests, without what each replica has for itself: its ports, its
+    Redis address and its log.
+    """
+    shared = {name: value for name, value in _canonical(config).items() if name not in _OWN}
+    text = json.dumps(shared, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _canonical(section: BaseModel) -> dict[str, object]:
+    return {name: _canonical_value(getattr(section, name)) for name in type(section).model_fields}
+
+
+def _canonical_value(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return _canonical(value)
+    if isinstance(value, Secret):
+        return hashlib.sha256(value.get_secret_value().encode()).hexdigest()
+    if isinstance(value, Mapping):
+        return {name: _canonical_value(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_canonical_value(item) for item in value]
+    return value
+
+
+def _checked(
+    data: object, env: Mapping[str, str], text: Text, source: str, earlier: Iterable[Fault]
+) -> Config:
+    data, text = _with_redis(data, env, text)
+    found = list(earlier)
+    known = {fault.path for fault in found}
+    config = None
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        found += [fault for fault in faults(error, data, text, Config) if fault.path not in known]
+    found += [fault for fault in consistency.faults(data) if fault.path not in {f.path for f in found}]
+    if config is None or found:
+        raise ConfigError(_ordered(found, text), source)
+    return config
+
+
+def _with_redis(data: object, env: Mapping[str, str], text: Text) -> tuple[object, Text]:
+    url = env.get(REDIS_VARIABLE)
+    redis = data.get("redis", {}) if isinstance(data, dict) else None
+    if not url or not isinstance(data, dict) or not isinstance(redis, dict):
+        return data, text
+    return (
+        data | {"redis": redis | {"url": url}},
+        replace(text, names={**text.names, "redis.url": f"${REDIS_VARIABLE}"}),
+    )
+
+
+def _ordered(found: Iterable[Fault], text: Text) -> list[Problem]:
+    """The problems from the top of the file to its end, each once."""
+    problems = dict.fromkeys(text.problem(fault) for fault in found)
+    return sorted(problems, key=lambda problem: problem.line or 0)

@@ -1,0 +1,210 @@
+"""A YAML text as plain data, with what the plain data no longer shows: lines, repeated keys, `${NAME}`.
+
+Values follow YAML 1.2's core rules: only `true` and `false` are booleans, only decimal digits are numbers
+and dates are text, so `api_version: 2024-10-21` and `name: no` are what they look like. `${NAME}` is
+replaced in the parsed values, never in the text: what a variable holds cannot become structure.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import yaml
+
+from proxy.problems import ConfigError, Fault, Path, Problem, secret, shown
+
+DEEPEST = 64
+MOST = 100_000  # values, aliases counted each time: a short text can otherwise stand for billions
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain data (mappings, lists, text, numbers, booleans, None), the line of each value, and the faults."""
+
+    data: object = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Substituted:
+    """Data with its variables replaced; `templates` has the texts as they stood, by path."""
+
+    data: object = None
+    templates: dict[Path, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def parsed(text: str, source: str = "") -> Document:
+    """The document in a YAML text. Raises `ConfigError` with line and column when it is no YAML."""
+    try:
+        line = _too_deep(text)
+        node = None if line else yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError as error:
+        raise ConfigError([_syntax(error)], source) from None
+    if line:
+        problem = Problem("", "values nested too deeply", f"{DEEPEST} levels", line=line)
+        raise ConfigError([problem], source)
+    document = Document()
+    if node is not None:
+        document.data = _Reader(document).value(node, ())
+    return document
+
+
+def substituted(data: object, env: Mapping[str, str]) -> Substituted:
+    """The data with `${NAME}` replaced from `env` in every text value; `$${` stands for a plain `${`."""
+    result = Substituted()
+    result.data = _substitute(data, (), env, result)
+    return result
+
+
+def _too_deep(text: str) -> int | None:
+    """The line on which values nest too deeply. The composer recurses in C: it would crash, not raise."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            return int(getattr(event.start_mark, "line", 0)) + 1
+    return None
+
+
+def _syntax(error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "something that is no YAML"
+    # Quoted parts are pieces of the text, which may be pieces of a key.
+    reason = re.sub(r"'[^']*'|\"[^\"]*\"", "...", reason)
+    where = f", column {mark.column + 1}" if mark else ""
+    return Problem("", f"a syntax error ({reason}{where})", "YAML", line=mark.line + 1 if mark else None)
+
+
+class _Reader:
+    """Turns YAML nodes into plain data, noting lines and faults in a `Document`."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._left = MOST
+
+    def value(self, node: yaml.Node, path: Path) -> object:
+        self._document.lines.setdefault(path, node.start_mark.line + 1)
+        self._left -= 1
+        if len(path) > DEEPEST or self._left < 0:
+            self._too_much(path)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _too_much(self, path: Path) -> None:
+        if self._left > -MOST:  # told once: what comes after is the rest of the same excess
+            self._left = -MOST
+            self._fault(path, "values nested too deeply, or too many", f"{DEEPEST} levels, {MOST} values")
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
+        own: dict[str, object] = {}
+        merged: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                merged = self._merged(value_node, path) | merged
+                continue
+            key = self._key(key_node, path)
+            if key in own:
+                line = self._document.lines[(*path, key)]
+                again = f"`{key}` again (first on line {line})"
+                self._fault((*path, key), again, "each key once", f"see line {key_node.start_mark.line + 1}")
+            elif key is not None:
+                self._document.lines[(*path, key)] = key_node.start_mark.line + 1
+                own[key] = self.value(value_node, (*path, key))
+        return merged | own
+
+    def _merged(self, node: yaml.Node, path: Path) -> dict[str, object]:
+        """What `<<` brings in: a mapping, or a list of them of which the first goes before the rest."""
+        value = self.value(node, path)
+        parts = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, dict) for part in parts):
+            self._fault(path, "`<<` before something else", "`<<` before a mapping, or a list of mappings")
+            return {}
+        return {key: item for part in reversed(parts) for key, item in part.items()}
+
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value)
+        self._fault(path, "a list or mapping as a key", "text as a key")
+        return None
+
+    def _scalar(self, node: yaml.Node, path: Path) -> object:
+        read = _SCALARS.get(node.tag)
+        if read is None:
+            self._fault(path, "a YAML tag", "plain values", "put a value that begins with `!` in quotes")
+            return None
+        return read(str(node.value))
+
+    def _fault(self, path: Path, found: str, allowed: str, mend: str = "") -> None:
+        self._document.faults.append(Fault(path, found, allowed, mend))
+
+
+def _integer(text: str) -> object:
+    return int(text) if _INT.fullmatch(text) and len(text) < 20 else text
+
+
+def _floating(text: str) -> object:
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _boolean(text: str) -> object:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _nothing(_text: str) -> object:
+    return None
+
+
+_SCALARS: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
+    {
+        f"{_TAG}str": str,
+        f"{_TAG}int": _integer,
+        f"{_TAG}float": _floating,
+        f"{_TAG}bool": _boolean,
+        f"{_TAG}null": _nothing,
+        f"{_TAG}timestamp": str,
+        f"{_TAG}value": str,
+    }
+)
+
+
+def _substitute(value: object, path: Path, env: Mapping[str, str], result: Substituted) -> object:
+    if isinstance(value, dict):
+        return {key: _substitute(item, (*path, key), env, result) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, (*path, index), env, result) for index, item in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    result.templates[path] = value
+    result.faults.extend(_variable_faults(value, path, env))
+    return _VARIABLE.sub(lambda match: "${" if match[1] is None else env.get(match[1], match[0]), value)
+
+
+def _variable_faults(text: str, path: Path, env: Mapping[str, str]) -> Iterator[Fault]:
+    for match in _VARIABLE.finditer(text):
+        name = match[1]
+        if name is None:
+            continue
+        if not _NAME.fullmatch(name) or not match[0].endswith("}"):
+            found = "a malformed variable" if secret(path) else shown(text)
+            yield Fault(path, found, "${NAME} for a variable", "write $${ for a plain ${")
+        elif name not in env:
+            found = f"the variable `{name}`, which is not set"
+            yield Fault(path, found, "a variable that is set", f"set {name}, or write $${{ for a plain ${{")

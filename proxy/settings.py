@@ -1,0 +1,366 @@
+"""The configuration tree: every setting with its type, default, unit and sentence.
+
+A Python attribute has the name it has in the file. Sections are frozen, unknown keys are errors, and keys
+are `Secret`, which never shows itself. Rules that need only one section stand here; those that look across
+sections are in `consistency`. The reference page is made from this tree, so a setting that is not
+described cannot exist. Sections hold data only: what to do with it is decided elsewhere.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from proxy import fields
+from proxy.fields import (
+    Body,
+    ClientName,
+    Dialects,
+    DropParams,
+    Headers,
+    ModelName,
+    Name,
+    Origin,
+    Port,
+    Positive,
+    RedisUrl,
+    Url,
+    Version,
+    Wait,
+    listed,
+)
+from proxy.profiles import Kind
+from proxy.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
+
+Strategy = Literal["weighted", "ordered", "least_busy"]
+Window = Literal["smooth", "strict"]
+
+
+class Section(BaseModel):
+    """What every section has in common: frozen, closed, and silent about what it was given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Listen(Section):
+    """The client port: `/v1` and the probes."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on for clients.")
+    port: Port = Field(default=8080, description="Port for clients; 0 picks a free one.")
+    keep_alive: Wait = Field(
+        default=120.0,
+        description="How long an idle client connection is kept; longer than a load balancer keeps it.",
+    )
+    workers: Positive = Field(
+        default=1, description="Processes that share the client port, each a replica of its own."
+    )
+
+
+class Operations(Section):
+    """The operations port: probes, metrics and administration. Keep it away from clients."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on for operators.")
+    port: Port = Field(
+        default=9090,
+        description="Port for operators; worker i has this port + i to itself; 0 picks free ones.",
+    )
+
+
+class Redis(Section):
+    """Where the replicas share what they know."""
+
+    url: RedisUrl = Field(
+        default="embedded",
+        repr=False,
+        description="`embedded` starts a private server; else the URL of a Redis or Valkey "
+        "(`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). "
+        "`$APEX_REDIS_URL` goes before it.",
+    )
+    embedded_dir: Path | None = Field(
+        default=None,
+        description="Folder in which the embedded server keeps its data over a restart; without it, "
+        "nothing is kept.",
+    )
+    embedded_memory: Annotated[Size, Field(ge=16 * 1024**2)] = Field(
+        default=256 * 1024**2, description="The most memory the embedded server may use."
+    )
+
+
+class Limits(Section):
+    """How much is allowed. A limit that is left out does not exist."""
+
+    requests_per_minute: Positive | None = Field(default=None, description="Requests per minute.")
+    tokens_per_minute: Positive | None = Field(
+        default=None, description="Input and output tokens together, per minute."
+    )
+    concurrency: Positive | None = Field(default=None, description="Requests in flight at one time.")
+    burst: Positive | None = Field(
+        default=None, description="Requests at once after a pause; the per-minute figure unless given."
+    )
+    burst_tokens: Positive | None = Field(
+        default=None, description="Tokens at once after a pause; the per-minute figure unless given."
+    )
+    window: Window = Field(
+        default="smooth",
+        description="`smooth` admits at most burst + rate x t in any time t; `strict` never admits more "
+        "than the per-minute figure in any 60 seconds.",
+    )
+
+    @model_validator(mode="after")
+    def _bursts_have_rates(self) -> Self:
+        if self.burst is not None and self.requests_per_minute is None:
+            raise ValueError("`burst` only together with `requests_per_minute`")
+        if self.burst_tokens is not None and self.tokens_per_minute is None:
+            raise ValueError("`burst_tokens` only together with `tokens_per_minute`")
+        return self
+
+
+class Client(Section):
+    """Somebody who may call the proxy."""
+
+    name: ClientName = Field(description="Its name in logs and metrics; each name once.")
+    keys: Annotated[tuple[ClientKey, ...], BeforeValidator(listed)] = Field(
+        min_length=1,
+        description="The keys it may call with, each at least 8 characters; several while rotating; "
+        "`key:` for one.",
+    )
+    models: Annotated[tuple[ModelName, ...], BeforeValidator(listed)] = Field(
+        default=("*",),
+        description="The models it may use, by alias; `*` and `?` stand for any text and any character.",
+    )
+    allow_direct: bool = Field(
+        default=False, description="Whether it may address any provider as `model#provider`."
+    )
+    limits: Limits | None = Field(default=None, description="Limits over all its requests.")
+    model_limits: Mapping[ModelName, Limits] = Field(
+        default={}, description="Further limits for single models, by alias."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key(cls, data: object) -> object:
+        return fields.plural(data, "key", "keys")
+
+
+class ApiKey(Section):
+    """A provider's key. A plain string stands for one without limits of its own."""
+
+    key: ProviderKey = Field(description="The key itself; write it as `${NAME}`.")
+    limits: Limits | None = Field(
+        default=None, description="What this key allows; goes before the provider's `limits`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, data: object) -> object:
+        return data if isinstance(data, dict | ApiKey) else {"key": data}
+
+
+class TimeoutOverrides(Section):
+    """The timeouts that differ from the general ones; those left out stay as they are."""
+
+    connect: Wait | None = Field(default=None, description="Overrides `timeouts.connect`.")
+    first_token: Wait | None = Field(default=None, description="Overrides `timeouts.first_token`.")
+    total: Wait | None = Field(default=None, description="Overrides `timeouts.total`.")
+    idle: Wait | None = Field(default=None, description="Overrides `timeouts.idle`.")
+    max_stream: Wait | None = Field(default=None, description="Overrides `timeouts.max_stream`.")
+
+
+class Provider(Section):
+    """An account with somebody who answers requests."""
+
+    kind: Annotated[Kind, Derived("by host")] = Field(
+        default="generic",
+        description="What it is. Left out, it is known by the host of `base_url`, else `generic`: any "
+        "server with the OpenAI chat dialect.",
+    )
+    base_url: Annotated[Url, Derived("by kind")] = Field(
+        description="Where it answers; may be left out for every kind but `generic`. Azure: a resource, "
+        "a deployment URL, a base ending with `/models`, or a template with `:name` and `:model`."
+    )
+    name: Name | None = Field(
+        default=None, description="The Azure resource that `:name` in `base_url` stands for."
+    )
+    api_version: Version | None = Field(
+        default=None,
+        description="Azure's `api-version`; else the one in `base_url`, else the kind's own.",
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(listed)] = Field(
+        default=(),
+        description="Its keys, between which requests are spread: strings, or `{key, limits}`; `api_key:` "
+        "for one. Without any, no key is sent.",
+    )
+    limits: Limits | None = Field(default=None, description="Limits for each of its keys.")
+    dialects: Annotated[Dialects, Derived("by kind")] = Field(
+        default=("chat",), description="What it speaks; by its kind unless given."
+    )
+    headers: Headers = Field(
+        default={}, repr=False, description="Headers added to every request; for instance an organisation."
+    )
+    extra_body: Body = Field(
+        default={}, repr=False, description="Fields added to every request body, over what the client sent."
+    )
+    drop_params: DropParams = Field(
+        default=(), description="Fields taken out of every request body, because it refuses them."
+    )
+    timeouts: TimeoutOverrides | None = Field(default=None, description="Timeouts of its own.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, data: object) -> object:
+        return fields.with_kind(fields.plural(data, "api_key", "api_keys"))
+
+    @model_validator(mode="after")
+    def _one_auth_header(self) -> Self:
+        fields.only_auth(self.headers, self.api_keys)
+        return self
+
+
+class Entry(Section):
+    """One place where a model is answered: a provider, and what differs there for this model."""
+
+    provider: Name | None = Field(
+        default=None,
+        description="The provider, by its name in `providers`; any name, or none, with `base_url`.",
+    )
+    model: Annotated[ModelName, Derived("the alias")] = Field(description="The model's name there.")
+    weight: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
+        default=1.0, description="Its share of the requests among entries of the same priority."
+    )
+    priority: Positive = Field(
+        default=1, description="Lower is tried first; the next priority only when nothing is left in it."
+    )
+    kind: Kind | None = Field(default=None, description="As of a provider; for an entry with `base_url`.")
+    base_url: Url | None = Field(
+        default=None, description="Instead of the provider's, whose keys are then not sent either."
+    )
+    name: Name | None = Field(default=None, description="Instead of the provider's.")
+    api_version: Version | None = Field(default=None, description="Instead of the provider's.")
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(listed)] = Field(
+        default=(), description="Instead of the provider's; `api_key:` for one."
+    )
+    dialects: Dialects | None = Field(default=None, description="Instead of the provider's.")
+    headers: Headers = Field(default={}, repr=False, description="Added to the provider's, and over them.")
+    extra_body: Body = Field(default={}, repr=False, description="Added to the provider's, and over them.")
+    drop_params: DropParams = Field(default=(), description="Added to the provider's.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key(cls, data: object) -> object:
+        return fields.plural(data, "api_key", "api_keys")
+
+    @model_validator(mode="after")
+    def _one_auth_header(self) -> Self:
+        fields.only_auth(self.headers, self.api_keys)
+        return self
+
+
+class Model(Section):
+    """A model as clients name it."""
+
+    providers: tuple[Entry, ...] = Field(min_length=1, description="Where it is answered.")
+    strategy: Strategy = Field(
+        default="weighted",
+        description="How requests spread within a priority: by weight, in the order written, or to the "
+        "entry with the fewest requests in flight for its weight.",
+    )
+    limits: Limits | None = Field(default=None, description="Limits over all requests for this model.")
+    timeouts: TimeoutOverrides | None = Field(
+        default=None, description="Timeouts of its own; they go before the provider's."
+    )
+
+
+class Timeouts(Section):
+    """How long the proxy waits for a provider."""
+
+    connect: Wait = Field(default=5.0, description="To connect, TLS included, for each attempt.")
+    first_token: Wait = Field(default=60.0, description="Streams: to the first content, for each attempt.")
+    total: Wait = Field(
+        default=600.0,
+        description="The whole request with all its attempts; for a stream, until its first content.",
+    )
+    idle: Wait = Field(default=60.0, description="Streams: between two events after the first content.")
+    max_stream: Wait = Field(default=3600.0, description="Streams: the longest life of one.")
+
+
+class Bounds(Section):
+    """How much the proxy takes from a client or a provider before it refuses."""
+
+    body: Annotated[Size, Field(ge=1024)] = Field(
+        default=32 * 1024**2, description="Largest request body; a larger one is refused while it is read."
+    )
+    header_block: Annotated[Size, Field(ge=1024)] = Field(
+        default=32 * 1024, description="Largest block of request headers."
+    )
+    json_depth: Annotated[Count, Field(ge=8, le=512)] = Field(
+        default=128, description="Deepest nesting of a JSON body."
+    )
+    header_read: Wait = Field(default=10.0, description="How long a client may take to send its headers.")
+    body_read: Wait = Field(default=60.0, description="How long a client may take to send its body.")
+    reply: Annotated[Size, Field(ge=1024)] = Field(
+        default=64 * 1024**2, description="Largest reply of a provider that is not a stream."
+    )
+
+
+class Cors(Section):
+    """Which web pages may call the proxy from a browser."""
+
+    origins: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = Field(
+        min_length=1, description="Their origins, such as `https://app.example.com`; `*` for every page."
+    )
+    max_age: Duration = Field(
+        default=600.0, description="How long a browser may remember the answer to its preflight."
+    )
+
+
+class Retry(Section):
+    """How often a request is tried again."""
+
+    attempts: Annotated[Count, Field(ge=1, le=10)] = Field(
+        default=3, description="The most attempts for one request, over all providers."
+    )
+    budget: Annotated[Number, Field(ge=0, le=1)] = Field(
+        default=0.2,
+        description="The share of requests that may be tried a second time at the same target, when no "
+        "other is left.",
+    )
+
+
+class Log(Section):
+    """What the program says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least important lines that are written."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="`auto` writes for people on a terminal and JSON everywhere else."
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    listen: Listen = Field(default=Listen(), description="The client port.")
+    operations: Operations = Field(default=Operations(), description="The operations port.")
+    redis: Redis = Field(default=Redis(), description="Where the replicas share what they know.")
+    clients: tuple[Client, ...] = Field(default=(), description="Who may call the proxy.")
+    providers: Mapping[Name, Provider] = Field(default={}, description="Who answers, by a name of your own.")
+    models: Mapping[ModelName, Model] = Field(
+        default={}, description="What clients may ask for, by the alias they use."
+    )
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long the proxy waits for a provider.")
+    bounds: Bounds = Field(default=Bounds(), description="How much the proxy takes before it refuses.")
+    cors: Cors | None = Field(
+        default=None, description="Which web pages may call the proxy; none unless given."
+    )
+    retry: Retry = Field(default=Retry(), description="How often a request is tried again.")
+    drain_timeout: Duration = Field(
+        default=120.0, description="How long requests in flight may go on after the signal to stop."
+    )
+    log: Log = Field(default=Log(), description="What the program says about itself.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _aliases(cls, data: object) -> object:
+        return fields.with_models(data)

@@ -1,0 +1,158 @@
+import pytest
+
+from proxy.document import parsed, substituted
+from proxy.problems import ConfigError
+
+
+def faults(text: str) -> list[tuple[tuple[str | int, ...], str]]:
+    """Path and finding of each fault in a text."""
+    return [(fault.path, fault.found) for fault in parsed(text).faults]
+
+
+def test_plain_data_and_lines() -> None:
+    """A document gives plain data, and the line of each value."""
+    document = parsed("a:\n  - 1\n  - {b: text}\nc: null\n")
+    assert document.data == {"a": [1, {"b": "text"}], "c": None}
+    assert document.lines[("a", 1, "b")] == 3
+    assert not document.faults
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("2024-10-21", "2024-10-21"),
+        ("no", "no"),
+        ("on", "on"),
+        ("true", True),
+        ("False", False),
+        ("12", 12),
+        ("010", "010"),
+        ("1_000", "1_000"),
+        ("12:30", "12:30"),
+        ("0x1f", "0x1f"),
+        ("1.5", 1.5),
+        ("-1.0e3", "-1.0e3"),
+        ("-1.0e+3", -1000.0),
+        (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("12345678901234567890123", "12345678901234567890123"),
+        ("~", None),
+        ("''", ""),
+        ('"12"', "12"),
+        ("!!str 12", "12"),
+        ("=", "="),
+    ],
+)
+def test_values_are_what_they_look_like(written: str, value: object) -> None:
+    """Dates, sexagesimals, octals and yes or no stay text; numbers, true and false do not."""
+    data = parsed(f"a: {written}").data
+    assert data == {"a": value}
+    assert isinstance(data, dict)
+    assert type(data["a"]) is type(value)
+
+
+def test_an_empty_text_is_nothing() -> None:
+    """A file of comments only holds nothing, and that is no fault."""
+    document = parsed("# nothing yet\n")
+    assert document.data is None
+    assert not document.faults
+
+
+def test_a_repeated_key_is_a_fault_and_the_first_one_stays() -> None:
+    """The second of two equal keys is named with both lines."""
+    document = parsed("a: {b: 1}\nc: 2\na: 3\n")
+    assert document.data == {"a": {"b": 1}, "c": 2}
+    [fault] = document.faults
+    assert fault.path == ("a",)
+    assert fault.found == "`a` again (first on line 1)"
+    assert fault.mend == "see line 3"
+
+
+def test_merges_bring_in_what_is_not_there() -> None:
+    """`<<` fills in from one mapping or several, the first going before the rest."""
+    text = "x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz: {<<: [*x, *y], a: 0}\nw: {<<: *y}\n"
+    data = parsed(text).data
+    assert isinstance(data, dict)
+    assert data["z"] == {"a": 0, "b": 1, "c": 2}
+    assert data["w"] == {"b": 2, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "found"),
+    [
+        ("a: !key x", ("a",), "a YAML tag"),
+        ("a: {? [b] : c}", ("a",), "a list or mapping as a key"),
+        ("a: {<<: 1}", ("a",), "`<<` before something else"),
+    ],
+)
+def test_what_plain_data_cannot_hold_is_a_fault(text: str, path: tuple[str, ...], found: str) -> None:
+    """Tags, complex keys and misused merges are named with their path."""
+    assert faults(text) == [(path, found)]
+
+
+def test_excess_is_told_once() -> None:
+    """A value that holds itself, and aliases that multiply, end in one fault."""
+    [itself] = faults("a: &a [*a]")
+    assert "too deeply" in itself[1]
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+    )
+    assert len(faults(bomb)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: [1, 2\nb: 3\n", 2), ("a: b: c", 1), ("a: 'canary", 1), ("a: *canary", 1), ("a: @canary", 1)],
+)
+def test_a_syntax_error_has_line_and_column_and_no_text(text: str, line: int) -> None:
+    """What is no YAML is one problem that says where, and repeats nothing of the text."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text, "f.yaml")
+    [problem] = caught.value.problems
+    assert problem.line == line
+    assert "column" in problem.found
+    assert "canary" not in str(problem)
+    assert caught.value.source == "f.yaml"
+
+
+@pytest.mark.parametrize("text", ["a: \x00", "--- a\n--- b\n", "[" * 100_000])
+def test_other_texts_are_one_problem_too(text: str) -> None:
+    """Control characters, two documents and endless nesting are refused in one problem."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert len(caught.value.problems) == 1
+
+
+def test_variables_are_replaced_in_values() -> None:
+    """Every text value takes part, keys and other values do not, and `$${` escapes."""
+    data = {"${A}": ["${A}", "x${A}y${B}", 5, None], "c": {"d": "$${A} $A $$ ${A}"}}
+    result = substituted(data, {"A": "1", "B": "[2]"})
+    assert result.data == {"${A}": ["1", "x1y[2]", 5, None], "c": {"d": "${A} $A $$ 1"}}
+    assert result.templates[("c", "d")] == "$${A} $A $$ ${A}"
+    assert not result.faults
+
+
+def test_what_a_variable_holds_is_text() -> None:
+    """A value is not looked at again: neither as YAML nor for further variables."""
+    result = substituted({"a": "${A}"}, {"A": "{b: ${B}}"})
+    assert result.data == {"a": "{b: ${B}}"}
+
+
+def test_each_unset_variable_is_named_with_its_path() -> None:
+    """A variable that is not set is a fault; one that is set but empty is none here."""
+    result = substituted({"a": ["${NO}", "${EMPTY}"], "b": "${NO} ${NEITHER}"}, {"EMPTY": ""})
+    assert [(fault.path, fault.found) for fault in result.faults] == [
+        (("a", 0), "the variable `NO`, which is not set"),
+        (("b",), "the variable `NO`, which is not set"),
+        (("b",), "the variable `NEITHER`, which is not set"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["${A", "${}", "${A-B}", "${1}"])
+def test_malformed_variables_are_faults(text: str) -> None:
+    """Something that begins like a variable must be one; a secret is not repeated."""
+    [fault] = substituted({"a": text}, {"A": "1"}).faults
+    assert fault.allowed == "${NAME} for a variable"
+    assert text in fault.found
+    [hidden] = substituted({"api_key": text}, {}).faults
+    assert hidden.found == "a malformed variable"

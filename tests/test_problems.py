@@ -1,0 +1,253 @@
+import pytest
+from pydantic import ValidationError
+
+from proxy.problems import (
+    ConfigError,
+    Fault,
+    Problem,
+    Text,
+    faults,
+    nearest,
+    secret,
+    section_at,
+    shown,
+    written,
+)
+from proxy.settings import ApiKey, Config, Entry, Limits, TimeoutOverrides
+
+
+def found(data: object, text: Text | None = None) -> list[Fault]:
+    """The faults of some data."""
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(data)
+    return faults(caught.value, data, text or Text(), Config)
+
+
+def test_a_problem_is_one_line() -> None:
+    """Path, line, finding, what is allowed and how to mend stand in one line."""
+    problem = Problem("a.b", "5", "text", "put it in quotes", line=7)
+    assert str(problem) == "a.b (line 7): found 5; allowed: text; put it in quotes"
+    assert str(Problem("", "x", "y")) == "the file: found x; allowed: y"
+    assert str(Problem("", "x", "y", line=2)) == "(line 2): found x; allowed: y"
+
+
+def test_an_error_carries_all_its_problems() -> None:
+    """The text of the error is one line for each problem."""
+    error = ConfigError(iter([Problem("a", "x", "y"), Problem("b", "x", "y")]), "f")
+    assert len(error.problems) == 2
+    assert str(error).splitlines() == [str(problem) for problem in error.problems]
+    assert error.source == "f"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (("models", "gpt-4o-mini", "providers", 1, "weight"), "models.gpt-4o-mini.providers[1].weight"),
+        (("models", "gpt-4.1"), 'models["gpt-4.1"]'),
+        (("a/b",), '["a/b"]'),
+        ((), ""),
+    ],
+)
+def test_paths_are_written_as_one_reads_them(path: tuple[str | int, ...], text: str) -> None:
+    """Names with other characters stand in quotes."""
+    assert written(path) == text
+
+
+def test_renamed_paths_have_no_line() -> None:
+    """What does not stand in the file is called by its source, and has no line there."""
+    text = Text(lines={("a",): 3, ("a", "b"): 4}, names={"a.b": "$VARIABLE", "c": "OTHER"})
+    assert text.problem(Fault(("a", "b"), "x", "y")) == Problem("$VARIABLE", "x", "y")
+    assert text.problem(Fault(("a", "d", 0), "x", "y")) == Problem("a.d[0]", "x", "y", line=3)
+    assert text.problem(Fault(("c", "d", 0), "x", "y")) == Problem("OTHER.d[0]", "x", "y")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", '"a"'),
+        ("x" * 70, '"' + "x" * 57 + '..."'),
+        ("https://u:p@h/v1", '"https://***@h/v1"'),
+        ("https://h?key=x", '"https://h?***"'),
+        (5, "5"),
+        (True, "true"),
+        (None, "nothing"),
+        ({"a": 1}, "a mapping"),
+        ([], "an empty list"),
+        ({}, "an empty mapping"),
+        ((1,), "a list"),
+    ],
+)
+def test_values_are_shown_in_few_words(value: object, text: str) -> None:
+    """Containers are not unfolded, and URLs lose what may be secret."""
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        (("clients", 0, "keys", 1), True),
+        (("providers", "p", "api_key"), True),
+        (("providers", "p", "headers", "x"), True),
+        (("redis", "url"), True),
+        (("providers", "p", "api_keys", 0, "limits", "burst"), False),
+        (("providers", "p", "base_url"), False),
+        ((), False),
+    ],
+)
+def test_secret_places_are_known(path: tuple[str | int, ...], hidden: bool) -> None:
+    """Keys, headers, bodies and the Redis URL may hold secrets; limits of a key do not."""
+    assert secret(path) is hidden
+
+
+def test_the_nearest_word_is_suggested() -> None:
+    """A slip of the finger finds its word; something else finds none."""
+    assert nearest("prot", ["host", "port"]) == "did you mean `port`?"
+    assert not nearest("zzz", ["host", "port"])
+
+
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ((), Config),
+        (("models", "m", "providers", 0), Entry),
+        (("providers", "p", "api_keys", 3), ApiKey),
+        (("clients", 0, "model_limits", "m"), Limits),
+        (("models", "m", "timeouts"), TimeoutOverrides),
+        (("listen", "port"), None),
+        (("listen", "port", "deeper"), None),
+        (("models", "m", "providers", 0, "name"), None),
+        (("nothing", "there"), None),
+    ],
+)
+def test_paths_lead_into_sections(path: tuple[str | int, ...], section: type | None) -> None:
+    """A path is followed through lists, mappings and optional sections."""
+    assert section_at(Config, path) is section
+
+
+CASES: list[tuple[object, Fault]] = [
+    (
+        {"listen": {"prot": 1}},
+        Fault(
+            ("listen", "prot"),
+            "the unknown key `prot`",
+            "host, port, keep_alive, workers",
+            "did you mean `port`?",
+        ),
+    ),
+    (
+        {"retry": {"zzz": "canary"}},
+        Fault(("retry", "zzz"), "the unknown key `zzz`", "attempts, budget", "remove it"),
+    ),
+    (
+        {"clients": [{"key": "12345678"}]},
+        Fault(
+            ("clients", 0, "name"), "nothing", "its name in logs and metrics; each name once", "add `name:`"
+        ),
+    ),
+    ({"clients": "canary"}, Fault(("clients",), "***", "a list", "or leave it out")),
+    (
+        {"providers": {"p": "canary"}},
+        Fault(("providers", "p"), "***", "a mapping of keys to values", ""),
+    ),
+    (
+        {"clients": [{"name": "a", "key": 12345678}]},
+        Fault(("clients", 0, "key"), "a number", "text", "put it in quotes"),
+    ),
+    (
+        {"clients": [{"name": "a", "keys": "canary"}]},
+        Fault(("clients", 0, "keys"), "***", "a key of at least 8 characters", ""),
+    ),
+    (
+        {"clients": [{"name": "a", "keys": ["12345678", ""]}]},
+        Fault(
+            ("clients", 0, "keys", 1),
+            "empty text",
+            "a key of visible ASCII characters without spaces, not empty",
+            "",
+        ),
+    ),
+    (
+        {"clients": [{"name": True, "key": "12345678"}]},
+        Fault(("clients", 0, "name"), "true", "text", "put it in quotes"),
+    ),
+    (
+        {"log": {"level": "inof"}},
+        Fault(("log", "level"), '"inof"', "one of debug, info, warning or error", "did you mean `info`?"),
+    ),
+    (
+        {"log": {"level": 5}},
+        Fault(("log", "level"), "5", "one of debug, info, warning or error", "or leave it out"),
+    ),
+    ({"listen": {"port": "x"}}, Fault(("listen", "port"), '"x"', "a whole number", "or leave it out")),
+    ({"listen": {"port": -1}}, Fault(("listen", "port"), "-1", "at least 0", "or leave it out")),
+    (
+        {"models": {"m": {"providers": []}}},
+        Fault(("models", "m", "providers"), "an empty list", "at least 1 item", ""),
+    ),
+    (
+        {"models": {"m": {"providers": [{"provider": "p", "weight": 0}]}}},
+        Fault(("models", "m", "providers", 0, "weight"), "0", "more than 0", "or leave it out"),
+    ),
+    (
+        {"providers": {"a#b": {"base_url": "http://h"}}},
+        Fault(
+            ("providers", "a#b"),
+            'the name "a#b"',
+            "letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit",
+            "choose another name",
+        ),
+    ),
+    (
+        {"timeouts": {"idle": "5x"}},
+        Fault(
+            ("timeouts", "idle"),
+            '"5x"',
+            "a number of seconds, or text such as 500ms, 2s, 5m, 1h (units: ms, s, m, h, d)",
+            "or leave it out",
+        ),
+    ),
+    (
+        {"providers": {"p": {"base_url": "http://h", "api_version": ""}}},
+        Fault(
+            ("providers", "p", "api_version"), '""', "letters, digits, `.`, `_` and `-`", "or leave it out"
+        ),
+    ),
+    ([1], Fault((), "a list", "a mapping of keys to values", "")),
+    (
+        {"redis": {"embedded_dir": 5}},
+        Fault(("redis", "embedded_dir"), "5", "the path of a folder", "or leave it out"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "fault"), CASES)
+def test_each_complaint_is_said_in_our_words(data: object, fault: Fault) -> None:
+    """One mistake is one fault, with finding, allowed and mending; secrets are masked."""
+    assert found(data) == [fault]
+
+
+def test_what_nobody_foresaw_is_said_in_pydantics_words() -> None:
+    """A type of error without a sentence of ours keeps the library's."""
+    [fault] = found({"cors": {"origins": {"a": 1}, "max_age": 1}, "listen": {"port": 10**400}})[:1]
+    assert fault.allowed
+
+
+def test_a_list_with_a_bad_item_is_not_too_short_as_well() -> None:
+    """Two bad keys are two faults, not three."""
+    assert [fault.path for fault in found({"clients": [{"name": "a", "keys": ["x", "y"]}]})] == [
+        ("clients", 0, "keys", 0),
+        ("clients", 0, "keys", 1),
+    ]
+
+
+def test_a_template_is_shown_in_place_of_its_value() -> None:
+    """What a variable held is not shown; how it was written is, unless that may be a secret too."""
+    text = Text(
+        templates={
+            ("listen", "port"): "${PORT}",
+            ("clients", 0, "keys", 0): "${KEY}",
+            ("clients", 0, "keys", 1): "canary${KEY}",
+        }
+    )
+    data = {"listen": {"port": "canary"}, "clients": [{"name": "a", "keys": ["", "canary x"]}]}
+    assert [fault.found for fault in found(data, text)] == ['"${PORT}"', '"${KEY}" (which is empty)', "***"]

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from proxy import settings
+from proxy.profiles import PROFILES
+from proxy.reference import render
+
+PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+
+
+def sections() -> list[type[BaseModel]]:
+    """Every section of the tree."""
+    return [
+        kind
+        for kind in vars(settings).values()
+        if isinstance(kind, type) and issubclass(kind, settings.Section)
+    ]
+
+
+def test_the_page_is_up_to_date() -> None:
+    """`docs/configuration.md` is what the program would write today."""
+    assert PAGE.read_text(encoding="utf-8") == render()
+
+
+def test_every_setting_is_on_the_page() -> None:
+    """Each field has a sentence, and a row with it."""
+    page = render()
+    for section in sections():
+        for name, known in section.model_fields.items():
+            assert known.description, f"{section.__name__}.{name}"
+            assert known.description.endswith(".")
+            assert f"| `{name}` |" in page
+            assert known.description in page
+
+
+def test_units_and_bounds_are_shown() -> None:
+    """Durations and sizes show their unit, numbers their bounds, what is derived its source."""
+    page = render()
+    assert "| `connect` | duration, more than 0 | `5s` |" in page
+    assert "| `body` | size, at least 1KiB | `32MiB` |" in page
+    assert "| `attempts` | whole number, at least 1, at most 10 | `3` |" in page
+    assert "| `keys` | list of secrets, not empty | required |" in page
+    assert "| `base_url` | text | by kind |" in page
+    assert "| `allow_direct` | `true` or `false` | `false` |" in page
+
+
+def test_every_kind_is_on_the_page() -> None:
+    """The table of kinds is complete."""
+    page = render()
+    assert all(f"\n| `{kind}` |" in page for kind in PROFILES)
+
+
+def test_the_module_prints_the_page() -> None:
+    """`python -m proxy.reference` is how the page is made."""
+    run = subprocess.run(
+        [sys.executable, "-m", "proxy.reference"], capture_output=True, check=True, cwd=PAGE.parent.parent
+    )
+    assert run.stdout.decode() == render()
