@@ -25,9 +25,9 @@ _UNSTEADY = """
 rules:
   - match: {every: 3}
     then: {status: 503, delay_headers_s: 0.05}
-default: {delay_headers_s: 0.12, delay_event_s: 0.03}
+default: {delay_headers_s: 0.12, delay_events_s: 0.03}
 """
-_STEADY = "default: {delay_headers_s: 0.2, delay_event_s: 0.04}"
+_STEADY = "default: {delay_headers_s: 0.2, delay_events_s: 0.04}"
 
 
 class Show:

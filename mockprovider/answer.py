@@ -1,0 +1,233 @@
+"""What the mock says, in no dialect: text in pieces, reasoning, tool calls, and the usage they cost.
+
+Rule: the same request and behaviour give the same answer, so a test can compute what it will receive, and a
+stream and a plain reply of the same request say the same. Tokens are counted by a rule simple enough to
+repeat by hand: four bytes of prompt text are a token, and each piece of the reply is one.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mockprovider.behaviour import Behaviour
+
+_WORDS = re.compile(r"\s*\S+\s*")
+_ECHO_CHARACTERS = 4096
+_ARGUMENT_PIECE_BYTES = 8
+
+
+class Unreadable(ValueError):
+    """A request that a provider refuses with 400. `param` names the field."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the client offers; `schema` is the JSON schema of its arguments."""
+
+    name: str
+    schema: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request, in no dialect.
+
+    `text` is the last user text, `prompt_bytes` the UTF-8 length of all text. `choice` is `auto`, `none`,
+    `required`, or `=name` for one named tool. `limit` caps the text pieces. `fault` is the raw `x_mock`
+    field. `after_tool`: the last message is a tool's result. `echo` keeps what only its own dialect repeats.
+    """
+
+    model: str
+    stream: bool = False
+    text: str = ""
+    prompt_bytes: int = 0
+    tools: Sequence[Tool] = ()
+    choice: str = "auto"
+    after_tool: bool = False
+    limit: int | None = None
+    fault: bytes = b""
+    include_usage: bool = True
+    copies: int = 1
+    echo: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call; `pieces` joined are the JSON text of its arguments."""
+
+    name: str
+    pieces: tuple[str, ...]
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as JSON text."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens: `prompt` includes `cached`, `completion` includes `reasoning`."""
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply. `finish` is `stop`, `length`, `content_filter` or `tool_calls`."""
+
+    pieces: tuple[str, ...]
+    reasoning: tuple[str, ...]
+    calls: tuple[Call, ...]
+    finish: str
+    usage: Usage | None
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.pieces)
+
+    @property
+    def thought(self) -> str:
+        """The whole reasoning text."""
+        return "".join(self.reasoning)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What makes one reply distinct, and still the same in each run: a number, a seed and a made-up time."""
+
+    number: int
+    seed: int = 0
+    created: int = 1_800_000_000
+
+    def id(self, prefix: str, part: int | None = None) -> str:
+        """An id such as `chatcmpl-00000000000000000007`, with the part's ordinal if it names a part."""
+        tail = "" if part is None else f"{part:02d}"
+        return f"{prefix}{self.seed:08x}{self.number:012x}{tail}"
+
+
+def prompt_tokens(prompt_bytes: int) -> int:
+    """Tokens of a prompt: one for each begun group of four bytes, and at least one."""
+    return max(1, -(-prompt_bytes // 4))
+
+
+def compose(ask: Ask, behaviour: Behaviour, name: str) -> Answer:
+    """The answer of the provider called `name`."""
+    if behaviour.empty == "lifecycle":
+        return _finished(ask, behaviour, (), ())
+    calls = _calls(ask, behaviour)
+    return _finished(ask, behaviour, () if calls else _pieces(ask, behaviour, name), calls)
+
+
+def _pieces(ask: Ask, behaviour: Behaviour, name: str) -> tuple[str, ...]:
+    text = behaviour.text
+    if text is None:
+        text = f"Hello from {name}. You said: {ask.text[:_ECHO_CHARACTERS]}"
+    found = pieces(text, behaviour.tokens, behaviour.piece_bytes)
+    return ("x" * behaviour.huge_bytes, *found) if behaviour.huge_bytes else found
+
+
+def _finished(ask: Ask, behaviour: Behaviour, said: tuple[str, ...], calls: tuple[Call, ...]) -> Answer:
+    reasoning = pieces(behaviour.reasoning, None, None) if behaviour.reasoning else ()
+    finish: str = "tool_calls" if calls and behaviour.finish == "stop" else behaviour.finish
+    if ask.limit is not None and len(said) > ask.limit:
+        said, finish = said[: ask.limit], "length"
+    usage = None
+    if not behaviour.omit_usage:
+        usage = _usage(ask, behaviour, len(said) + sum(len(call.pieces) for call in calls), len(reasoning))
+    return Answer(said, reasoning, calls, finish, usage)
+
+
+def _usage(ask: Ask, behaviour: Behaviour, said: int, reasoning: int) -> Usage:
+    prompt, completion = behaviour.prompt_tokens, behaviour.completion_tokens
+    return Usage(
+        prompt=prompt_tokens(ask.prompt_bytes) if prompt is None else prompt,
+        completion=said * ask.copies + reasoning if completion is None else completion,
+        cached=behaviour.cached_tokens,
+        reasoning=reasoning,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def pieces(text: str, tokens: int | None, piece_bytes: int | None) -> tuple[str, ...]:
+    """Cut a text into words, or into pieces of `piece_bytes` that never split a character.
+
+    With `tokens` there are exactly that many, from the text repeated as often as needed; without, joining
+    the pieces gives the text.
+    """
+    if piece_bytes is not None:
+        if tokens is not None:
+            text = _repeated(text, tokens * max(piece_bytes, 4))
+        cut = tuple(_slices(text, piece_bytes, tokens))
+    else:
+        cut = tuple(_WORDS.findall(text)) or ((text,) if text else ())
+    if tokens is None or len(cut) == tokens:
+        return cut
+    cut = cut or ("-",)
+    spaced = cut if cut[-1].endswith(" ") else (*cut[:-1], cut[-1] + " ")
+    return tuple(spaced[place % len(spaced)] for place in range(tokens))
+
+
+def _repeated(text: str, size: int) -> str:
+    unit = (text or "-") + " "
+    return unit * (size // len(unit) + 1)
+
+
+def _slices(text: str, size: int, limit: int | None) -> Iterable[str]:
+    data = text.encode()
+    start = made = 0
+    while start < len(data) and made != limit:
+        end = min(start + size, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80 and end > start:
+            end -= 1
+        if end == start:  # one character is longer than a piece may be: it goes whole
+            end += 1
+            while end < len(data) and data[end] & 0xC0 == 0x80:
+                end += 1
+        yield data[start:end].decode()
+        start = end
+        made += 1
+
+
+def _calls(ask: Ask, behaviour: Behaviour) -> tuple[Call, ...]:
+    if not ask.tools or ask.choice == "none" or ask.after_tool:
+        return ()
+    wanted = [tool for tool in ask.tools if "=" + tool.name == ask.choice] or list(ask.tools)
+    count = behaviour.tool_calls
+    if count is None:
+        count = 1 if ask.choice != "auto" or "use a tool" in ask.text.lower() else 0
+    return tuple(_call(wanted[place % len(wanted)], ask, behaviour) for place in range(count))
+
+
+def _call(tool: Tool, ask: Ask, behaviour: Behaviour) -> Call:
+    arguments: object = behaviour.tool_arguments
+    if arguments is None:
+        arguments = sample({"type": "object", **tool.schema}, ask.text[:_ECHO_CHARACTERS])
+    return Call(tool.name, pieces(msgspec.json.encode(arguments).decode(), None, _ARGUMENT_PIECE_BYTES))
+
+
+def sample(schema: object, text: str) -> object:
+    """A value that fits a simple JSON schema: the first of an enum or of its types, `text` for strings."""
+    if not isinstance(schema, dict):
+        return text
+    options, kind = schema.get("enum"), schema.get("type")
+    if isinstance(options, list) and options:
+        return options[0]
+    if isinstance(kind, list) and kind:
+        kind = kind[0]
+    if kind == "object":
+        properties = schema.get("properties")
+        named = properties if isinstance(properties, dict) else {}
+        return {key: sample(value, text) for key, value in named.items()}
+    plain: dict[str, object] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
+    return plain.get(str(kind), text)

@@ -1,0 +1,193 @@
+"""Anthropic Messages on the wire: requests, replies and streams.
+
+Rule: every event has an `event:` line; content blocks are opened, filled and closed one after the other with
+indexes from 0 without gaps; a thinking block ends with its signature; the numbers of `message_delta` are
+totals. All keys the schema requires are present, null where there is nothing to say.
+"""
+
+import msgspec
+
+from mockprovider.answer import Answer, Ask, Call, Stamp, Usage, prompt_tokens
+from mockprovider.errors import Fault, anthropic_body
+from mockprovider.reading import (
+    Fields,
+    decoded,
+    is_tool_result,
+    last_user_text,
+    required,
+    size,
+    text_of,
+    tool_output,
+    tools,
+)
+from mockprovider.sse import Event, Part
+
+_SIGNATURE = "bW9jay1zaWduYXR1cmU="
+_STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
+_REFUSAL = {"type": "refusal", "category": None, "explanation": None}
+_CHOICES = {"any": "required", "none": "none", "auto": "auto"}
+
+
+class Request(msgspec.Struct):
+    """The fields of a request that change the answer."""
+
+    model: str = ""
+    messages: list[dict[str, object]] = []
+    max_tokens: int | None = None
+    system: str | list[dict[str, object]] | None = None
+    stream: bool | None = None
+    tools: list[dict[str, object]] | None = None
+    tool_choice: dict[str, object] | None = None
+    x_mock: msgspec.Raw = msgspec.Raw()
+
+
+_DECODER = msgspec.json.Decoder(Request)
+_encode = msgspec.json.encode
+
+
+def read(body: bytes, model: str) -> Ask:
+    """A request body; `model` stands in for one that the URL names. Raises Unreadable."""
+    request = decoded(_DECODER, body)
+    required(request.max_tokens, "max_tokens")
+    return _ask(request, model)
+
+
+def count(body: bytes) -> bytes:
+    """The reply to `count_tokens`, which needs no `max_tokens`. Raises Unreadable."""
+    return _encode({"input_tokens": prompt_tokens(_ask(decoded(_DECODER, body), "").prompt_bytes)})
+
+
+def _ask(request: Request, model: str) -> Ask:
+    required(request.model or model, "model")
+    required(request.messages, "messages")
+    contents = [message.get("content") for message in request.messages]
+    last = contents[-1]
+    return Ask(
+        model=request.model or model,
+        stream=bool(request.stream),
+        text=last_user_text(request.messages),
+        prompt_bytes=size([text_of(request.system), *map(text_of, contents), *map(tool_output, contents)]),
+        tools=tools(request.tools or (), "input_schema"),
+        choice=_choice(request.tool_choice or {}),
+        after_tool=isinstance(last, list) and any(map(is_tool_result, last)),
+        limit=request.max_tokens,
+        fault=bytes(request.x_mock),
+    )
+
+
+def _choice(choice: Fields) -> str:
+    kind = choice.get("type")
+    return f"={choice.get('name')}" if kind == "tool" else _CHOICES.get(str(kind), "auto")
+
+
+def reply(ask: Ask, answer: Answer, stamp: Stamp) -> bytes:
+    """The whole message."""
+    content: list[dict[str, object]] = []
+    if answer.reasoning:
+        content.append({"type": "thinking", "thinking": answer.thought, "signature": _SIGNATURE})
+    if answer.pieces:
+        content.append({"type": "text", "text": answer.text, "citations": None})
+    for place, call in enumerate(answer.calls):
+        content.append(_tool_use(call, stamp, place, msgspec.json.decode(call.arguments)))
+    message = _message(ask, answer.usage or Usage(0, 0), stamp)
+    return _encode({**message, "content": content, **_stop(answer)})
+
+
+def _message(ask: Ask, usage: Usage, stamp: Stamp) -> dict[str, object]:
+    return {
+        "id": stamp.id("msg_"),
+        "type": "message",
+        "role": "assistant",
+        "model": ask.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+        "usage": {
+            **_totals(usage),
+            "cache_creation": None,
+            "inference_geo": None,
+            "service_tier": "standard",
+        },
+    }
+
+
+def _totals(usage: Usage) -> dict[str, object]:
+    return {
+        "input_tokens": max(0, usage.prompt - usage.cached),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached,
+        "output_tokens": usage.completion,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
+        "server_tool_use": None,
+    }
+
+
+def _stop(answer: Answer) -> dict[str, object]:
+    details = _REFUSAL if answer.finish == "content_filter" else None
+    return {"stop_reason": _STOP[answer.finish], "stop_sequence": None, "stop_details": details}
+
+
+def _tool_use(call: Call, stamp: Stamp, place: int, arguments: object) -> dict[str, object]:
+    return {
+        "type": "tool_use",
+        "id": stamp.id("toolu_", place),
+        "name": call.name,
+        "input": arguments,
+        "caller": {"type": "direct"},
+    }
+
+
+class _Tape:
+    """The events of one stream as they are made; it numbers the blocks."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._block = 0
+
+    def add(self, name: str, fields: Fields, part: Part = "content") -> None:
+        """One event."""
+        self.events.append(Event(_encode({"type": name, **fields}), part, name))
+
+    def add_block(self, start: Fields, deltas: list[Fields]) -> None:
+        """A block from its start to its stop."""
+        self.add("content_block_start", {"index": self._block, "content_block": start})
+        for delta in deltas:
+            self.add("content_block_delta", {"index": self._block, "delta": delta})
+        self.add("content_block_stop", {"index": self._block})
+        self._block += 1
+
+
+def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
+    """The stream of a whole message."""
+    usage = answer.usage or Usage(0, 0)
+    tape = _Tape()
+    opening = Usage(usage.prompt, min(1, usage.completion), usage.cached)
+    tape.add("message_start", {"message": _message(ask, opening, stamp)}, "opening")
+    tape.add("ping", {}, "opening")
+    if answer.reasoning:
+        _add_thinking(tape, answer)
+    if answer.pieces:
+        deltas: list[Fields] = [{"type": "text_delta", "text": piece} for piece in answer.pieces]
+        tape.add_block({"type": "text", "text": "", "citations": None}, deltas)
+    for place, call in enumerate(answer.calls):
+        parts: list[Fields] = [
+            {"type": "input_json_delta", "partial_json": piece} for piece in ("", *call.pieces)
+        ]
+        tape.add_block(_tool_use(call, stamp, place, {}), parts)
+    delta = {**_stop(answer), "container": None}
+    tape.add("message_delta", {"delta": delta, "usage": _totals(usage)}, "closing")
+    tape.add("message_stop", {}, "closing")
+    return tape.events
+
+
+def _add_thinking(tape: _Tape, answer: Answer) -> None:
+    deltas: list[Fields] = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
+    signed: Fields = {"type": "signature_delta", "signature": _SIGNATURE}
+    tape.add_block({"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signed])
+
+
+def failure(ask: Ask, fault: Fault, stamp: Stamp, sent: int) -> list[Event]:  # noqa: ARG001  (one signature for all)
+    """The in-band error after `sent` events; it ends the stream."""
+    return [Event(_encode(anthropic_body(fault, stamp.id("req_"))), "content", "error")]

@@ -1,0 +1,80 @@
+"""Reading requests: what the dialects have in common once their JSON is decoded.
+
+Rule: read like a provider that is strict about the few fields it needs and deaf to the rest; what cannot
+be read is `Unreadable`, which the desk turns into a 400 in the dialect's own words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from mockprovider.answer import Tool, Unreadable
+
+_T = TypeVar("_T")
+
+Fields = Mapping[str, object]
+
+
+def decoded(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
+    """A request body as its struct. Raises Unreadable."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"Invalid request: {error}") from None
+    except msgspec.DecodeError:
+        raise Unreadable("We could not parse the JSON body of your request.") from None
+
+
+def required(value: object, param: str) -> None:
+    """Refuse a request without a field that no provider does without. Raises Unreadable."""
+    if value in ("", None, []):
+        raise Unreadable(f"Missing required parameter: '{param}'.", param)
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content: a string, or a list of parts of which those with text count."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "".join(filter(None, map(_part_text, content)))
+
+
+def _part_text(part: object) -> str:
+    text = part.get("text") if isinstance(part, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def tool_output(content: object) -> str:
+    """The text of the tool results among the parts of a message."""
+    parts = content if isinstance(content, list) else []
+    return "".join(text_of(part.get("content")) for part in parts if is_tool_result(part))
+
+
+def is_tool_result(part: object) -> bool:
+    """Whether a part is a Messages tool result."""
+    return isinstance(part, dict) and part.get("type") == "tool_result"
+
+
+def last_user_text(messages: Sequence[Fields]) -> str:
+    """The newest text of the user that is not empty."""
+    texts = (
+        text_of(message.get("content")) for message in reversed(messages) if message.get("role") == "user"
+    )
+    return next(filter(None, texts), "")
+
+
+def size(texts: Iterable[str]) -> int:
+    """Bytes of UTF-8 of some texts."""
+    return sum(len(text.encode(errors="replace")) for text in texts)
+
+
+def tools(offered: Iterable[object], schema: str) -> list[Tool]:
+    """The functions among the tools offered: mappings with `name` and, under `schema`, a JSON schema."""
+    found = []
+    for tool in offered:
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str):
+            shape = tool.get(schema)
+            found.append(Tool(tool["name"], shape if isinstance(shape, dict) else {}))
+    return found

@@ -1,0 +1,178 @@
+import json
+from typing import Any
+
+import pytest
+
+from mockprovider import chat
+from mockprovider.answer import Ask, Stamp, Unreadable, compose
+from mockprovider.behaviour import Behaviour, Complaint
+from mockprovider.errors import openai_fault
+
+_TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"properties": {"q": {"type": "string"}}}},
+}
+
+
+def _ask(**fields: object) -> Ask:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return chat.read(json.dumps(body).encode(), "")
+
+
+def _reply(ask: Ask, behaviour: Behaviour) -> Any:
+    return json.loads(chat.reply(ask, compose(ask, behaviour, "x"), Stamp(1)))
+
+
+def _chunks(ask: Ask, behaviour: Behaviour) -> list[Any]:
+    events = chat.events(ask, compose(ask, behaviour, "x"), Stamp(1))
+    assert events[-1].data == b"[DONE]"
+    return [json.loads(event.data) for event in events[:-1]]
+
+
+def _deltas(ask: Ask, behaviour: Behaviour) -> list[Any]:
+    return [choice["delta"] for chunk in _chunks(ask, behaviour) for choice in chunk["choices"]]
+
+
+def test_a_request_is_read() -> None:
+    """What changes the answer is taken from its place in the body."""
+    ask = _ask(
+        messages=[
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "é"}]},
+        ],
+        stream=True,
+        stream_options={"include_usage": True},
+        max_completion_tokens=3,
+        max_tokens=9,
+        n=2,
+        tools=[_TOOL, {"type": "custom", "custom": {"name": "c"}}],
+        temperature=0.5,
+    )
+    assert (ask.model, ask.text, ask.prompt_bytes, ask.limit, ask.copies) == ("m", "é", 10, 3, 2)
+    assert (ask.stream, ask.include_usage, ask.after_tool) == (True, True, False)
+    assert [tool.name for tool in ask.tools] == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        (None, "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ({"type": "function", "function": {"name": "f"}}, "=f"),
+        ({"type": "custom", "custom": {"name": "c"}}, "=c"),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}, "required"),
+        ({"type": "whatever"}, "auto"),
+    ],
+)
+def test_tool_choice_has_many_forms(choice: object, wanted: str) -> None:
+    """Each form of tool_choice means one of four things."""
+    assert _ask(tool_choice=choice).choice == wanted
+
+
+def test_the_url_may_name_the_model() -> None:
+    """A deployment in the URL stands in for a model that the body does not name."""
+    assert chat.read(b'{"messages":[{"role":"user","content":"a"}]}', "deployed").model == "deployed"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"{", None),
+        (b'{"messages":[{"role":"user"}]}', "model"),
+        (b'{"model":"m"}', "messages"),
+        (b'{"model":"m","messages":[{"role":"user"}],"n":0}', "n"),
+        (b'{"model":"m","messages":"hi"}', None),
+    ],
+)
+def test_a_bad_request_is_refused(body: bytes, param: str | None) -> None:
+    """What a provider answers with 400 is Unreadable here, naming the field where there is one."""
+    with pytest.raises(Unreadable) as caught:
+        chat.read(body, "")
+    assert caught.value.param == param
+
+
+def test_the_reply_has_every_field_a_client_reads() -> None:
+    """The whole completion carries the message, the finish reason and usage."""
+    reply = _reply(_ask(), Behaviour(text="one two", reasoning="hm"))
+    assert reply["object"] == "chat.completion"
+    assert reply["choices"] == [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "one two",
+                "refusal": None,
+                "annotations": [],
+                "reasoning_content": "hm",
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ]
+    assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (1, 3)
+    assert reply["usage"]["total_tokens"] == 4
+    assert "usage" not in _reply(_ask(), Behaviour(omit_usage=True))
+
+
+def test_a_stream_says_what_the_reply_says() -> None:
+    """Role, reasoning, text and finish come in this order, and add up to the reply."""
+    behaviour = Behaviour(text="one two three", reasoning="h m", finish="length")
+    deltas = _deltas(_ask(stream=True), behaviour)
+    assert deltas[0] == {"role": "assistant", "content": "", "refusal": None}
+    assert deltas[1:3] == [{"reasoning_content": "h "}, {"reasoning_content": "m"}]
+    assert "".join(delta.get("content", "") for delta in deltas) == "one two three"
+    finishes = [chunk["choices"][0]["finish_reason"] for chunk in _chunks(_ask(stream=True), behaviour)]
+    assert finishes == [None] * 6 + ["length"]
+    assert len({chunk["id"] for chunk in _chunks(_ask(stream=True), behaviour)}) == 1
+
+
+def test_usage_comes_last_and_only_when_asked_for() -> None:
+    """With include_usage the earlier chunks say null; without it no chunk has the key."""
+    asked = _chunks(_ask(stream=True, stream_options={"include_usage": True}), Behaviour(text="a b"))
+    assert [chunk["usage"] for chunk in asked[:-1]] == [None] * (len(asked) - 1)
+    assert asked[-1]["choices"] == []
+    assert asked[-1]["usage"]["completion_tokens"] == 2
+    assert all("usage" not in chunk for chunk in _chunks(_ask(stream=True), Behaviour()))
+
+
+def test_a_streamed_tool_call_names_itself_once() -> None:
+    """Id and name are in the first delta only, and the pieces of the arguments join to JSON."""
+    ask = _ask(stream=True, tools=[_TOOL], tool_choice="required")
+    calls = [
+        delta["tool_calls"][0] for delta in _deltas(ask, Behaviour(tool_calls=2)) if "tool_calls" in delta
+    ]
+    assert [call["function"]["name"] for call in calls if "id" in call] == ["f", "f"]
+    assert len({call["id"] for call in calls if "id" in call}) == 2
+    for index in (0, 1):
+        text = "".join(call["function"]["arguments"] for call in calls if call["index"] == index)
+        assert json.loads(text) == {"q": "hi"}
+    whole = _reply(ask, Behaviour())["choices"][0]
+    assert whole["finish_reason"] == "tool_calls"
+    assert whole["message"]["content"] is None
+    assert whole["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"q":"hi"}'}
+
+
+def test_a_tool_result_is_answered_with_text() -> None:
+    """After a tool message the model talks again, even when a tool is required."""
+    messages = [{"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "c", "content": "42"}]
+    ask = _ask(messages=messages, tools=[_TOOL], tool_choice="required")
+    assert _reply(ask, Behaviour())["choices"][0]["message"]["content"]
+
+
+def test_several_choices_have_their_own_index_and_call_ids() -> None:
+    """The copies come side by side; their tool calls do not share ids."""
+    ask = _ask(n=2, tools=[_TOOL], tool_choice="required")
+    choices = _reply(ask, Behaviour())["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert len({choice["message"]["tool_calls"][0]["id"] for choice in choices}) == 2
+    chunks = _chunks(_ask(n=2, stream=True), Behaviour(text="a"))
+    assert [chunk["choices"][0]["index"] for chunk in chunks] == [0, 1] * 3
+
+
+def test_an_error_inside_a_stream_has_the_error_shape() -> None:
+    """The in-band error is one nameless event before `[DONE]`."""
+    error, done = chat.failure(_ask(), openai_fault(500, Complaint(code="x")), Stamp(1), 0)
+    assert json.loads(error.data)["error"].keys() == {"message", "type", "param", "code"}
+    assert json.loads(error.data)["error"]["code"] == "x"
+    assert (error.name, done.data) == ("", b"[DONE]")

@@ -1,0 +1,145 @@
+import json
+from typing import Any
+
+import pytest
+
+from mockprovider import messages
+from mockprovider.answer import Ask, Stamp, Unreadable, compose
+from mockprovider.behaviour import Behaviour, Complaint
+from mockprovider.errors import anthropic_fault
+
+_TOOL = {"name": "f", "input_schema": {"type": "object", "properties": {"q": {"type": "string"}}}}
+
+
+def _ask(**fields: object) -> Ask:
+    body = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], **fields}
+    return messages.read(json.dumps(body).encode(), "")
+
+
+def _reply(ask: Ask, behaviour: Behaviour) -> Any:
+    return json.loads(messages.reply(ask, compose(ask, behaviour, "x"), Stamp(1)))
+
+
+def _events(ask: Ask, behaviour: Behaviour) -> list[Any]:
+    events = messages.events(ask, compose(ask, behaviour, "x"), Stamp(1))
+    told = [json.loads(event.data) for event in events]
+    assert [event.name for event in events] == [one["type"] for one in told]
+    return told
+
+
+def _rebuilt(events: list[Any]) -> list[Any]:
+    """The content blocks that a client puts together from a stream."""
+    blocks: list[Any] = []
+    for event in events:
+        if event["type"] == "content_block_start":
+            assert event["index"] == len(blocks)
+            blocks.append({**event["content_block"], "json": ""})
+        if event["type"] == "content_block_delta":
+            assert event["index"] == len(blocks) - 1
+            delta = dict(event["delta"])
+            kind = delta.pop("type")
+            for name, value in delta.items():
+                target = "json" if kind == "input_json_delta" else name
+                blocks[-1][target] += value
+    for block in blocks:
+        text = block.pop("json")
+        if text:
+            block["input"] = json.loads(text)
+    return blocks
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(text="one two"),
+        Behaviour(text="one", reasoning="let me see"),
+        Behaviour(tool_calls=2, reasoning="hm"),
+        Behaviour(finish="length"),
+        Behaviour(finish="content_filter"),
+        Behaviour(empty="lifecycle"),
+        Behaviour(cached_tokens=1, prompt_tokens=10),
+    ],
+)
+def test_a_stream_adds_up_to_the_reply(behaviour: Behaviour) -> None:
+    """Blocks, stop reason and usage of stream and reply are the same."""
+    ask = _ask(tools=[_TOOL], stream=True)
+    events, reply = _events(ask, behaviour), _reply(ask, behaviour)
+    assert events[0]["type"] == "message_start"
+    assert events[0]["message"]["id"] == reply["id"]
+    assert events[-1] == {"type": "message_stop"}
+    assert _rebuilt(events) == reply["content"]
+    assert events[-2]["delta"]["stop_reason"] == reply["stop_reason"]
+    assert events[-2]["usage"].items() <= reply["usage"].items()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (Behaviour(), "end_turn"),
+        (Behaviour(finish="length"), "max_tokens"),
+        (Behaviour(finish="content_filter"), "refusal"),
+        (Behaviour(tool_calls=1), "tool_use"),
+    ],
+)
+def test_stop_reasons_are_the_dialects_own(behaviour: Behaviour, reason: str) -> None:
+    """Each reason to end has its name; a refusal has details."""
+    reply = _reply(_ask(tools=[_TOOL]), behaviour)
+    assert reply["stop_reason"] == reason
+    assert (reply["stop_details"] is not None) == (reason == "refusal")
+
+
+def test_usage_tells_cached_tokens_apart() -> None:
+    """`input_tokens` leaves out what was read from the cache."""
+    usage = _reply(_ask(), Behaviour(prompt_tokens=10, cached_tokens=4))["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (6, 4)
+
+
+def test_all_text_of_a_request_is_counted() -> None:
+    """System, messages and tool results are prompt; a tool's result is no user text."""
+    told = [
+        {"role": "user", "content": "ab"},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "cd"}]},
+    ]
+    ask = _ask(messages=told, system=[{"type": "text", "text": "ef"}])
+    assert (ask.prompt_bytes, ask.text, ask.after_tool) == (6, "ab", True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        (None, "auto"),
+        ({"type": "auto"}, "auto"),
+        ({"type": "any"}, "required"),
+        ({"type": "none"}, "none"),
+        ({"type": "tool", "name": "f"}, "=f"),
+    ],
+)
+def test_tool_choice_is_an_object(choice: object, wanted: str) -> None:
+    """Each type of tool_choice means one of four things."""
+    assert _ask(tool_choice=choice).choice == wanted
+
+
+def test_max_tokens_is_required_but_not_for_counting() -> None:
+    """A message needs max_tokens, counting its tokens does not."""
+    body = b'{"model":"m","messages":[{"role":"user","content":"abcdefgh"}]}'
+    with pytest.raises(Unreadable, match="max_tokens"):
+        messages.read(body, "")
+    assert messages.count(body) == b'{"input_tokens":2}'
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"model":"m","max_tokens":1}', b'{"model":"m","max_tokens":"x"}']
+)
+def test_a_bad_request_is_refused(body: bytes) -> None:
+    """What a provider answers with 400 is Unreadable here."""
+    with pytest.raises(Unreadable):
+        messages.read(body, "")
+
+
+def test_an_error_inside_a_stream_is_an_error_event() -> None:
+    """The in-band error has its own event name and names the request."""
+    (event,) = messages.failure(_ask(), anthropic_fault(529, Complaint()), Stamp(1), 3)
+    told = json.loads(event.data)
+    assert event.name == told["type"] == "error"
+    assert told["error"] == {"type": "overloaded_error", "message": "Overloaded"}
+    assert told["request_id"]

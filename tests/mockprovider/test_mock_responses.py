@@ -1,0 +1,155 @@
+import json
+from typing import Any
+
+import pytest
+
+from mockprovider import responses
+from mockprovider.answer import Ask, Stamp, Unreadable, compose
+from mockprovider.behaviour import Behaviour, Complaint
+from mockprovider.errors import openai_fault
+
+_TOOL = {
+    "type": "function",
+    "name": "f",
+    "parameters": {"type": "object", "properties": {"q": {"type": "string"}}},
+}
+
+
+def _ask(**fields: object) -> Ask:
+    return responses.read(json.dumps({"model": "m", "input": "hi", **fields}).encode(), "")
+
+
+def _reply(ask: Ask, behaviour: Behaviour) -> Any:
+    return json.loads(responses.reply(ask, compose(ask, behaviour, "x"), Stamp(1)))
+
+
+def _events(ask: Ask, behaviour: Behaviour) -> list[Any]:
+    events = responses.events(ask, compose(ask, behaviour, "x"), Stamp(1))
+    assert events[-1].data == b"[DONE]"
+    told = [json.loads(event.data) for event in events[:-1]]
+    assert [event.name for event in events[:-1]] == [one["type"] for one in told]
+    assert [one["sequence_number"] for one in told] == list(range(len(told)))
+    return told
+
+
+_BEHAVIOURS = [
+    Behaviour(text="one two"),
+    Behaviour(text="one", reasoning="let me see"),
+    Behaviour(tool_calls=2, reasoning="hm"),
+    Behaviour(finish="length"),
+    Behaviour(finish="content_filter"),
+    Behaviour(empty="lifecycle"),
+    Behaviour(omit_usage=True),
+]
+
+
+@pytest.mark.parametrize("behaviour", _BEHAVIOURS)
+def test_a_stream_ends_with_the_reply(behaviour: Behaviour) -> None:
+    """The terminal event carries exactly what a plain reply would be, under the same id as all before."""
+    ask = _ask(tools=[_TOOL], stream=True)
+    events, reply = _events(ask, behaviour), _reply(ask, behaviour)
+    assert [one["type"] for one in events[:2]] == ["response.created", "response.in_progress"]
+    assert events[-1]["response"] == reply
+    assert events[-1]["type"] == f"response.{reply['status']}"
+    assert {one["response"]["id"] for one in events if "response" in one} == {reply["id"]}
+
+
+@pytest.mark.parametrize("behaviour", _BEHAVIOURS)
+def test_items_are_added_before_and_done_after_their_deltas(behaviour: Behaviour) -> None:
+    """Every item is opened once and closed as it is in the end; deltas name an open item."""
+    ask = _ask(tools=[_TOOL], stream=True)
+    opened: dict[str, int] = {}
+    closed = []
+    for event in _events(ask, behaviour):
+        if event["type"] == "response.output_item.added":
+            assert event["output_index"] == len(opened)
+            opened[event["item"]["id"]] = event["output_index"]
+        elif event["type"] == "response.output_item.done":
+            closed.append(event["item"])
+        elif "item_id" in event:
+            assert opened[event["item_id"]] == event["output_index"] == len(closed)
+    assert closed == _reply(ask, behaviour)["output"]
+
+
+def test_deltas_join_to_the_whole() -> None:
+    """Text, reasoning and arguments are the sum of their deltas."""
+    events = _events(_ask(tools=[_TOOL]), Behaviour(tool_calls=1, reasoning="a b c"))
+    joined: dict[str, str] = {}
+    for event in events:
+        if event["type"].endswith(".delta"):
+            joined[event["type"]] = joined.get(event["type"], "") + event["delta"]
+    assert joined == {
+        "response.reasoning_summary_text.delta": "a b c",
+        "response.function_call_arguments.delta": '{"q":"hi"}',
+    }
+
+
+def test_incomplete_says_why() -> None:
+    """A cut reply is incomplete, and so is its last message."""
+    reply = _reply(_ask(max_output_tokens=1), Behaviour(text="a b"))
+    assert reply["status"] == "incomplete"
+    assert reply["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert reply["output"][0]["status"] == "incomplete"
+    assert reply["max_output_tokens"] == 1
+
+
+def test_the_request_is_echoed_with_defaults() -> None:
+    """What was asked is repeated, the rest has the provider's defaults; tools get their missing keys."""
+    reply = _reply(
+        _ask(metadata={"a": "b"}, temperature=0.5, tools=[_TOOL, {"type": "web_search"}], user="u"),
+        Behaviour(),
+    )
+    assert (reply["metadata"], reply["temperature"], reply["top_p"]) == ({"a": "b"}, 0.5, 1.0)
+    assert reply["tools"] == [{"description": None, "strict": True, **_TOOL}, {"type": "web_search"}]
+    assert "user" not in reply
+
+
+def test_input_items_are_read() -> None:
+    """Items, tool outputs and instructions count as prompt; a tool output comes last after a call."""
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "ab"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "cd"},
+    ]
+    ask = _ask(input=items, instructions="ef")
+    assert (ask.text, ask.prompt_bytes, ask.after_tool) == ("ab", 6, True)
+    assert json.loads(responses.count(b'{"model":"m","input":"abcde"}'))["input_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        (None, "auto"),
+        ("required", "required"),
+        ({"type": "function", "name": "f"}, "=f"),
+        ({"type": "allowed_tools", "mode": "required", "tools": []}, "required"),
+    ],
+)
+def test_tool_choice_has_many_forms(choice: object, wanted: str) -> None:
+    """Each form of tool_choice means one of four things."""
+    assert _ask(tool_choice=choice).choice == wanted
+
+
+@pytest.mark.parametrize("body", [b"", b'{"model":"m"}', b'{"input":"a"}', b'{"model":"m","input":[]}'])
+def test_a_bad_request_is_refused(body: bytes) -> None:
+    """What a provider answers with 400 is Unreadable here."""
+    with pytest.raises(Unreadable):
+        responses.read(body, "")
+
+
+def test_an_early_error_is_an_error_event_in_both_shapes() -> None:
+    """Before anything was created the error is flat and nested at once."""
+    event, _ = responses.failure(_ask(), openai_fault(500, Complaint()), Stamp(1), 0)
+    told = json.loads(event.data)
+    assert told["type"] == event.name == "error"
+    assert told["message"] == told["error"]["message"]
+    assert told["code"] == told["error"]["code"] == "server_error"
+
+
+def test_a_late_error_is_a_failed_response() -> None:
+    """After `response.created` the response itself fails."""
+    event, _ = responses.failure(_ask(), openai_fault(500, Complaint(message="boom")), Stamp(1), 4)
+    told = json.loads(event.data)
+    assert (told["type"], told["sequence_number"]) == ("response.failed", 4)
+    assert told["response"]["status"] == "failed"
+    assert told["response"]["error"] == {"code": "server_error", "message": "boom"}
