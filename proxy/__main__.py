@@ -121,13 +121,14 @@ def _orphaned() -> None:
 
 def _parent(config: Config, environ: Mapping[str, str]) -> int:
     """Run the workers of one `serve` on one store."""
+    command = command_of([*sys.argv[1:], "--port", str(_free_port(config))])
     store = _store(config, environ)
     try:
         extra = {}
         if store is not None:
             store.start()
             extra["APEX_REDIS_URL"] = store.url
-        crew = Crew(command_of(sys.argv[1:]), {**environ, **extra}, config.listen.workers)
+        crew = Crew(command, {**environ, **extra}, config.listen.workers)
 
         async def supervise() -> int:
             if store is not None:
@@ -140,6 +141,19 @@ def _parent(config: Config, environ: Mapping[str, str]) -> int:
     finally:
         if store is not None:
             store.stop()
+
+
+def _free_port(config: Config) -> int:
+    """The client port of all workers, picked here if it is 0. A port that is taken is told once, at once."""
+    port = config.listen.port
+    try:
+        for index in range(config.listen.workers):
+            ports = serving.open_ports(config, shared=True, worker=index)
+            port = port or int(ports.client.getsockname()[1])
+            ports.close()
+    except serving.PortTakenError as error:
+        raise click.ClickException(str(error)) from None
+    return port
 
 
 def _store(config: Config, environ: Mapping[str, str]) -> Embedded | None:
@@ -188,7 +202,13 @@ def _pretty(config: Config) -> bool:
     return config.log.format == "console" or (config.log.format == "auto" and sys.stderr.isatty())
 
 
-@main.command()
+@main.command(
+    epilog="""\b
+Examples:
+  apex-proxy check apex.yaml
+  OPENAI_KEY=sk-... apex-proxy check apex.yaml    a variable that is not set is an error
+"""
+)
 @click.argument("file", type=click.Path())
 def check(file: str) -> None:
     """Check a configuration FILE and show what it means.
@@ -202,7 +222,14 @@ def check(file: str) -> None:
     click.echo(checking.summary(config, file))
 
 
-@main.command(name="demo")
+@main.command(
+    name="demo",
+    epilog="""\b
+Examples:
+  apex-proxy demo
+  apex-proxy demo --port 8000
+""",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port of the proxy."
 )
@@ -232,7 +259,14 @@ def demo_command(port: int) -> None:
         store.stop()
 
 
-@main.command()
+@main.command(
+    epilog="""\b
+Examples:
+  apex-proxy mock --port 9001
+  apex-proxy mock --port 9002 --script faults.yaml    rules: [{match: {every: 3}, then: {status: 429}}]
+  curl -s localhost:9001/_mock/stats                  what it has seen
+"""
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=9001, show_default=True, help="Port; 0 picks one."
@@ -261,7 +295,13 @@ def mock(host: str, port: int, dialect: str | None, script: str | None, name: st
             mockprovider.MockProvider(name, loaded, dialects=dialects), host, port, announce=click.echo
         )
 
-    uvloop.run(serving_mock())
+    try:
+        uvloop.run(serving_mock())
+    except OSError as error:
+        reason = (error.strerror or "not available").rpartition(": ")[2].lower()
+        raise click.ClickException(
+            f"--port: cannot listen on {host}:{port} ({reason}); choose another port"
+        ) from None
 
 
 if __name__ == "__main__":

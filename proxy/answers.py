@@ -50,7 +50,7 @@ def answer_headers(exchange: Exchange, reply: Reply) -> Headers:
     headers = stream_headers(exchange) if streamed else [_JSON, *identity_headers(exchange)]
     for name, ours in _PASSED_BACK.items():
         value = reply.headers.get(name)
-        if value is not None:
+        if value is not None and value.isascii() and value.isprintable():  # no server would write the rest
             headers.append((ours, value.encode("latin-1")))
     return headers
 

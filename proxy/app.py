@@ -23,6 +23,7 @@ from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
+from proxy.relay import PATIENCE, Patience
 from proxy.retry import RetryBudget
 from proxy.settings import Config
 from proxy.tasks import Tasks
@@ -40,6 +41,7 @@ class Surroundings:
     environ: Mapping[str, str]
     open_to_all: bool = False
     watch: Callable[[Record], None] | None = None
+    patience: Patience = PATIENCE
 
 
 class Replica:
@@ -66,6 +68,7 @@ class Replica:
                 draw=draw,
                 tasks=self.tasks,
                 observe=self._observe,
+                patience=surroundings.patience,
             )
         )
         cors = CorsPolicy(config.cors) if config.cors else None

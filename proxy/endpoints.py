@@ -59,11 +59,11 @@ class HttpSource:
         """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
         if self._announced is not None and self._announced > self._bounds.body:
             raise _too_large(self._bounds)
-        message = await self._receive()
-        if not message.get("more_body", False):
-            return self._within(message.get("body", b""))
         try:
             async with asyncio.timeout(self._bounds.body_read):
+                message = await self._receive()
+                if message["type"] == "http.request" and not message.get("more_body", False):
+                    return self._within(message.get("body", b""))
                 return await self._rest(message)
         except TimeoutError:
             raise Refusal(408, "The request body did not arrive in time.", code="request_timeout") from None
@@ -161,15 +161,16 @@ class Edge:
         """Answer one ASGI connection."""
         if scope["type"] != "http":
             return
-        extra: Headers = []
-        if self._cors is not None:
-            origin = _header(scope, b"origin")
-            if scope["method"] == "OPTIONS" and _header(scope, b"access-control-request-method"):
-                await HttpSink(send, []).answer(204, self._cors.preflight(origin), b"")
-                return
-            extra = self._cors.headers(origin)
+        origin = _header(scope, b"origin") if self._cors is not None else None
+        preflight = self._cors is not None and _is_preflight(scope)
+        extra = self._cors.headers(origin) if self._cors is not None and not preflight else []
         endpoint = HOT.get(scope["path"]) if scope["method"] == "POST" else None
         exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra))
+        if self._cors is not None and preflight:
+            headers = [*self._cors.preflight(origin), *identity_headers(exchange)]
+            await exchange.sink.start(204, headers)
+            await exchange.sink.end()
+            return
         try:
             if endpoint is not None:
                 self._began()
@@ -231,6 +232,10 @@ def read_head(headers: list[tuple[bytes, bytes]]) -> tuple[Head, int | None]:
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _is_preflight(scope: Scope) -> bool:
+    return scope["method"] == "OPTIONS" and _header(scope, b"access-control-request-method") is not None
 
 
 def _too_large(bounds: Bounds) -> Refusal:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import math
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -25,6 +26,12 @@ BACKLOG = 2048
 _AFTER_ANSWER = 64 * 1024 * 1024
 """Bytes of an unwanted body that are read and dropped after its refusal, so that the client can finish
 sending and read the refusal; a connection closed at once would be reset before that."""
+
+
+_REFUSAL = (
+    b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
+    b"connection: close\r\ncontent-length: %(length)d\r\n\r\n"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._dropped_bytes = 0
         self._in_headers = False
+        self._in_body = False
+        self._unread = 0
         self._header_timer: asyncio.TimerHandle | None = None
         self._request: asyncio.Task[None] | None = None
 
@@ -68,27 +77,36 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came. Headers are counted before they are parsed, so an endless block is never kept."""
-        if self._header_timer is None and self._idle:
+        if self._header_timer is None and self._idle and not self._in_body:
             self._await_headers()
         self._header_bytes += len(data)
         super().data_received(data)
         if self._in_headers and self._header_bytes > self.bounds.header_block:
             self._refuse(431, "The request headers are too large.")
+        elif self._idle and self._header_timer is None and self.timeout_keep_alive_task is None:
+            self._keep()  # the rest of a body that was answered before its end: uvicorn stopped the timer
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_headers = True
+        if not self._idle:  # pipelined: what was counted so far is the body of the one before
+            self._header_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers are whole; a block that came in one read is checked here."""
         self._in_headers = False
         self._stop_header_timer()
+        if self.transport.is_closing():
+            return
+        self._in_body = True
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.bounds.header_block:
             self._refuse(431, "The request headers are too large.")
             return
         self._header_bytes = self._dropped_bytes = 0
+        if b"#" in self.url:  # a request target has no fragment (RFC 9112 3.2), a model's name may hold one
+            self.url = self.url.replace(b"#", b"%23")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -103,18 +121,44 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._in_body = False
         if self.transport.is_closing():
             return
         super().on_message_complete()
         # A body beyond uvicorn's high-water mark leaves reading paused, and a paused socket does not tell
-        # that its client has left.
-        self.flow.resume_reading()
+        # that its client has left. Requests in a queue stay paused: nothing else bounds how many come.
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for a while. A client that does not read its answer either is dropped."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            super().timeout_keep_alive_handler()
+        elif unread != self._unread:
+            self._unread = unread
+            self._keep()
+        else:
+            self.transport.abort()
+
+    def _keep(self) -> None:
+        if not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
         self._request = task
+
+        def over(_task: asyncio.Task[None]) -> None:
+            # Left unfinished on purpose: a graceful close would wait for a client that does not read.
+            if not cycle.response_complete:
+                self.transport.abort()
+
+        task.add_done_callback(over)
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses is answered like everything else."""
@@ -137,9 +181,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = ChatCodec().refusal(Refusal(status, message))
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
-            body
-        )
+        head = _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)}
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 

@@ -18,6 +18,7 @@ leaves cancels the task that runs it.
 import asyncio
 import dataclasses
 import random
+import re
 from collections.abc import Callable
 
 from metrics import record as records
@@ -31,7 +32,7 @@ from proxy.exchange import Exchange
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
 from proxy.redaction import Redactor
-from proxy.relay import Outward, Pulse, Relay
+from proxy.relay import PATIENCE, Outward, Patience, Pulse, Relay
 from proxy.routing import Plan, earliest
 from proxy.targets import Model, Target
 from proxy.tasks import Tasks
@@ -39,7 +40,7 @@ from proxy.upstream import Call, Reply, Upstream, read_whole
 from proxy.wire import chat, envelope
 from proxy.wire.bypass import Bypass
 from proxy.wire.codec import Passage
-from proxy.wire.model import Usage
+from proxy.wire.model import Endpoint, Usage
 
 ERROR_BODY = 64 * 1024
 """How much of a provider's error body is read, in bytes."""
@@ -51,6 +52,8 @@ PAUSE = 0.1
 """Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
 
 _FORM_TYPES = (b"", b"application/json")
+_MODEL_NAME = re.compile(r"[\x21-\x7e]{1,256}")
+"""What a client may name directly: it ends up in a URL and in a response header."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Parts:
     draw: random.Random
     tasks: Tasks
     observe: Callable[[Record], None]
+    patience: Patience = PATIENCE
 
 
 class Pipeline:
@@ -79,6 +83,7 @@ class Pipeline:
         self._draw = parts.draw
         self._tasks = parts.tasks
         self._observe = parts.observe
+        self._patience = parts.patience
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Raises only what is a bug, and `CancelledError` when the client is gone."""
@@ -106,7 +111,10 @@ class Pipeline:
             )
         body = await exchange.source.body()
         exchange.record.bytes_in = len(body)
-        exchange.envelope = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
+        seen = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
+        if seen.stream and exchange.endpoint is Endpoint.EMBEDDINGS:
+            seen = dataclasses.replace(seen, stream=False)  # no such thing: the reply will be a whole one
+        exchange.envelope = seen
         exchange.record.stream = exchange.envelope.stream
 
     def _route(self, exchange: Exchange) -> None:
@@ -130,7 +138,7 @@ class Pipeline:
         """Try targets until one answers, one after another, within one budget and one deadline."""
         assert exchange.envelope is not None
         pulse = self._pulse(exchange) if exchange.envelope.stream else None
-        out = Outward(self._clock.monotonic, answer_headers, pulse)
+        out = Outward(self._clock.monotonic, answer_headers, pulse, self._patience.slow)
         self._budget.deposit()
         try:
             while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
@@ -144,7 +152,8 @@ class Pipeline:
             raise self._verdict(exchange)
 
     def _pulse(self, exchange: Exchange) -> Pulse:
-        return Pulse(exchange.sink, exchange.codec.ping, lambda: stream_headers(exchange), self._tasks)
+        every = self._patience.pulse
+        return Pulse(exchange.sink, exchange.codec.ping, lambda: stream_headers(exchange), self._tasks, every)
 
     async def _pick(self, exchange: Exchange) -> Target | None:
         """The next target of the plan; with none left, the last one once more if that may help."""
@@ -292,11 +301,28 @@ class Pipeline:
         record.error = refusal.code or refusal.kind
         mine = bool(exchange.faults) or refusal.status >= 500
         record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
+        if exchange.faults and exchange.faults[-1].kind is FaultKind.SLOW_CLIENT:
+            self._given_up(record)
+            return
+        try:
+            async with asyncio.timeout(self._patience.slow):
+                await self._tell(exchange, refusal)
+        except TimeoutError:
+            self._given_up(record)
+
+    async def _tell(self, exchange: Exchange, refusal: Refusal) -> None:
         if exchange.sink.started:
             await exchange.sink.end(exchange.codec.broken(refusal))
         else:
             headers = [*refusal_headers(refusal), *identity_headers(exchange)]
             await exchange.sink.answer(refusal.status, headers, exchange.codec.refusal(refusal))
+
+    @staticmethod
+    def _given_up(record: Record) -> None:
+        """The client reads nothing any more: nothing is said, and the server drops the connection."""
+        record.outcome = records.CLIENT_GONE
+        record.status = 499
+        record.error = FaultKind.SLOW_CLIENT.value
 
     def _record(self, exchange: Exchange) -> None:
         record = exchange.record
@@ -328,7 +354,8 @@ def find_model(exchange: Exchange, name: str) -> Model:
         return model
     if tenant.allow_direct and "#" in name:
         upstream_model, _, provider = name.rpartition("#")
-        found = targets.direct(snapshot.config, provider, upstream_model) if upstream_model else None
+        named = _MODEL_NAME.fullmatch(upstream_model)
+        found = targets.direct(snapshot.config, provider, upstream_model) if named else None
         if found is not None:
             return found
     raise Refusal(

@@ -31,12 +31,16 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        self._longest = len(known[0]) if known else 0
 
     def text(self, text: str) -> str:
         """`text` without secrets, cut to `LONGEST` characters."""
+        whole = len(text) <= LONGEST * 4
         text = text[: LONGEST * 4]
         if self._known is not None:
             text = self._known.sub(_MASK, text)
+        if not whole:  # a secret may have been cut in two, and its first half is not known as one
+            text = text[: -self._longest or None]
         return _LOOKS_SECRET.sub(_MASK, text)[:LONGEST]
 
     def said(self, said: Said) -> Said:

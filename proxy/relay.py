@@ -25,24 +25,36 @@ HOLD_BYTES = 256 * 1024
 AFTER_END = 0.2
 """Seconds a provider has to finish its framing after its own end marker; then the connection is dropped."""
 
-PULSE = 15.0
-"""Seconds of silence after which a keep-alive is sent."""
 
-SLOW = 60.0
-"""Seconds a client may leave what was written to it unread before the request is given up."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """How long clients are kept waiting and waited for, in seconds.
+
+    After `pulse` of silence a stream gets a keep-alive. A client may leave what was written to it unread
+    for `slow`; then its request is given up.
+    """
+
+    pulse: float = 15.0
+    slow: float = 60.0
+
+
+PATIENCE = Patience()
 
 
 class Pulse:
-    """Keeps a quiet stream alive: after `PULSE` seconds without a write, a status if need be and a ping."""
+    """Keeps a quiet stream alive: after `every` seconds without a write, a status if need be and a ping."""
 
-    def __init__(self, sink: Sink, ping: bytes, headers: Callable[[], Headers], tasks: Tasks) -> None:
+    def __init__(
+        self, sink: Sink, ping: bytes, headers: Callable[[], Headers], tasks: Tasks, every: float
+    ) -> None:
         self._sink = sink
         self._ping = ping
         self._headers = headers
         self._tasks = tasks
+        self._every = every
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._last + PULSE, self._ring)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._last + self._every, self._ring)
         self._beat: asyncio.Task[None] | None = None
 
     def touch(self) -> None:
@@ -59,11 +71,11 @@ class Pulse:
 
     def _ring(self) -> None:
         now = self._loop.time()
-        if now - self._last >= PULSE:
+        if now - self._last >= self._every:
             if self._beat is None or self._beat.done():
                 self._beat = self._tasks.spawn(self._send(), "pulse")
             self._last = now
-        self._timer = self._loop.call_at(self._last + PULSE, self._ring)
+        self._timer = self._loop.call_at(self._last + self._every, self._ring)
 
     async def _send(self) -> None:
         if not self._sink.started:
@@ -73,11 +85,15 @@ class Pulse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outward:
-    """How a relay faces outward: the clock it measures by, the headers it answers with, its pulse."""
+    """How a relay faces outward: its clock, the headers it answers with, its pulse.
+
+    `slow` is how long a client may leave unread what was written, in seconds.
+    """
 
     now: Callable[[], float]
     headers: Callable[[Exchange, Reply], Headers]
     pulse: Pulse | None
+    slow: float = PATIENCE.slow
 
 
 class Relay:
@@ -91,6 +107,7 @@ class Relay:
         self._now = out.now
         self._headers = out.headers
         self._pulse = out.pulse
+        self._slow = out.slow
         self._held = b""
 
     async def whole(self, passage: Passage, limit: int) -> Usage | None:
@@ -104,7 +121,7 @@ class Relay:
             raise Fault(FaultKind.TOO_LARGE, "the reply is larger than the proxy takes", status=200)
         body, usage = passage.reply(body)
         self._exchange.committed = True
-        self._deadline.move(self._now() + SLOW, FaultKind.SLOW_CLIENT)
+        self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
         await self._sink.answer(200, self._headers(self._exchange, self._reply), body)
         return usage
 
@@ -144,7 +161,7 @@ class Relay:
 
     async def _pass(self, out: bytes, *, last: bool) -> None:
         """Hand events on. While the client does not read, the provider is not to blame for the silence."""
-        self._deadline.move(self._now() + SLOW, FaultKind.SLOW_CLIENT)
+        self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
         if not self._exchange.committed:
             await self._commit()
             out, self._held = self._held, b""

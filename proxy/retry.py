@@ -45,6 +45,7 @@ _STATUS = {
     529: _BACK_OFF,
 }
 _OURS = (Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL)
+_OVERLOADED = frozenset({503, 529})
 _SPENT = frozenset({"insufficient_quota", "billing_error"})
 
 
@@ -87,6 +88,14 @@ def refuse(fault: Fault) -> Refusal:
     verdict = judge(fault)
     if verdict is _CALLERS:
         return _passed_on(fault)
+    if fault.status in _OVERLOADED and verdict.effect not in _OURS:
+        return Refusal(
+            503,
+            f"The provider is overloaded{_quoted(fault)}.",
+            kind="server_error",
+            code="overloaded",
+            retry_after=fault.retry_after or 1.0,
+        )
     if verdict.effect is Effect.BACK_OFF:
         return _limited(fault)
     if verdict.effect in _OURS:
@@ -96,14 +105,6 @@ def refuse(fault: Fault) -> Refusal:
             kind="server_error",
             code="upstream_credentials",
             should_retry=False,
-        )
-    if fault.status == 503:
-        return Refusal(
-            503,
-            f"The provider is overloaded{_quoted(fault)}.",
-            kind="server_error",
-            code="overloaded",
-            retry_after=fault.retry_after or 1.0,
         )
     return Refusal(
         502,

@@ -2,6 +2,7 @@
 
 On SIGTERM or SIGINT a replica stops being ready and stops accepting; what is in flight finishes within
 the drain time; then the operations port goes, last, so that the end can be watched. The process exits 0.
+A second signal ends it without waiting.
 """
 
 import asyncio
@@ -31,6 +32,23 @@ class Ports:
         """Give both ports up."""
         self.client.close()
         self.operations.close()
+
+
+class Signals:
+    """SIGTERM and SIGINT, heard until the process ends: the first says `stop`, any other says `now`."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.now = asyncio.Event()
+
+    def listen(self) -> None:
+        """Hear them from here on, in the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in _STOPPING:
+            loop.add_signal_handler(number, self._heard)
+
+    def _heard(self) -> None:
+        (self.now if self.stop.is_set() else self.stop).set()
 
 
 class PortTakenError(Exception):
@@ -68,10 +86,8 @@ async def run(
     """Serve until a signal says stop. `started` is awaited before the replica calls itself ready."""
     replica = build(config, surroundings)
     tasks = Tasks()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _STOPPING:
-        loop.add_signal_handler(number, stop.set)
+    signals = Signals()
+    signals.listen()
     client = _listener(replica.client_app, config)
     operations = _listener(replica.operations_app, config)
     replica.request_log.start()
@@ -83,13 +99,12 @@ async def run(
         await operations.up.wait()
         replica.ready = True
         _say_ready(config, ports)
-        await stop.wait()
+        await signals.stop.wait()
     finally:
         replica.ready = False
-        for number in _STOPPING:
-            loop.remove_signal_handler(number)
-        await _wind_down(client, serving, config.drain_timeout)
-        await _wind_down(operations, watching, 1.0)
+        hurry = tasks.spawn(signals.now.wait(), "second signal")
+        await _wind_down(client, serving, config.drain_timeout, hurry)
+        await _wind_down(operations, watching, 1.0, hurry)
         await replica.close()
         await tasks.close()
 
@@ -98,11 +113,13 @@ def _listener(app: Callable[..., Awaitable[None]], config: Config) -> Listener:
     return Listener(app, Port(config.listen.keep_alive, config.drain_timeout), config.bounds)
 
 
-async def _wind_down(listener: Listener, serving: asyncio.Task[None], patience: float) -> None:
+async def _wind_down(
+    listener: Listener, serving: asyncio.Task[None], patience: float, hurry: asyncio.Task[bool]
+) -> None:
     """Stop one port; beyond its patience requests are cancelled, and a moment later the port itself."""
     listener.stop()
-    done, _ = await asyncio.wait({serving}, timeout=patience + 2.0)
-    if not done:
+    await asyncio.wait({serving, hurry}, timeout=patience + 2.0, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
         serving.cancel()
 
 

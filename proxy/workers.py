@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from proxy.serving import Signals
 from proxy.tasks import Tasks
 
 RESPAWN = 1.0
@@ -36,15 +37,13 @@ class Workers:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._lifeline, self._held = os.pipe()
-        self._stop = asyncio.Event()
+        self._signals = Signals()
         self._tasks = Tasks()
         self._log = structlog.get_logger("workers")
 
     async def run(self) -> int:
         """Start all and keep them running until a signal says stop; the exit status for the parent."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        self._signals.listen()
         try:
             statuses = await asyncio.gather(*(self._keep(index) for index in range(self._crew.count)))
         finally:
@@ -60,16 +59,16 @@ class Workers:
                 *command, env=dict(self._crew.environ), pass_fds=(self._lifeline,), start_new_session=True
             )
             status = await self._until_over(process)
-            if self._stop.is_set():
-                return status
+            if self._signals.stop.is_set():
+                return 0 if status == -signal.SIGTERM else status  # it had not begun to listen for it
             self._log.error("worker_died", worker=index, status=status)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), RESPAWN)
-            if self._stop.is_set():
+                await asyncio.wait_for(self._signals.stop.wait(), RESPAWN)
+            if self._signals.stop.is_set():
                 return 0
 
     async def _until_over(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for a worker's end, or pass the signal to stop on and then wait for it."""
+        """Wait for a worker's end, and pass each signal to stop on meanwhile."""
         stopped = self._tasks.spawn(self._pass_on(process), "worker stop")
         try:
             return await process.wait()
@@ -77,9 +76,10 @@ class Workers:
             stopped.cancel()
 
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
-        await self._stop.wait()
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+        for said in (self._signals.stop, self._signals.now):
+            await said.wait()
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ match, for inside a JSON string the closing quote is escaped; a false match cost
 
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TRUE = msgspec.Raw(b"true")
+_NULL = msgspec.Raw(b"null")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _ask_usage(fields: Fields, *, allowed: bool) -> None:
     """Ask for usage where the provider takes the field; take the field out where it does not."""
     raw = fields.get("stream_options")
     try:
-        options = _options.decode(raw) if raw is not None and raw != b"null" else {}
+        options = _options.decode(raw) if raw is not None and raw != _NULL else {}
     except msgspec.MsgspecError:
         return  # not an object: the provider refuses it in its own words
     if allowed:
@@ -91,6 +92,12 @@ def _ask_usage(fields: Fields, *, allowed: bool) -> None:
         fields["stream_options"] = msgspec.Raw(encode(options))
     else:
         fields.pop("stream_options", None)
+
+
+def _is_event(rest: bytes) -> bool:
+    """Whether what came after the last empty line is an event that lacks its own, and not a part of one."""
+    data = sse.data_of(rest)
+    return data is not None and (data.strip() == b"[DONE]" or chat.chunk(data) is not None)
 
 
 class ChatStream:
@@ -121,9 +128,12 @@ class ChatStream:
         """The upstream ended. A last event without its empty line counts; a missing `[DONE]` is added."""
         rest = self._splitter.rest
         last = b""
-        if rest.strip():
-            last = self._look([rest])
-            if last:
+        left = sse.events(rest)
+        if left and not _is_event(left[-1]):
+            left.pop()
+        if left:
+            last = self._look(left)
+            if last and not last.endswith((b"\n\n", b"\r\r")):
                 last += b"\n\n"
         if self.error is not None:
             return last

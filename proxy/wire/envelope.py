@@ -22,6 +22,7 @@ _any = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
 
 _STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _MODEL = b'"model"'
 
 
@@ -81,16 +82,17 @@ def decode(body: bytes, max_depth: int) -> Fields:
 def too_deep(body: bytes, limit: int) -> bool:
     """Whether brackets are nested deeper than `limit`, brackets inside strings not counted.
 
-    All in C: escaped quotes are removed, then all but brackets and quotes, then the strings; what is
-    left shrinks by its innermost pairs once per level. Bodies with few brackets skip all of it.
+    All in C: escaped quotes are removed, then all but brackets (of one kind from here on) and quotes,
+    then the strings; what is left shrinks by its innermost pairs once per level. Bodies with few brackets
+    skip all of it.
     """
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(body.translate(None, _STRUCTURE).split(b'"')[::2])
+    brackets = b"".join(body.translate(_ONE_KIND, _STRUCTURE).split(b'"')[::2])
     for _ in range(limit):
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             # Nothing closes: unbalanced, which the decoder will say better, unless it runs deep.
             return len(shorter) > limit

@@ -46,11 +46,11 @@ class Splitter:
 
     @staticmethod
     def _last_end(data: bytes) -> int:
-        end = 0
+        end = before = 0
         for match in _END.finditer(data):
-            end = match.end()
+            before, end = end, match.end()
         # "\r\n\r" may be the head of "\r\n\r\n": wait for the next byte rather than cut inside a line end.
-        return end if end < len(data) or not data.endswith(b"\r") else 0
+        return end if end < len(data) or not data.endswith(b"\r") else before
 
     def _keep(self, rest: bytes) -> None:
         if len(rest) > MAX_EVENT:

@@ -1,0 +1,107 @@
+"""Processes that a benchmark starts: each pinned to one core, awaited until it answers, ended with the run.
+
+CPU time is read from /proc, so Linux alone; what a process spends per request is the figure that a busy
+machine disturbs least.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 20.0
+"""Seconds a process may take to listen."""
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class NotRunningError(Exception):
+    """A process did not come up. The message holds the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start: on which core, in which folder, with what added to the environment."""
+
+    arguments: Sequence[str]
+    core: int
+    folder: Path
+    environ: Mapping[str, str]
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A way to the provider that is measured. `pid` is None for the direct one, which has no process."""
+
+    name: str
+    url: str
+    pid: int | None = None
+
+    def cpu(self) -> float:
+        """Seconds of CPU time its process has used so far, user and system."""
+        if self.pid is None:
+            return 0.0
+        after_name = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / _TICK
+
+    def memory(self) -> float:
+        """MiB of resident memory."""
+        if self.pid is None:
+            return 0.0
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def pinned(core: int, arguments: Sequence[str]) -> list[str]:
+    """A command line that runs on one core alone."""
+    return ["taskset", "-c", str(core), *arguments]
+
+
+@contextlib.contextmanager
+def started(command: Command, port: int) -> Iterator[int]:
+    """Run `command` until the block ends; yields its process id once `port` accepts connections.
+
+    Raises `NotRunningError`.
+    """
+    with command.log.open("wb") as log:
+        process = subprocess.Popen(
+            pinned(command.core, command.arguments),
+            cwd=command.folder,
+            env={**os.environ, **command.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _await(process, port, command)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], port: int, command: Command) -> None:
+    late = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < late:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+            return
+        time.sleep(0.05)
+    said = command.log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
+    raise NotRunningError(f"{' '.join(command.arguments[:4])} did not come up:\n{said}")
