@@ -1,0 +1,244 @@
+"""The command line as a user types it: what is printed where, and the exit status."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import (
+    KEY,
+    MODEL,
+    Child,
+    Mock,
+    Serve,
+    alive,
+    apex,
+    configured,
+    descendants,
+    environment,
+    fetch,
+    get,
+    written,
+)
+
+import proxy as product
+
+pytestmark = pytest.mark.process
+
+GOOD: dict[str, object] = {
+    "clients": [{"name": "dev", "key": KEY}],
+    "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
+    "models": {MODEL: {"providers": [{"provider": "local"}]}},
+}
+FIVE_MISTAKES = """\
+listen: {port: 99999}
+clients: [{name: dev, key: short}]
+providers:
+  local: {base_url: "ftp://127.0.0.1/v1", api_key: "${NOT_SET_ANYWHERE}"}
+models:
+  gpt: {providers: [{provider: nobody}]}
+"""
+
+
+def refused(child: Child) -> str:
+    """What a command that cannot start says: one line on standard error, exit status 1."""
+    with child:
+        assert child.ended() == 1
+    assert child.out == []
+    assert len(child.err) == 1, child.err
+    assert child.err[0].startswith("Error: ")
+    return child.err[0]
+
+
+def test_check_tells_all_five_mistakes(tmp_path: Path) -> None:
+    """Each mistake is a line with its path; the exit status is 1 and nothing goes to standard output."""
+    file = tmp_path / "apex.yaml"
+    file.write_text(FIVE_MISTAKES, "utf-8")
+    with apex("check", str(file)) as child:
+        assert child.ended() == 1
+    assert child.out == []
+    assert child.err[0].endswith("has 5 errors:")
+    for path in ("listen.port", "clients[0].key", "base_url", "NOT_SET_ANYWHERE", "nobody"):
+        assert any(path in line for line in child.err[1:]), (path, child.err)
+    assert len(child.err) == 6
+
+
+def test_serve_refuses_without_clients(tmp_path: Path) -> None:
+    """Nobody could call, so there is nothing to serve; the line says both ways out."""
+    file = written(tmp_path, {**GOOD, "clients": []})
+    said = refused(apex("serve", "--config", str(file), "--port", "0"))
+    assert "clients" in said
+    assert "--insecure-no-auth" in said
+
+
+def test_insecure_no_auth_answers_everybody() -> None:
+    """Without clients, and only when asked to, no key is needed."""
+    with Serve(configured(clients=[]), "--insecure-no-auth") as proxy:
+        assert fetch(proxy.port, "/v1/models")["data"][0]["id"] == MODEL
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """It names the setting, the address and what to do, with one worker and with several."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for setting, more in (("listen", ()), ("listen", ("--workers", "2")), ("operations", ())):
+            ports = {"listen": {"port": 0}, "operations": {"port": 0}, setting: {"port": port}}
+            file = written(tmp_path, GOOD | ports)
+            said = refused(apex("serve", "--config", str(file), *more))
+            assert f"{setting}.port: cannot listen on 127.0.0.1:{port}" in said
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_an_embedded_store_that_cannot_start_is_one_line(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """No folder for it, or data it cannot read: why, and that a server of one's own is the way out."""
+    damaged = tmp_path / "damaged" / "appendonlydir"
+    damaged.mkdir(parents=True)
+    (damaged / "appendonly.aof.manifest").write_text("this is no manifest\n", "ascii")
+    for folder in (written(tmp_path, {}, "a-file"), damaged.parent):
+        store = {"listen": {"port": 0}, "operations": {"port": 0}, "redis": {"embedded_dir": str(folder)}}
+        said = refused(apex("serve", "--config", str(written(tmp_path, GOOD | store)), *more))
+        assert "embedded store" in said
+        assert "redis.url" in said
+
+
+def test_no_configuration_is_one_error(tmp_path: Path) -> None:
+    """Where nothing is configured, the error says where it was looked for."""
+    with apex("serve", cwd=tmp_path) as child:
+        assert child.ended() == 1
+    assert "apex.yaml" in "\n".join(child.err)
+    assert "apex-proxy demo" in "\n".join(child.err)
+
+
+def test_the_environment_stands_in_for_a_file(tmp_path: Path) -> None:
+    """The original's variables are a configuration, and APEX_REDIS_URL says which store."""
+    with Mock() as mock:
+        provider = {"base_url": f"http://127.0.0.1:{mock.port}/v1", "api_keys": ["sk-one", "sk-two"]}
+        environ = environment(
+            PROVIDER_CONFIG=json.dumps({"mock": provider}),
+            MODEL_PROVIDER_CONFIG=json.dumps({"fast": {"providers": [{"provider": "mock", "model": "big"}]}}),
+            SERVICE_API_KEY=KEY,
+            APEX_REDIS_URL="redis://127.0.0.1:1",
+        )
+        arguments = ("serve", "--port", "0", "--operations-port", "0")
+        with apex(*arguments, environ=environ, cwd=tmp_path) as child:
+            port = child.event("ready")["port"]
+            assert child.events("store_started") == []
+            assert chat(port, "fast") == "Hello from mock. You said: Hello"
+            assert chat(port, "big#mock") == "Hello from mock. You said: Hello"
+            assert mock.stats()["models"] == {"big": 2}
+            assert child.stop() == 0
+
+
+def test_the_file_is_found_by_variable_and_by_place(tmp_path: Path) -> None:
+    """$APEX_CONFIG, else ./apex.yaml; the options go over what stands in it."""
+    ports = {"listen": {"port": 1}, "operations": {"port": 2}}
+    file = written(tmp_path, GOOD | ports, "other.yaml")
+    arguments = ("serve", "--host", "localhost", "--port", "0", "--operations-port", "0")
+    redis = environment(APEX_REDIS_URL="redis://127.0.0.1:1")
+    written(tmp_path, GOOD | ports)
+    for environ in (redis | {"APEX_CONFIG": str(file)}, redis):
+        with apex(*arguments, environ=environ, cwd=tmp_path) as child:
+            assert child.event("ready")["models"] == 1
+            assert child.stop() == 0
+
+
+def chat(port: int, model: str) -> str:
+    """What a chat says."""
+    with Child(
+        *(
+            "curl",
+            "-sS",
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            "-H",
+            f"Authorization: Bearer {KEY}",
+        ),
+        *("-H", "Content-Type: application/json", "-d"),
+        json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}),
+    ) as curl:
+        assert curl.ended() == 0
+    said: str = json.loads(curl.out[0])["choices"][0]["message"]["content"]
+    return said
+
+
+def test_a_mock_plays_its_script_and_refuses_a_bad_one(tmp_path: Path) -> None:
+    """A script is played; a mistake in it is one line that names its place and what is allowed."""
+    with Mock({"default": {"status": 418}}, "teapot") as mock:
+        assert mock.out == [f"teapot listens on http://127.0.0.1:{mock.port}"]
+        assert get(mock.port, "/v1/models")[0] == 418
+        assert mock.stop() == 0
+    bad = written(tmp_path, {"rules": [{"then": {"statos": 500}}]}, "bad.yaml")
+    said = refused(apex("mock", "--port", "0", "--script", str(bad)))
+    assert "rules[0].then" in said
+    assert "statos" in said
+    assert "missing.yaml: no such file" in refused(
+        apex("mock", "--port", "0", "--script", str(tmp_path / "missing.yaml"))
+    )
+
+
+def test_a_mock_cannot_have_a_taken_port() -> None:
+    """One line, and no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused(apex("mock", "--port", str(port)))
+    assert f"cannot listen on 127.0.0.1:{port} (address already in use)" in said
+
+
+def test_the_demo_prints_three_commands_that_work() -> None:
+    """Each is run as it is printed, by a shell; each leaves a line; Ctrl-C leaves no process."""
+    if shutil.which("curl") is None:
+        pytest.skip("the printed commands need curl")
+    # Its own providers are never looked for behind the proxy of an office network.
+    with apex("demo", "--port", "0", environ=environment(HTTP_PROXY="http://127.0.0.1:9")) as demo:
+        demo.until(lambda: next((line for line in demo.out if "Ctrl-C" in line), None))
+        commands = "\n".join(demo.out).split("# ")[1:]
+        commands = [command.partition("\n")[2].partition("\n\n")[0] for command in commands]
+        answers = [
+            subprocess.run(
+                ["sh", "-c", command], capture_output=True, text=True, check=True, timeout=20
+            ).stdout
+            for command in commands
+        ]
+        assert len(answers) == 3
+        assert json.loads(answers[0])["choices"][0]["message"]["role"] == "assistant"
+        assert answers[1].endswith("data: [DONE]\n\n")
+        assert json.loads(answers[2])["object"] == "list"
+        lines = demo.until(lambda: found if len(found := told(demo)) == 2 else None)
+        assert all("attempt" in line and "ok" in line for line in lines)
+        everything = descendants(demo.pid)
+        assert everything
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.ended() == 0
+        assert not any(map(alive, everything))
+        assert demo.err == []
+
+
+def told(demo: Child) -> list[str]:
+    """The lines that requests have left."""
+    return [line for line in demo.out if " ms " in line]
+
+
+def test_a_demo_on_a_taken_port_is_one_line() -> None:
+    """It says which port, and how to take another."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert f":{taken.getsockname()[1]} " in refused(apex("demo", "--port", str(taken.getsockname()[1])))
+
+
+def test_the_console_script_is_the_module() -> None:
+    """`apex-proxy --version` says what the package says."""
+    script = Path(sys.executable).parent / "apex-proxy"
+    if not script.exists():
+        pytest.skip("the package is not installed here")
+    with Child(str(script), "--version") as child:
+        assert child.ended() == 0
+    assert child.out == [f"apex-proxy, version {product.__version__}"]

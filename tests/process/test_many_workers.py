@@ -1,0 +1,71 @@
+"""`serve --workers 2`: one port, one store, and nobody missing for long."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from harness import Line, Serve, alive, configured, descendants, eventually, get
+
+pytestmark = pytest.mark.process
+
+
+def two_free_ports() -> int:
+    """A port that is free and has a free neighbour above it."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def workers_of(proxy: Serve) -> dict[int, int]:
+    """The process id of each worker, by its number."""
+    found = {}
+    for pid in descendants(proxy.pid):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        if "--worker" in words:
+            found[int(words[words.index("--worker") + 1])] = pid
+    return found
+
+
+def store_seen_by(pid: int) -> str:
+    """The store's address in a worker's environment."""
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return next(pair for pair in pairs if pair.startswith("APEX_REDIS_URL="))
+
+
+def test_two_workers_share_a_port_and_a_store_and_are_replaced() -> None:
+    """Both are ready on ports of their own, one that dies has a successor, and SIGTERM ends all with 0."""
+    base = two_free_ports()
+    config = configured(operations={"port": base})
+    with Serve(config, "--workers", "2") as proxy:
+        ready: list[Line] = [proxy.event("ready", 1), proxy.event("ready", 2)]
+        assert {line["operations_port"] for line in ready} == {base, base + 1}
+        assert ready[0]["port"] == ready[1]["port"]
+        for port in (base, base + 1, proxy.port):
+            assert get(port, "/readyz")[0] == 200
+        workers = workers_of(proxy)
+        assert len({store_seen_by(pid) for pid in workers.values()}) == 1
+        os.kill(workers[1], signal.SIGKILL)
+        assert proxy.event("worker_died")["worker"] == 1
+        assert proxy.event("ready", 3)["operations_port"] == base + 1
+        everything = descendants(proxy.pid)
+        assert proxy.stop() == 0
+        assert not any(map(alive, everything))
+
+
+def test_a_killed_parent_takes_workers_and_store_along() -> None:
+    """Nothing is left to answer with an old configuration."""
+    with Serve(configured(), "--workers", "2") as proxy:
+        proxy.event("ready", 2)
+        everything = descendants(proxy.pid)
+        assert len(workers_of(proxy)) == 2
+        proxy.signal(signal.SIGKILL)
+        proxy.ended()
+        eventually(lambda: not any(map(alive, everything)), 3.0)

@@ -1,0 +1,134 @@
+"""How `serve` ends: kindly, in a hurry, or killed; and what it leaves behind, which is nothing."""
+
+import asyncio
+import http.client
+import os
+import signal
+import time
+
+import httpx
+import pytest
+from harness import KEY, MODEL, Mock, Serve, alive, configured, descendants, eventually, get
+
+pytestmark = pytest.mark.process
+
+QUICK = {"default": {"tokens": 25, "delay_events_s": 0.06}}
+STALLING = {"default": {"tokens": 12, "stall_after_events": 5}}
+
+
+def client_of(proxy: Serve) -> httpx.AsyncClient:
+    """A client of the proxy."""
+    return httpx.AsyncClient(
+        base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20.0, trust_env=False
+    )
+
+
+def asking(*, stream: bool, **fault: object) -> dict[str, object]:
+    """A chat request, with a fault of the provider's for it alone."""
+    messages = [{"role": "user", "content": "Hello"}]
+    return {"model": MODEL, "messages": messages, "stream": stream, **({"x_mock": fault} if fault else {})}
+
+
+def test_sigterm_lets_what_is_in_flight_finish() -> None:
+    """Not ready at once, no new connections, the stream and the request whole, exit status 0."""
+
+    async def main(proxy: Serve) -> None:
+        async with client_of(proxy) as client:
+            whole = asyncio.create_task(
+                client.post("/chat/completions", json=asking(stream=False, delay_headers_s=1.2))
+            )
+            async with client.stream("POST", "/chat/completions", json=asking(stream=True)) as streamed:
+                lines = streamed.aiter_lines()
+                await anext(lines)
+                proxy.signal(signal.SIGTERM)
+                await asyncio.to_thread(eventually, lambda: get(proxy.operations, "/readyz")[0] == 503, 1.0)
+                assert get(proxy.operations, "/livez")[0] == 200
+                await asyncio.to_thread(eventually, lambda: refuses(proxy.port), 1.0)
+                rest = [line async for line in lines]
+            assert rest[-2] == "data: [DONE]"
+            assert (await whole).status_code == 200
+
+    with Mock(QUICK) as mock, Serve(configured(mock)) as proxy:
+        store = proxy.store
+        asyncio.run(main(proxy))
+        assert proxy.ended() == 0
+        assert [line["outcome"] for line in proxy.events("request")] == ["completed"] * 2
+        assert not alive(store)
+
+
+def ready(port: int) -> bool:
+    """Whether a replica is there and ready."""
+    try:
+        return get(port, "/readyz")[0] == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a port any more."""
+    try:
+        get(port, "/livez")
+    except (ConnectionError, http.client.HTTPException):
+        return True
+    return False
+
+
+def broken_off(proxy: Serve, *signals: signal.Signals) -> float:
+    """Send signals while a stream stalls; the seconds until the proxy had ended it and itself, with 0."""
+
+    async def main() -> None:
+        async with (
+            client_of(proxy) as client,
+            client.stream("POST", "/chat/completions", json=asking(stream=True)) as streamed,
+        ):
+            lines = streamed.aiter_lines()
+            await anext(lines)
+            for number in signals:
+                proxy.signal(number)
+                await asyncio.to_thread(eventually, lambda: not ready(proxy.operations))
+            try:
+                rest = [line async for line in lines]
+            except httpx.RemoteProtocolError:
+                return  # cut off inside the body
+            assert any(line.startswith('data: {"error"') for line in rest)  # told in-band
+
+    began = time.monotonic()
+    asyncio.run(main())
+    assert proxy.ended() == 0
+    return time.monotonic() - began
+
+
+def test_the_drain_time_is_the_longest_that_a_stop_takes() -> None:
+    """A stream that would never end is cut when the drain time is over."""
+    with Mock(STALLING) as mock, Serve(configured(mock, drain_timeout=0.5)) as proxy:
+        assert 0.5 < broken_off(proxy, signal.SIGTERM) < 5.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_wait(number: signal.Signals) -> None:
+    """Whoever asks twice means it: the stream is cut at once, and the exit is still clean."""
+    with Mock(STALLING) as mock, Serve(configured(mock, drain_timeout=100)) as proxy:
+        store = proxy.store
+        assert broken_off(proxy, number, number) < 5.0
+        assert "Traceback" not in "\n".join(proxy.err)
+        assert not alive(store)
+
+
+def test_a_killed_serve_leaves_no_process() -> None:
+    """SIGKILL cannot be handled, and yet the embedded store and its guard end."""
+    with Serve(configured()) as proxy:
+        started = descendants(proxy.pid)
+        assert proxy.store in started
+        proxy.signal(signal.SIGKILL)
+        assert proxy.ended() == -signal.SIGKILL
+        eventually(lambda: not any(map(alive, started)), 3.0)
+
+
+def test_ctrl_c_reaches_the_whole_group_and_ends_it_cleanly() -> None:
+    """A terminal sends SIGINT to every process of the group; the store still outlives the proxy."""
+    with Serve(configured()) as proxy:
+        started = descendants(proxy.pid)
+        os.killpg(proxy.pid, signal.SIGINT)
+        assert proxy.ended() == 0
+        assert not any(map(alive, started))
+        assert not [line for line in proxy.err if '"level":"error"' in line or "Traceback" in line]

@@ -1,0 +1,181 @@
+"""Tests of `proxy.app`: a replica is put together so that one request shows in all its parts."""
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+
+import httpx
+import pytest
+
+from metrics.record import Record
+from proxy.app import Replica, Surroundings, build
+from proxy.clock import ManualClock, SystemClock
+from proxy.settings import Config
+from proxy.upstream import Call, Reply
+
+KEY = "sk-client-0123"
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+}
+
+
+class Whole(Reply):
+    """A reply that is all there."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self._status = status
+        self._parts = [body]
+
+    @property
+    def status(self) -> int:
+        """The status."""
+        return self._status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """No headers."""
+        return {}
+
+    @property
+    def resent(self) -> bool:
+        """No pool, so never."""
+        return False
+
+    async def read(self) -> bytes:
+        """The body, then its end."""
+        return self._parts.pop() if self._parts else b""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Provider:
+    """An upstream that answers every call alike and remembers them."""
+
+    def __init__(self, status: int = 200, body: object = ANSWER) -> None:
+        self.calls: list[Call] = []
+        self.closed = False
+        self._status = status
+        self._body = json.dumps(body).encode()
+
+    async def send(self, call: Call) -> Reply:
+        """Answer."""
+        self.calls.append(call)
+        return Whole(self._status, self._body)
+
+    async def close(self) -> None:
+        """Remember that, too."""
+        self.closed = True
+
+
+def configured(**sections: object) -> Config:
+    """One model at one provider with one key."""
+    return Config.model_validate(
+        {
+            "clients": [{"name": "tests", "key": KEY}],
+            "providers": {"local": {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk-provider-1"}},
+            "models": {"chat": {"providers": [{"provider": "local", "model": "big"}]}},
+            **sections,
+        }
+    )
+
+
+async def ask(replica: Replica, key: str = KEY) -> httpx.Response:
+    """A chat through the client port's application."""
+    body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}]}
+    transport = httpx.ASGITransport(app=replica.client_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+        return await client.post(
+            "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
+        )
+
+
+def test_one_request_shows_everywhere() -> None:
+    """It reaches the provider with the provider's key, and whoever watches, the metrics see its record."""
+
+    async def main() -> None:
+        provider = Provider()
+        watched: list[Record] = []
+        surroundings = Surroundings(SystemClock(), random.Random(1), {}, watch=watched.append)
+        replica = Replica(configured(), surroundings, provider)
+        answer = await ask(replica)
+        assert answer.json() == ANSWER
+        assert answer.headers["x-apex-target"] == "local/big"
+        call = provider.calls[0]
+        assert call.url == "http://127.0.0.1:9/v1/chat/completions"
+        assert dict(call.headers)["authorization"] == "Bearer sk-provider-1"
+        assert json.loads(call.body)["model"] == "big"
+        assert [(record.client, record.model, record.outcome) for record in watched] == [
+            ("tests", "chat", "completed")
+        ]
+        assert watched[0].request_id == answer.headers["x-request-id"]
+        assert b'model="chat"' in replica.instruments.render()
+        await replica.close()
+        assert provider.closed
+
+    asyncio.run(main())
+
+
+def test_a_refused_request_is_recorded_as_well() -> None:
+    """Nobody's request leaves no trace."""
+
+    async def main() -> None:
+        watched: list[Record] = []
+        surroundings = Surroundings(ManualClock(), random.Random(1), {}, watch=watched.append)
+        provider = Provider()
+        replica = Replica(configured(), surroundings, provider)
+        assert (await ask(replica, "sk-unknown")).status_code == 401
+        assert (watched[0].outcome, watched[0].error, watched[0].client) == ("refused", "invalid_api_key", "")
+        assert provider.calls == []
+        await replica.close()
+
+    asyncio.run(main())
+
+
+def test_open_to_all_needs_no_key() -> None:
+    """Only when the operator has said so."""
+
+    async def main() -> None:
+        config = configured(clients=[])
+        for open_to_all, status in ((True, 200), (False, 401)):
+            surroundings = Surroundings(ManualClock(), random.Random(1), {}, open_to_all=open_to_all)
+            replica = Replica(config, surroundings, Provider())
+            assert (await ask(replica, "sk-anybody")).status_code == status
+            await replica.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("origins", [None, ["https://app.example.com"]])
+def test_cors_is_off_unless_configured(origins: list[str] | None) -> None:
+    """The section alone switches it on."""
+
+    async def main() -> int:
+        config = configured(cors={"origins": origins} if origins else None)
+        replica = Replica(config, Surroundings(ManualClock(), random.Random(1), {}), Provider())
+        transport = httpx.ASGITransport(app=replica.client_app)
+        headers = {"origin": "https://app.example.com", "access-control-request-method": "POST"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+            status = (await client.options("/v1/models", headers=headers)).status_code
+        await replica.close()
+        return status
+
+    assert asyncio.run(main()) == (204 if origins else 401)
+
+
+def test_a_new_replica_does_nothing_and_can_be_closed() -> None:
+    """Built is not started: no task, no connection, not ready; `build` brings the real transport."""
+
+    async def main() -> None:
+        replica = build(configured(), Surroundings(ManualClock(), random.Random(1), {}))
+        assert len(replica.tasks) == 0
+        assert not replica.ready
+        assert replica.fleet.snapshot.created == 1_800_000_000
+        assert list(replica.fleet.snapshot.models) == ["chat"]
+        await replica.close()
+
+    asyncio.run(main())

@@ -1,0 +1,147 @@
+"""Tests of `proxy.__main__`: what can be seen without starting a server."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy import __version__
+from proxy.__main__ import main
+
+CLIENT = [{"name": "dev", "key": "sk-client-0123"}]
+PLAIN = {name: {"base_url": "http://127.0.0.1:9/v1"} for name in ("local", "spare")}
+GOOD: dict[str, object] = {
+    "clients": CLIENT,
+    "providers": {
+        "local": {"base_url": "http://127.0.0.1:9/v1", "api_keys": ["${FIRST_KEY}", "sk-second-key"]},
+        "spare": {"base_url": "http://127.0.0.1:8/v1"},
+    },
+    "models": {
+        "chat": {"providers": [{"provider": "spare", "priority": 2}, {"provider": "local", "weight": 3}]},
+        "vectors": {"strategy": "ordered", "providers": [{"provider": "spare"}, {"provider": "local"}]},
+    },
+}
+
+
+def run(*arguments: str, **environ: str | None) -> Result:
+    """The command line with these arguments, in an environment that configures nothing else."""
+    nothing = dict.fromkeys(("APEX_CONFIG", "APEX_REDIS_URL", "PROVIDER_CONFIG", "MODEL_PROVIDER_CONFIG"))
+    return CliRunner().invoke(main, arguments, env=nothing | environ, prog_name="apex-proxy")
+
+
+def written(folder: Path, config: object) -> str:
+    """A configuration file."""
+    file = folder / "apex.yaml"
+    file.write_text(json.dumps(config), "utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in main.commands)])
+def test_help_teaches_by_example(command: tuple[str, ...]) -> None:
+    """The program and each of its commands show at least one whole command line."""
+    for flag in ("--help", "-h"):
+        result = run(*command, flag)
+        assert result.exit_code == 0
+        assert "Examples:\n" in result.output
+        assert " ".join(("apex-proxy", *command)) in result.output.partition("Examples:")[2]
+
+
+def test_every_option_has_a_sentence() -> None:
+    """An option without help could only be guessed at."""
+    for name, command in main.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert option.help, (name, option.name)
+
+
+def test_version_is_the_packages() -> None:
+    """`--version` says the name of the program and its version."""
+    assert run("--version").output == f"apex-proxy, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("serve", "--prot", "80"), "--prot"),
+        (("serve", "--port", "99999"), "99999"),
+        (("serve", "--workers", "0"), "0"),
+        (("demo", "now"), "now"),
+        (("check",), "FILE"),
+        (("mock", "--dialect", "klingon"), "klingon"),
+        (("sreve",), "sreve"),
+    ],
+)
+def test_what_is_not_understood_is_named(arguments: tuple[str, ...], named: str) -> None:
+    """A wrong option, value or command is an error of usage, with status 2."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert named in result.output.splitlines()[-1]
+
+
+def test_check_shows_targets_in_the_order_of_trying(tmp_path: Path) -> None:
+    """Priorities first, shares by weight and key, and never a key."""
+    result = run("check", written(tmp_path, GOOD), FIRST_KEY="sk-canary-key")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].endswith("apex.yaml is valid: 2 models, 2 providers, 1 client.")
+    assert [line.split()[:6] for line in lines[3:6]] == [
+        ["priority", "1", "50", "%", "local/chat", "key"],
+        ["priority", "1", "50", "%", "local/chat", "key"],
+        ["priority", "2", "100", "%", "spare/chat", "no"],
+    ]
+    assert [line.split()[3] for line in lines[8:11]] == ["spare/vectors", "local/vectors", "local/vectors"]
+    assert "canary" not in result.output
+    assert "sk-second" not in result.output
+
+
+def test_check_says_that_nobody_could_call(tmp_path: Path) -> None:
+    """A file without clients is valid, and what `serve` will ask for is told."""
+    result = run("check", written(tmp_path, {**GOOD, "clients": []}), FIRST_KEY="sk-first-key")
+    assert result.exit_code == 0
+    assert "--insecure-no-auth" in result.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("config", "head"),
+    [
+        ({**GOOD, "listen": {"prot": 80}}, "has 2 errors:"),
+        ({**GOOD, "providers": PLAIN, "listen": {"port": "x"}}, "has 1 error:"),
+    ],
+)
+def test_check_counts_errors(tmp_path: Path, config: object, head: str) -> None:
+    """All errors at once, each on its line; an unset variable is one of them."""
+    result = run("check", written(tmp_path, config))
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0].endswith(head)
+    assert len(lines) == 1 + int(head.split()[1])
+
+
+def test_check_of_no_file_is_an_error(tmp_path: Path) -> None:
+    """A missing file is told like every other mistake."""
+    result = run("check", str(tmp_path / "nothing.yaml"))
+    assert result.exit_code == 1
+    assert "nothing.yaml" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_serve_with_errors_in_its_file_says_them(tmp_path: Path) -> None:
+    """`serve` finds the same errors as `check`, before anything is started."""
+    result = run(
+        "serve", "--config", written(tmp_path, {**GOOD, "listen": {"prot": 80}}), FIRST_KEY="sk-first-key"
+    )
+    assert result.exit_code == 1
+    assert "listen.prot" in result.output
+
+
+@pytest.mark.parametrize("text", ["rules: 5", "rules: [", "default: {status: 99}"])
+def test_a_bad_mock_script_is_one_line(tmp_path: Path, text: str) -> None:
+    """It names the file and the place in it."""
+    file = tmp_path / "faults.yaml"
+    file.write_text(text, "utf-8")
+    result = run("mock", "--script", str(file))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {file}: ")
+    assert result.output.count("\n") == 1

@@ -1,0 +1,168 @@
+"""Tests of `proxy.operations`: models, probes, metrics, and what the framework refuses."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from metrics.instruments import Instruments
+from proxy import operations
+from proxy.app import Replica, Surroundings, build
+from proxy.clock import ManualClock
+from proxy.settings import Config
+
+CONFIG = Config.model_validate(
+    {
+        "clients": [
+            {"name": "all", "key": "sk-all-models", "allow_direct": True},
+            {"name": "some", "key": "sk-some-models", "models": ["small*"]},
+        ],
+        "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
+        "models": {
+            name: {"providers": [{"provider": "local"}]} for name in ("small", "small/fast#1", "large")
+        },
+    }
+)
+
+
+def asked(method: str, path: str, key: str | None = "sk-all-models", *, ready: bool = True) -> httpx.Response:
+    """One request to the client port's application, through its edge."""
+
+    async def main() -> httpx.Response:
+        replica = build(CONFIG, Surroundings(ManualClock(), random.Random(1), {}))
+        replica.ready = ready
+        try:
+            return await _asked(replica, method, path, key)
+        finally:
+            await replica.close()
+
+    return asyncio.run(main())
+
+
+async def _asked(replica: Replica, method: str, path: str, key: str | None) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return await _through(replica.client_app, method, path, headers)
+
+
+async def _through(
+    app: Callable[..., Any], method: str, path: str, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+        return await client.request(method, path, headers=headers)
+
+
+def test_models_are_listed_as_the_client_may_use_them() -> None:
+    """All of them for one client, those that fit its patterns for another, in the order of the file."""
+    everything = asked("GET", "/v1/models").json()
+    assert everything["object"] == "list"
+    assert [model["id"] for model in everything["data"]] == ["small", "small/fast#1", "large"]
+    some = asked("GET", "/v1/models", "sk-some-models").json()
+    assert [model["id"] for model in some["data"]] == ["small", "small/fast#1"]
+
+
+@pytest.mark.parametrize("name", ["small", "small/fast%231", "large%23local", "a/b%23local"])
+def test_a_model_is_found_by_its_id(name: str) -> None:
+    """Ids may hold slashes and hashes; `model#provider` is one for a client that may say it."""
+    found = asked("GET", f"/v1/models/{name}")
+    assert found.status_code == 200
+    assert found.json() == {
+        "id": name.replace("%23", "#"),
+        "object": "model",
+        "created": 1_800_000_000,
+        "owned_by": operations.OWNER,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("nothing", "sk-all-models"), ("large", "sk-some-models"), ("large%23local", "sk-some-models")],
+)
+def test_unknown_and_forbidden_models_answer_alike(name: str, key: str) -> None:
+    """Nobody learns which models others have."""
+    answer = asked("GET", f"/v1/models/{name}", key)
+    assert answer.status_code == 404
+    assert answer.json()["error"] == {
+        "message": f"The model '{name.replace('%23', '#')}' does not exist.",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+    assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "allow"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found", None),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed", "POST"),
+        ("POST", "/v1/models", 405, "method_not_allowed", "GET"),
+        ("DELETE", "/livez", 405, "method_not_allowed", "GET"),
+        ("GET", "/v1/models/", 404, "model_not_found", None),
+        ("GET", "/docs", 404, "not_found", None),
+        ("GET", "/openapi.json", 404, "not_found", None),
+    ],
+)
+def test_what_the_framework_refuses_has_the_same_shape(
+    method: str, path: str, status: int, code: str, allow: str | None
+) -> None:
+    """Unknown routes and wrong methods are errors like all others, with the headers of all answers."""
+    answer = asked(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert answer.headers.get("allow") == allow
+    assert answer.headers["x-request-id"] == answer.headers["request-id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/nothing", "/v1/chat/completions", "/", "/docs"])
+def test_nothing_is_told_without_a_key(path: str) -> None:
+    """Not even which routes exist."""
+    for key, said in (
+        (None, "You did not provide an API key."),
+        ("sk-x", "You did not provide a valid API key."),
+    ):
+        answer = asked("GET", path, key)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert answer.json()["error"]["message"] == said
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_probes_need_no_key(ready: bool) -> None:
+    """Alive is alive; ready is what the replica says."""
+    assert asked("GET", "/livez", None, ready=ready).text == "ok\n"
+    probe = asked("GET", "/readyz", None, ready=ready)
+    assert (probe.status_code, probe.text) == ((200, "ok\n") if ready else (503, "draining\n"))
+
+
+def test_the_hot_routes_never_come_here() -> None:
+    """The framework only knows them to refuse other methods; a POST that came by is an error."""
+    app = operations.client_app(lambda: True)
+    answer = asyncio.run(_through(app, "POST", "/v1/chat/completions"))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+def operations_app(ready: bool) -> FastAPI:
+    """The application of an operations port."""
+    return operations.operations_app(lambda: ready, Instruments(CollectorRegistry(), "1.2.3"))
+
+
+def test_the_operations_port_has_metrics_and_probes() -> None:
+    """Metrics are in Prometheus' text form; the probes are those of the client port."""
+    answer = asyncio.run(_through(operations_app(True), "GET", "/metrics"))
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "# TYPE apex_" in answer.text
+    assert asyncio.run(_through(operations_app(False), "GET", "/readyz")).status_code == 503
+    assert asyncio.run(_through(operations_app(False), "GET", "/livez")).status_code == 200
+    assert (
+        asyncio.run(_through(operations_app(True), "GET", "/v1/models")).json()["error"]["code"]
+        == "not_found"
+    )

@@ -1,0 +1,148 @@
+"""Tests of `proxy.serving`: ports, and the order in which a replica starts and ends."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+from collections.abc import Mapping
+
+import httpx
+import pytest
+
+from proxy import serving
+from proxy.app import Replica, Surroundings
+from proxy.clock import SystemClock
+from proxy.serving import Ports, PortTakenError, Signals
+from proxy.settings import Config
+
+
+def configured(**sections: Mapping[str, object]) -> Config:
+    """A configuration on free ports."""
+    ports = {"listen": {"port": 0}, "operations": {"port": 0}}
+    return Config.model_validate({**ports, "log": {"level": "error"}, **sections})
+
+
+def surroundings() -> Surroundings:
+    """What a process brings along, without an environment."""
+    return Surroundings(SystemClock(), random.Random(7), {})
+
+
+def numbers(ports: Ports) -> tuple[int, int]:
+    """The client and the operations port."""
+    return ports.client.getsockname()[1], ports.operations.getsockname()[1]
+
+
+def test_two_ports_are_opened() -> None:
+    """Zero picks free ones, different from each other; closing gives both up."""
+    ports = serving.open_ports(configured())
+    client, operations = numbers(ports)
+    assert client != operations
+    ports.close()
+    for port in (client, operations):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("section", ["listen", "operations"])
+def test_a_taken_port_is_named(section: str) -> None:
+    """The error names the setting and the address; the other port is not kept."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError) as caught:
+            serving.open_ports(configured(**{section: {"port": port}}))
+    assert str(caught.value).startswith(f"{section}.port: cannot listen on 127.0.0.1:{port} (")
+
+
+def test_an_address_that_is_not_this_machines_is_refused() -> None:
+    """Not only taken ports are told in one line."""
+    with pytest.raises(PortTakenError, match=r"192\.0\.2\.1"):
+        serving.open_ports(configured(listen={"host": "192.0.2.1", "port": 0}))
+
+
+def test_workers_share_the_client_port_and_count_up_for_operations() -> None:
+    """Worker i has the operations port + i to itself."""
+    first = serving.open_ports(configured(), shared=True)
+    port, base = numbers(first)
+    config = configured(listen={"port": port}, operations={"port": base - 1})
+    with pytest.raises(PortTakenError, match=f"127.0.0.1:{base} "):
+        serving.open_ports(config, shared=True, worker=1)
+    second = serving.open_ports(configured(listen={"port": port}), shared=True, worker=3)
+    assert numbers(second)[0] == port
+    first.close()
+    second.close()
+
+
+def test_the_first_signal_says_stop_and_the_second_now() -> None:
+    """Whichever of the two signals they are."""
+
+    async def main() -> None:
+        signals = Signals()
+        signals.listen()
+        assert not signals.stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(signals.stop.wait(), 5.0)
+        assert not signals.now.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(signals.now.wait(), 5.0)
+
+    asyncio.run(main())
+
+
+def test_a_replica_is_ready_after_it_has_started_and_no_longer_once_told_to_stop() -> None:
+    """Probes on both ports follow it; the ports are closed when `run` returns."""
+
+    async def main() -> None:
+        config = configured()
+        ports = serving.open_ports(config)
+        client, operations = numbers(ports)
+        replicas: list[Replica] = []
+        seen: list[int] = []
+
+        async def started(replica: Replica) -> None:
+            replicas.append(replica)
+            seen.append(await probe(operations))
+
+        running = asyncio.ensure_future(serving.run(config, surroundings(), ports, started))
+        while not replicas or not replicas[0].ready:  # noqa: ASYNC110  (readiness is a plain flag)
+            await asyncio.sleep(0)
+        seen += [await probe(operations), await probe(client)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 10.0)
+        assert seen == [503, 200, 200]
+        [replica] = replicas
+        assert not replica.ready
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", operations))
+
+    asyncio.run(main())
+
+
+async def probe(port: int) -> int:
+    """The status of the readiness probe."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code
+
+
+def test_what_fails_at_the_start_ends_the_replica() -> None:
+    """The error comes out of `run`, after everything that had begun has been ended."""
+
+    async def failing(_replica: Replica) -> None:
+        raise LookupError("the store")
+
+    async def main() -> None:
+        config = configured()
+        ports = serving.open_ports(config)
+        with pytest.raises(LookupError, match="the store"):
+            await serving.run(config, surroundings(), ports, failing)
+        ports.close()
+
+    asyncio.run(main())
+
+
+def test_an_ipv6_address_is_bracketed() -> None:
+    """The ready line's URL can be used as it stands."""
+    assert serving._host(("::1", 80)) == "[::1]"
+    assert serving._host(("127.0.0.1", 80)) == "127.0.0.1"

@@ -1,0 +1,136 @@
+"""Tests of `proxy.workers` with stand-ins for workers: small programs that do as a worker would."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.workers import Crew, Workers, command_of
+
+pytestmark = pytest.mark.process
+
+_LINES = """
+import os, signal, sys
+note = open(os.environ["NOTES"], "a")
+def say(word): note.write(f"{word} {sys.argv[sys.argv.index('--worker') + 1]}\\n"); note.flush()
+"""
+_PATIENT = (
+    _LINES
+    + """
+signal.signal(signal.SIGTERM, lambda *_: (say("stopped"), sys.exit(0)))
+say("started")
+while True: signal.pause()
+"""
+)
+_STUBBORN = (
+    _LINES
+    + """
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: (say("asked"), asked.append(1)))
+say("started")
+while len(asked) < 2: signal.pause()
+sys.exit(3)
+"""
+)
+_DEAF = _LINES + "say('started')\nsignal.pause()"
+_SHORT_LIVED = _LINES + "say('started')\nsys.exit(4)"
+
+
+class Notes:
+    """What the stand-ins say, in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.touch()
+
+    def lines(self) -> list[str]:
+        """All of it so far."""
+        return self.file.read_text("utf-8").splitlines()
+
+    async def until(self, *lines: str) -> None:
+        """Wait until these have been said."""
+        await self.hold(lambda said: set(lines) <= set(said))
+
+    async def hold(self, fits: Callable[[list[str]], bool]) -> None:
+        """Wait until what has been said fits."""
+        while not fits(self.lines()):  # noqa: ASYNC110  (another process writes them)
+            await asyncio.sleep(0.01)
+
+
+def run(program: str, notes: Notes, count: int, meanwhile: Callable[[], Awaitable[None]]) -> int:
+    """Run workers that are `program`, and do something meanwhile; the parent's exit status."""
+
+    async def main() -> int:
+        environ = {"NOTES": str(notes.file), "PATH": os.environ["PATH"]}
+        workers = Workers(Crew([sys.executable, "-I", "-S", "-c", program], environ, count))
+        running = asyncio.ensure_future(workers.run())
+        async with asyncio.timeout(20.0):
+            await meanwhile()
+            return await running
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    """An empty file of notes."""
+    return Notes(tmp_path / "notes")
+
+
+def test_a_signal_to_the_parent_reaches_every_worker(notes: Notes) -> None:
+    """All are told, all end well, and so does the parent."""
+
+    async def meanwhile() -> None:
+        await notes.until("started 0", "started 1", "started 2")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(_PATIENT, notes, 3, meanwhile) == 0
+    assert sorted(notes.lines())[3:] == ["stopped 0", "stopped 1", "stopped 2"]
+
+
+def test_a_second_signal_is_passed_on_too(notes: Notes) -> None:
+    """A worker that is still draining hears it; its status is the parent's."""
+
+    async def meanwhile() -> None:
+        await notes.until("started 0")
+        os.kill(os.getpid(), signal.SIGINT)
+        await notes.until("asked 0")  # two signals that wait together would count as one
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert run(_STUBBORN, notes, 1, meanwhile) == 3
+
+
+def test_a_worker_that_was_not_listening_yet_is_no_failure(notes: Notes) -> None:
+    """One that is stopped while it starts dies of the signal, as it was told to."""
+
+    async def meanwhile() -> None:
+        await notes.until("started 0")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(_DEAF, notes, 1, meanwhile) == 0
+
+
+def test_a_worker_that_dies_has_a_successor(notes: Notes) -> None:
+    """The same number starts again after a moment; a stop in that moment ends the parent well."""
+
+    async def meanwhile() -> None:
+        await notes.hold(lambda said: said.count("started 0") == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(_SHORT_LIVED, notes, 1, meanwhile) in (0, 4)
+
+
+def test_a_workers_command_is_this_program_again() -> None:
+    """The same interpreter, the same module, the same arguments."""
+    assert command_of(["serve", "--workers", "2"]) == [
+        sys.executable,
+        "-m",
+        "proxy",
+        "serve",
+        "--workers",
+        "2",
+    ]
