@@ -283,9 +283,12 @@ class Pipeline:
     def _verdict(self, exchange: Exchange) -> Refusal:
         """What the caller is told when no target has answered."""
         assert exchange.plan is not None
-        if exchange.faults:
-            return retry.refuse(retry.telling(exchange.faults))
         wait = earliest(exchange.plan.targets, self._fleet.health) - self._clock.monotonic()
+        if exchange.faults:
+            refusal = retry.refuse(retry.telling(exchange.faults))
+            if refusal.retry_after is not None and wait > 0:
+                refusal.retry_after = wait  # sooner than this nobody would be asked
+            return refusal
         return Refusal(
             503,
             "No provider can take this request at the moment.",

@@ -1,0 +1,54 @@
+"""`apex-proxy mock`."""
+
+from pathlib import Path
+
+import click
+import uvloop
+
+import mockprovider
+from mockprovider.desk import DIALECTS
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  apex-proxy mock --port 9001
+  apex-proxy mock --port 9002 --script faults.yaml    rules: [{match: {every: 3}, then: {status: 429}}]
+  curl -s localhost:9001/_mock/stats                  what it has seen
+"""
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9001, show_default=True, help="Port; 0 picks one."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(["chat", "responses", "messages"]),
+    help="Speak only this; all three unless given.",
+)
+@click.option("--script", metavar="FILE", help="Faults and answers, as YAML or JSON.")
+@click.option("--name", default="mock", show_default=True, help="The provider's name in its answers.")
+def mock(host: str, port: int, dialect: str | None, script: str | None, name: str) -> None:
+    """Run a scripted provider: true wire format, and faults on demand."""
+    try:
+        loaded = (
+            mockprovider.load(Path(script).read_text(encoding="utf-8")) if script else mockprovider.Script()
+        )
+    except OSError as error:
+        raise click.ClickException(f"{script}: {(error.strerror or 'cannot be read').lower()}") from None
+    except mockprovider.ScriptError as error:
+        raise click.ClickException(f"{script}: {error}") from None
+    dialects = (dialect,) if dialect else DIALECTS
+
+    async def serving_mock() -> None:
+        await mockprovider.run(
+            mockprovider.MockProvider(name, loaded, dialects=dialects), host, port, announce=click.echo
+        )
+
+    try:
+        uvloop.run(serving_mock())
+    except OSError as error:
+        reason = (error.strerror or "not available").rpartition(": ")[2].lower()
+        raise click.ClickException(
+            f"--port: cannot listen on {host}:{port} ({reason}); choose another port"
+        ) from None

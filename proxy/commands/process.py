@@ -1,0 +1,54 @@
+"""What commands take from their process: environment, randomness, clock, and the embedded store.
+
+The only place that reads the environment and the machine's randomness; everything below is handed them.
+"""
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from metrics.record import Record
+from proxy.app import Surroundings
+from proxy.clock import SystemClock
+from proxy.embedded import Embedded, EmbeddedSettings, bundled_server
+from proxy.problems import ConfigError
+from proxy.settings import Config
+
+
+def environment() -> dict[str, str]:
+    """The process's environment at this moment."""
+    return dict(os.environ)
+
+
+def store_of(config: Config, environ: Mapping[str, str]) -> Embedded | None:
+    """The embedded store of `config`, not yet started; None where it names a server of its own."""
+    redis = config.redis
+    if redis.url != "embedded":
+        return None
+    settings = EmbeddedSettings(
+        memory_bytes=redis.embedded_memory,
+        temp_dir=Path(environ.get("TMPDIR", "/tmp")),  # noqa: S108  (the store makes its own 0700 folder in it)
+        durable_dir=redis.embedded_dir,
+    )
+    return Embedded(settings, environ=environ, clock=SystemClock(), bundled=bundled_server())
+
+
+def surroundings_of(
+    environ: Mapping[str, str],
+    *,
+    open_to_all: bool = False,
+    watch: Callable[[Record], None] | None = None,
+) -> Surroundings:
+    """What a replica of this process takes from it; see `app.Surroundings`."""
+    draw = random.Random(os.urandom(16))  # noqa: S311  (routing draws are no secrets)
+    return Surroundings(SystemClock(), draw, environ, open_to_all, watch)
+
+
+def refused(error: ConfigError) -> click.ClickException:
+    """All problems of a configuration as one error of the command line."""
+    count = len(error.problems)
+    head = f"{error.source or 'the configuration'} has {count} error{'' if count == 1 else 's'}:"
+    return click.ClickException("\n  ".join([head, *map(str, error.problems)]))

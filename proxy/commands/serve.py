@@ -1,0 +1,160 @@
+"""`apex-proxy serve`."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from metrics import logs
+from proxy import config as configs
+from proxy import serving
+from proxy.app import Replica, Surroundings
+from proxy.commands.process import environment, refused, store_of, surroundings_of
+from proxy.embedded import EmbeddedError
+from proxy.problems import ConfigError
+from proxy.settings import Config
+from proxy.workers import Crew, Workers, command_of
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  apex-proxy serve                                     ./apex.yaml, or $APEX_CONFIG
+  apex-proxy serve --config apex.yaml --port 8000
+  APEX_REDIS_URL=redis://redis:6379 apex-proxy serve   share limits and health with other replicas
+"""
+)
+@click.option("--config", "path", metavar="FILE", help="Configuration; else $APEX_CONFIG, else ./apex.yaml.")
+@click.option("--host", help="Address for clients; over `listen.host`.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port for clients; over `listen.port`.")
+@click.option(
+    "--operations-port", type=click.IntRange(0, 65535), help="Port for operators; over `operations.port`."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that share the port; over `listen.workers`."
+)
+@click.option("--insecure-no-auth", is_flag=True, help="Answer everybody when no client is configured.")
+@click.option("--worker", type=int, hidden=True)
+@click.option("--lifeline", type=int, hidden=True)
+def serve(  # noqa: PLR0913  (one parameter an option)
+    path: str | None,
+    host: str | None,
+    port: int | None,
+    operations_port: int | None,
+    workers: int | None,
+    *,
+    insecure_no_auth: bool,
+    worker: int | None,
+    lifeline: int | None,
+) -> None:
+    """Serve the models of a configuration."""
+    environ = environment()
+    config = _with_options(_discovered(path, environ), host, port, operations_port, workers)
+    logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
+    open_to_all = insecure_no_auth and not config.clients
+    if not config.clients and not open_to_all:
+        raise click.ClickException(
+            "no client is configured, so nobody could call: add `clients:` to the configuration, "
+            "or say --insecure-no-auth to answer everybody"
+        )
+    if config.listen.workers > 1 and worker is None:
+        sys.exit(_parent(config, environ))
+    surroundings = surroundings_of(environ, open_to_all=open_to_all)
+    _serve(config, surroundings, worker, lifeline)
+
+
+def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifeline: int | None) -> None:
+    """Run one replica, with its own embedded store unless it is a worker, which shares its parent's."""
+    try:
+        ports = serving.open_ports(config, shared=worker is not None, worker=worker or 0)
+    except serving.PortTakenError as error:
+        raise click.ClickException(str(error)) from None
+    store = store_of(config, surroundings.environ)
+    try:
+        if store is not None:
+            store.start()
+
+        async def started(_replica: Replica) -> None:
+            if lifeline is not None:
+                asyncio.get_running_loop().add_reader(lifeline, _orphaned)
+            if store is not None:
+                structlog.get_logger("serve").info("store_started", store=str(await store.ready()))
+
+        uvloop.run(serving.run(config, surroundings, ports, started))
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        ports.close()
+        if store is not None:
+            store.stop()
+
+
+def _orphaned() -> None:
+    """The parent is gone, so nobody would ever stop this worker."""
+    os._exit(1)
+
+
+def _parent(config: Config, environ: Mapping[str, str]) -> int:
+    """Run the workers of one `serve` on one store."""
+    command = command_of([*sys.argv[1:], "--port", str(_free_port(config))])
+    store = store_of(config, environ)
+    try:
+        extra = {}
+        if store is not None:
+            store.start()
+            extra["APEX_REDIS_URL"] = store.url
+        crew = Crew(command, {**environ, **extra}, config.listen.workers)
+
+        async def supervise() -> int:
+            if store is not None:
+                structlog.get_logger("serve").info("store_started", store=str(await store.ready()))
+            return await Workers(crew).run()
+
+        return uvloop.run(supervise())
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        if store is not None:
+            store.stop()
+
+
+def _free_port(config: Config) -> int:
+    """The client port of all workers, picked here if it is 0. A port that is taken is told once, at once."""
+    port = config.listen.port
+    try:
+        for index in range(config.listen.workers):
+            ports = serving.open_ports(config, shared=True, worker=index)
+            port = port or int(ports.client.getsockname()[1])
+            ports.close()
+    except serving.PortTakenError as error:
+        raise click.ClickException(str(error)) from None
+    return port
+
+
+def _discovered(path: str | None, environ: Mapping[str, str]) -> Config:
+    try:
+        return configs.discover(path, environ, Path.cwd())[0]
+    except ConfigError as error:
+        raise refused(error) from None
+
+
+def _with_options(
+    config: Config, host: str | None, port: int | None, operations_port: int | None, workers: int | None
+) -> Config:
+    given = {"host": host, "port": port, "workers": workers}
+    listen = config.listen.model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+    operations = config.operations
+    if operations_port is not None:
+        operations = operations.model_copy(update={"port": operations_port})
+    return config.model_copy(update={"listen": listen, "operations": operations})
+
+
+def _pretty(config: Config) -> bool:
+    return config.log.format == "console" or (config.log.format == "auto" and sys.stderr.isatty())

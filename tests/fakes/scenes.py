@@ -1,0 +1,111 @@
+"""One replica's request path without its edges: the real pipeline and fleet between scripted ends."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+
+from metrics.record import Record
+from proxy import fleet
+from proxy.exchange import Exchange, Head
+from proxy.fleet import Fleet
+from proxy.health import TargetHealth
+from proxy.pipeline import Parts, Pipeline
+from proxy.redaction import Redactor, secrets_of
+from proxy.retry import RetryBudget
+from proxy.settings import Config
+from proxy.targets import Target
+from proxy.tasks import Tasks
+from proxy.tenants import Tenants
+from proxy.wire.chat import ChatCodec
+from proxy.wire.model import Endpoint
+
+from .clients import BodySource, RecordingSink
+from .configs import CLIENT_KEY, MODEL
+from .providers import Answer, ScriptedUpstream
+from .virtual_loop import LoopClock
+
+HEAD = Head(credential=CLIENT_KEY.encode(), content_type=b"application/json")
+
+
+class Scene:
+    """A pipeline over scripted providers, and all that went through it. Make it inside a running loop."""
+
+    def __init__(self, made: Config, answers: Mapping[str, Sequence[Answer]]) -> None:
+        clock, draw = LoopClock(), random.Random(7)
+        tenants = Tenants(made.clients, b"pepper")
+        self.clock = clock
+        self.fleet = Fleet(fleet.snapshot(made, tenants, 1_800_000_000), clock, draw)
+        self.upstream = ScriptedUpstream(answers)
+        self.records: list[Record] = []
+        self.tasks = Tasks()
+        self.budget = RetryBudget(made.retry.budget)
+        self.pipeline = Pipeline(
+            Parts(
+                fleet=self.fleet,
+                upstream=self.upstream,
+                redactor=Redactor(secrets_of(made)),
+                budget=self.budget,
+                clock=clock,
+                draw=draw,
+                tasks=self.tasks,
+                observe=self.records.append,
+            )
+        )
+
+    def exchange(
+        self,
+        body: bytes | BodySource,
+        *,
+        head: Head = HEAD,
+        sink: RecordingSink | None = None,
+        endpoint: Endpoint = Endpoint.CHAT,
+    ) -> Exchange:
+        """A new request."""
+        source = body if isinstance(body, BodySource) else BodySource(body)
+        record = Record("req_1", endpoint.value, self.clock.monotonic())
+        return Exchange(
+            endpoint, ChatCodec(), head, source, sink or RecordingSink(), self.fleet.snapshot, record
+        )
+
+    async def ask(
+        self,
+        body: bytes | BodySource,
+        *,
+        head: Head = HEAD,
+        sink: RecordingSink | None = None,
+        endpoint: Endpoint = Endpoint.CHAT,
+    ) -> RecordingSink:
+        """Put one request through to its end; the sink with what the client got."""
+        sink = sink or RecordingSink()
+        await self.pipeline.handle(self.exchange(body, head=head, sink=sink, endpoint=endpoint))
+        return sink
+
+    async def leave(self, body: bytes, after: float, sink: RecordingSink | None = None) -> RecordingSink:
+        """Put one request through whose client leaves after so many seconds."""
+        sink = sink or RecordingSink()
+        task = self.tasks.spawn(self.pipeline.handle(self.exchange(body, sink=sink)), "request")
+        await asyncio.sleep(after)
+        assert not task.done(), "the request was over before the client left"
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        return sink
+
+    @property
+    def last(self) -> Record:
+        """The record of the latest request."""
+        return self.records[-1]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets of the one model."""
+        return self.fleet.snapshot.models[MODEL].targets
+
+    def health(self, number: int = 0) -> TargetHealth:
+        """What is known of one target."""
+        return self.fleet.health.of(self.targets[number])
+
+    @property
+    def outcomes(self) -> list[str]:
+        """How the attempts of the latest request ended."""
+        return [attempt.outcome for attempt in self.last.attempts]

@@ -1,0 +1,126 @@
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from metrics import logs
+from metrics.record import COMPLETED, Attempt, Record, Tokens
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Logging is set up once per process; each test gives it back as it was."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+def full() -> Record:
+    """A record with everything in it."""
+    return Record(
+        "req_1",
+        "chat",
+        0.0,
+        client="dev",
+        model="small",
+        stream=True,
+        target="a/m",
+        attempts=[Attempt("a/m", "a", 0.0, 0.0123, "ok")],
+        tokens=Tokens(10, 5),
+        status=200,
+        outcome=COMPLETED,
+        duration=0.1234567,
+        waited=0.1,
+        ttft=0.05,
+    )
+
+
+def test_a_line_tells_the_request() -> None:
+    """Times in milliseconds, each attempt in a few words."""
+    assert logs.line(full()) == {
+        "id": "req_1",
+        "client": "dev",
+        "endpoint": "chat",
+        "model": "small",
+        "stream": True,
+        "status": 200,
+        "outcome": "completed",
+        "target": "a/m",
+        "attempts": ["a/m ok 12ms"],
+        "total_ms": 123.46,
+        "overhead_ms": 23.46,
+        "ttft_ms": 50.0,
+        "tokens_in": 10,
+        "tokens_out": 5,
+    }
+
+
+def test_empty_fields_are_left_out() -> None:
+    """What is not known takes no room."""
+    assert set(logs.line(Record("req_1", "chat", 0.0))) == {
+        "id",
+        "endpoint",
+        "stream",
+        "status",
+        "outcome",
+        "total_ms",
+        "overhead_ms",
+    }
+
+
+def test_lines_are_json() -> None:
+    """One object a line, with level and time; an error with its traceback as text."""
+    out = io.StringIO()
+    logs.configure(out, "info", pretty=False)
+    log = structlog.get_logger("test")
+    log.debug("unseen")
+    log.info("seen", count=1)
+    try:
+        int("bad")
+    except ValueError:
+        log.exception("failed")
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert (first["event"], first["level"], first["count"]) == ("seen", "info", 1)
+    assert first["timestamp"].endswith("Z")
+    assert second["level"] == "error"
+    assert "ValueError: invalid literal" in second["exception"]
+
+
+def test_lines_are_text_on_a_terminal() -> None:
+    """People read words."""
+    out = io.StringIO()
+    logs.configure(out, "debug", pretty=True)
+    structlog.get_logger("test").debug("seen", count=1)
+    assert "seen" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+
+
+def test_the_request_log_writes_in_the_background() -> None:
+    """Every line queued before the end is written by the end."""
+    out = io.StringIO()
+    logs.configure(out, "info", pretty=False)
+    log = logs.RequestLog()
+    log.start()
+    for _ in range(20):
+        log.write(full())
+    log.close()
+    log.close()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["request"] * 20
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    """A log that cannot keep up drops lines, never requests, and says how many."""
+    out = io.StringIO()
+    logs.configure(out, "info", pretty=False)
+    log = logs.RequestLog()
+    for _ in range(logs._PENDING + 3):
+        log.write(full())
+    log.start()
+    log.close()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    dropped = [line["count"] for line in lines if line["event"] == "request_lines_dropped"]
+    assert dropped == [3]
+    assert len(lines) == logs._PENDING + 1

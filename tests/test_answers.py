@@ -1,0 +1,88 @@
+import dataclasses
+
+import pytest
+from fakes.chats import request
+from fakes.configs import config
+from fakes.providers import Answer, ScriptedReply
+from fakes.scenes import Scene
+from fakes.virtual_loop import run
+
+from metrics.record import Attempt
+from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
+from proxy.errors import Refusal
+from proxy.exchange import Exchange
+from proxy.wire import envelope
+
+
+async def _exchange(streamed: bool) -> Exchange:
+    scene = Scene(config({"a": 1}), {})
+    exchange = scene.exchange(b"")
+    exchange.envelope = envelope.read(request(stream=streamed), 16)
+    exchange.target = scene.targets[0]
+    exchange.attempts.append(Attempt("a/a-model", "a", 0.0))
+    return exchange
+
+
+def exchanged(*, streamed: bool = False) -> Exchange:
+    """A request that is being tried at its first target."""
+    return run(_exchange(streamed))
+
+
+def test_identity() -> None:
+    """Which request, how many attempts, and who answers as soon as that is known."""
+    exchange = exchanged()
+    assert identity_headers(exchange) == [
+        (b"x-request-id", b"req_1"),
+        (b"request-id", b"req_1"),
+        (b"x-apex-attempts", b"1"),
+        (b"x-apex-target", b"a/a-model"),
+    ]
+    assert len(identity_headers(dataclasses.replace(exchange, target=None))) == 3
+
+
+def test_an_early_stream_head_does_not_say_who_answers() -> None:
+    """Before content another target may still answer."""
+    exchange = exchanged(streamed=True)
+    assert not [name for name, _ in stream_headers(exchange) if name.startswith(b"x-apex")]
+    exchange.committed = True
+    headers = dict(stream_headers(exchange))
+    assert headers[b"x-apex-target"] == b"a/a-model"
+    assert headers[b"content-type"] == b"text/event-stream; charset=utf-8"
+    assert headers[b"cache-control"] == b"no-cache"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_of_the_providers_headers_few_pass(streamed: bool) -> None:
+    """Its request id and timing are anybody's business, the rest is not; garbage is left out."""
+    reply = ScriptedReply(
+        Answer(
+            headers={
+                "x-request-id": "up-1",
+                "openai-processing-ms": "5",
+                "openai-version": "a\x00b",
+                "openai-organization": "secret",
+                "set-cookie": "secret",
+            }
+        )
+    )
+    headers = answer_headers(exchanged(streamed=streamed), reply)
+    assert (b"x-upstream-request-id", b"up-1") in headers
+    assert (b"openai-processing-ms", b"5") in headers
+    assert {b"openai-version", b"openai-organization", b"set-cookie"}.isdisjoint(dict(headers))
+
+
+@pytest.mark.parametrize(
+    ("after", "again", "expected"),
+    [
+        (None, None, {}),
+        (1.0, None, {b"retry-after": b"1", b"retry-after-ms": b"1000"}),
+        (1.2, None, {b"retry-after": b"2", b"retry-after-ms": b"1200"}),
+        (0.0001, None, {b"retry-after": b"1", b"retry-after-ms": b"1"}),
+        (None, False, {b"x-should-retry": b"false"}),
+        (None, True, {b"x-should-retry": b"true"}),
+    ],
+)
+def test_when_to_come_back(after: float | None, again: bool | None, expected: dict[bytes, bytes]) -> None:
+    """Whole seconds are rounded up, milliseconds are exact, and nobody is told to come back at once."""
+    headers = dict(refusal_headers(Refusal(503, "No.", retry_after=after, should_retry=again)))
+    assert headers == {b"content-type": b"application/json"} | expected

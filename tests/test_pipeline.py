@@ -1,0 +1,638 @@
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fakes.chats import DONE, counted, delta, error, event, finish, reply, request, role, stream
+from fakes.clients import BodySource, RecordingSink
+from fakes.configs import CLIENT_KEY, Tree, config
+from fakes.providers import HANG, Answer, Step
+from fakes.scenes import HEAD, Scene
+from fakes.virtual_loop import START, passed, run
+
+from metrics import record as records
+from metrics.record import Tokens
+from proxy.errors import Fault, FaultKind, Refusal
+from proxy.exchange import Head
+from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report
+from proxy.pipeline import ERROR_READ, PAUSE
+from proxy.wire.model import Endpoint
+
+GOOD = Answer([reply()])
+STREAM = Answer([stream()])
+HI = role() + delta("Hi")
+
+
+def failing(status: int, body: bytes = b"", **headers: str) -> Answer:
+    """An answer with an error status."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer([body or error("No.")], status, named)
+
+
+def broken(kind: FaultKind) -> Answer:
+    """A send that fails."""
+    return Answer(before=[Fault(kind, "it broke")])
+
+
+def told(sink: RecordingSink) -> dict[str, Any]:
+    """The error object of an answer."""
+    found: dict[str, Any] = json.loads(sink.body)["error"]
+    assert {"message", "type", "param", "code"} <= found.keys()
+    return found
+
+
+async def _asked(
+    providers: dict[str, int | Tree], answers: dict[str, Sequence[Answer]], body: bytes, **rest: Any
+) -> tuple[Scene, RecordingSink]:
+    scene = Scene(config(providers, **rest), answers)
+    sink = await scene.ask(body)
+    assert scene.fleet.in_flight == {}
+    assert all(made.closed for made in scene.upstream.replies)
+    assert await scene.tasks.drain(1.0) == 0  # a ping that was about to go out is taken back
+    return scene, sink
+
+
+def asked(
+    providers: dict[str, int | Tree], answers: dict[str, Sequence[Answer]], body: bytes = b"", **rest: Any
+) -> tuple[Scene, RecordingSink]:
+    """One request over these providers; what is left of it when it is over."""
+    return run(_asked(providers, answers, body or request(), **rest))
+
+
+def test_a_chat_goes_through() -> None:
+    """The body with the target's model goes out; the reply comes back as it is, with our headers."""
+    scene, sink = asked({"a": 1}, {"a": [Answer([2.0, reply()], before=[1.0])]})
+    (call,) = scene.upstream.calls
+    assert (call.method, call.url) == ("POST", "http://a.test/v1/chat/completions")
+    assert json.loads(call.body)["model"] == "a-model"
+    assert dict(call.headers)["authorization"] == "Bearer a1"
+    assert CLIENT_KEY not in repr(call.headers)
+    assert (sink.status, sink.body) == (200, reply())
+    assert sink.header(b"x-apex-target") == b"a/a-model"
+    assert sink.header(b"x-apex-attempts") == b"1"
+
+
+def test_a_record_tells_the_request() -> None:
+    """Every field of a completed request's record."""
+    scene, _ = asked({"a": 1}, {"a": [Answer([2.0, reply()], before=[1.0])]})
+    (record,) = scene.records
+    assert (record.client, record.model, record.target) == ("dev", "small", "a/a-model")
+    assert (record.outcome, record.status, record.error) == (records.COMPLETED, 200, "")
+    assert (record.duration, record.waited, record.ttft) == (3.0, 3.0, None)
+    assert (record.tokens, record.bytes_in, record.stream) == (Tokens(3, 2), len(request()), False)
+    (attempt,) = record.attempts
+    assert (attempt.target, attempt.provider, attempt.began) == ("a/a-model", "a", START)
+    assert (attempt.duration, attempt.outcome) == (3.0, "ok")
+
+
+def test_a_stream_goes_through() -> None:
+    """Events as they came but for the usage nobody asked for, which is counted all the same."""
+    scene, sink = asked(
+        {"a": 1}, {"a": [Answer([role(), 1.0, delta("Hi"), stream("x")])]}, request(stream=True)
+    )
+    assert json.loads(scene.upstream.calls[0].body)["stream_options"] == {"include_usage": True}
+    assert sink.body == HI + role() + delta("x") + finish() + DONE
+    assert (scene.last.ttft, scene.last.tokens, scene.last.stream) == (1.0, Tokens(3, 2), True)
+    assert (scene.last.outcome, scene.last.status) == (records.COMPLETED, 200)
+
+
+def test_allowed_headers_go_upstream() -> None:
+    """What the head lets through follows the target's own headers."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [GOOD]})
+        head = Head(CLIENT_KEY.encode(), forwarded=(("traceparent", "00-1"),))
+        await scene.ask(request(), head=head)
+        assert scene.upstream.calls[0].headers[-1] == ("traceparent", "00-1")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "status"),
+    [
+        (failing(500), "status_500", 502),
+        (failing(502), "status_502", 502),
+        (failing(503), "status_503", 503),
+        (failing(504), "status_504", 502),
+        (failing(408), "status_408", 502),
+        (failing(409), "status_409", 502),
+        (failing(429), "status_429", 429),
+        (failing(529), "status_529", 503),
+        (failing(401), "status_401", 502),
+        (failing(402), "status_402", 502),
+        (failing(403), "status_403", 502),
+        (failing(404), "status_404", 502),
+        (failing(302), "status_302", 502),
+        *((broken(kind), kind.value, 502) for kind in (FaultKind.DNS, FaultKind.CONNECT, FaultKind.TLS)),
+        (broken(FaultKind.CONNECT_TIMEOUT), "connect_timeout", 504),
+        (broken(FaultKind.RESET), "reset", 502),
+        (broken(FaultKind.PROTOCOL), "protocol", 502),
+        (Answer([]), "empty", 502),
+        (Answer([b"<html></html>"]), "not_json", 502),
+        (Answer([error("bad")]), "error_in_reply", 502),
+        (Answer([b'{"cho', Fault(FaultKind.TRUNCATED, "cut")]), "truncated", 502),
+    ],
+)
+def test_another_target_answers(answer: Answer, reason: str, status: int) -> None:
+    """Whatever another target may do better leads there; if that fails the same way, this is told."""
+    for body, good in ((request(), GOOD), (request(stream=True), STREAM)):
+        scene, sink = asked({"a": 1, "b": 1}, {"a": [answer], "b": [good]}, body)
+        assert scene.upstream.order == ["a:a1", "b:b1"]
+        assert (sink.status, scene.outcomes) == (200, [reason, "ok"])
+        assert sink.header(b"x-apex-attempts") == b"2"
+    scene, sink = asked({"a": 1, "b": 1}, {"a": [answer], "b": [answer]})
+    assert (sink.status, scene.last.status, scene.last.outcome) == (status, status, records.FAILED)
+    assert "a.test" not in told(sink)["message"]
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_callers_fault_goes_back(status: int, streamed: bool) -> None:
+    """A request that is wrong is wrong everywhere: one attempt, the provider's words, nobody's health."""
+    answer = failing(status, error("Too long.", type="t", code="c", param="p", more=1))
+    scene, sink = asked({"a": 1, "b": 1}, {"a": [answer], "b": [GOOD]}, request(stream=streamed))
+    assert scene.upstream.order == ["a:a1"]
+    assert sink.status == status
+    assert told(sink) == {"message": "Too long.", "type": "t", "code": "c", "param": "p", "more": 1}
+    assert scene.health().ready_at == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "failures", "back_off", "quarantine", "key"),
+    [
+        (failing(503), 1, 0, 0, 0),
+        (failing(408), 1, 0, 0, 0),
+        (broken(FaultKind.CONNECT), 1, 0, 0, 0),
+        (Answer([]), 1, 0, 0, 0),
+        (failing(404), 0, 0, 0, 0),
+        (failing(409), 0, 0, 0, 0),
+        (failing(429, retry_after="30"), 0, 30, 0, 0),
+        (failing(429, retry_after_ms="1500", retry_after="30"), 0, 1.5, 0, 0),
+        (failing(529, retry_after="9"), 0, 9, 0, 0),
+        (failing(403), 0, 0, QUARANTINE, 0),
+        (failing(401), 0, 0, 0, QUARANTINE),
+        (failing(402), 0, 0, 0, QUARANTINE),
+        (failing(429, error("x", code="insufficient_quota")), 0, 0, 0, QUARANTINE),
+    ],
+)
+def test_what_a_fault_does_to_health(
+    answer: Answer, failures: int, back_off: float, quarantine: float, key: float
+) -> None:
+    """Failures count; a 429 makes a window; refused credentials are put aside: each in its own place."""
+    scene, _ = asked({"a": 1, "b": 1}, {"a": [answer], "b": [GOOD]})
+    found = scene.health()
+    assert found.failures == failures
+    assert found.back_off_until == (START + back_off if back_off else 0)
+    assert found.quarantined_until == (START + quarantine if quarantine else 0)
+    assert scene.fleet.health.keys == ({scene.targets[0].key_id: START + key} if key else {})
+    assert scene.health(1).ready_at == 0.0
+
+
+def test_a_window_keeps_others_away() -> None:
+    """What one request learns of a key the next one respects, and tries again when it is over."""
+
+    async def scenario() -> None:
+        limited = failing(429, retry_after="30")
+        scene = Scene(config({"a": 2}), {"a:a1": [limited, GOOD], "a:a2": [GOOD]})
+        for _ in range(2):
+            assert (await scene.ask(request())).status == 200
+        await asyncio.sleep(30)
+        assert (await scene.ask(request())).status == 200
+        assert scene.upstream.order == ["a:a1", "a:a2", "a:a2", "a:a1"]
+
+    run(scenario())
+
+
+def test_when_all_are_out() -> None:
+    """503 with the time of the earliest, without asking anybody."""
+
+    async def scenario() -> None:
+        scene = Scene(
+            config({"a": 2}),
+            {"a:a1": [failing(429, retry_after="30")], "a:a2": [failing(429, retry_after="20")]},
+        )
+        first = await scene.ask(request())
+        assert (first.status, first.header(b"retry-after")) == (429, b"20")
+        await asyncio.sleep(5)
+        second = await scene.ask(request())
+        assert len(scene.upstream.order) == 2
+        assert (second.status, told(second)["code"]) == (503, "no_target_available")
+        assert second.header(b"retry-after") == b"15"
+        assert (scene.last.outcome, scene.last.attempts) == (records.FAILED, [])
+
+    run(scenario())
+
+
+def test_an_origin_that_fails_goes_to_the_end() -> None:
+    """After a 5xx or a transport error the other keys of that origin wait behind everybody else."""
+    for answer in (failing(503), broken(FaultKind.CONNECT)):
+        scene, _ = asked({"a": 2, "b": 1}, {"a": [answer], "b": [answer]})
+        assert scene.upstream.order == ["a:a1", "b:b1", "a:a2"]
+
+
+@pytest.mark.parametrize("answer", [failing(429), failing(401), failing(408), Answer([])])
+def test_other_faults_say_nothing_of_the_origin(answer: Answer) -> None:
+    """The next key of the same provider is next."""
+    scene, _ = asked({"a": 2, "b": 1}, {"a:a1": [answer], "a:a2": [GOOD]})
+    assert scene.upstream.order == ["a:a1", "a:a2"]
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_attempts_are_bounded(attempts: int) -> None:
+    """However many targets there are."""
+    names = "abcd"
+    scene, sink = asked(
+        dict.fromkeys(names, 1), {name: [failing(500)] for name in names}, retry={"attempts": attempts}
+    )
+    assert len(scene.upstream.order) == len(scene.last.attempts) == attempts
+    assert sink.header(b"x-apex-attempts") == b"%d" % attempts
+
+
+def test_the_last_resort() -> None:
+    """With nobody else left, the same target once more after a short pause."""
+    scene, sink = asked({"a": 1}, {"a": [failing(503), GOOD]})
+    assert (scene.upstream.order, sink.status) == (["a:a1", "a:a1"], 200)
+    first, second = scene.last.attempts
+    assert 0 <= second.began - first.began <= PAUSE
+
+
+def test_the_last_resort_is_one_retry() -> None:
+    """And within the attempts: a target is not hammered."""
+    scene, sink = asked({"a": 1}, {"a": [failing(503)]})
+    assert (len(scene.upstream.order), sink.status) == (2, 503)
+    scene, _ = asked({"a": 2}, {"a": [failing(503)]}, retry={"attempts": 5})
+    assert scene.upstream.order == ["a:a1", "a:a2", "a:a2"]
+
+
+@pytest.mark.parametrize("answer", [failing(429), failing(401), failing(403), failing(404), failing(400)])
+def test_no_last_resort_where_it_cannot_help(answer: Answer) -> None:
+    """The same key will be refused the same way."""
+    scene, _ = asked({"a": 1}, {"a": [answer]})
+    assert len(scene.upstream.order) == 1
+
+
+def test_the_last_resort_has_a_budget() -> None:
+    """Ten at once, then one for each five requests, so that an outage is not doubled."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [Answer([]), failing(409)]})
+        for _ in range(60):
+            await scene.ask(request())
+        assert 10 + 60 // 5 - 1 <= len(scene.upstream.order) - 60 <= 10 + 60 // 5 + 1
+
+    run(scenario())
+
+
+def test_no_last_resort_on_an_open_circuit() -> None:
+    """The failure that ejects a target also ends its chances."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [failing(500)]})
+        for _ in range(TRIP_AFTER - 1):
+            scene.fleet.report(scene.targets[0], Report(Effect.FAILURE))
+        sink = await scene.ask(request())
+        assert (len(scene.upstream.order), sink.status) == (1, 502)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [(503, 404, 503), (404, 503, 503), (401, 404, 502), (404, 404, 502), (429, 401, 429), (403, 500, 502)],
+)
+def test_what_is_told_of_several_faults(first: int, second: int, status: int) -> None:
+    """The last that is not about our own configuration."""
+    _, sink = asked({"a": 1, "b": 1}, {"a": [failing(first)], "b": [failing(second)]}, retry={"attempts": 2})
+    assert sink.status == status
+
+
+def ejecting(answers: Sequence[Answer]) -> Scene:
+    """One target whose circuit is open."""
+    scene = Scene(config({"a": 1}), {"a": answers})
+    for _ in range(TRIP_AFTER):
+        scene.fleet.report(scene.targets[0], Report(Effect.FAILURE))
+    return scene
+
+
+def test_one_probe_of_a_half_open_circuit() -> None:
+    """After the ejection one request goes through while others are refused; its success opens the way."""
+
+    async def scenario() -> None:
+        scene = ejecting([Answer([5.0, reply()]), GOOD])
+        assert (await scene.ask(request())).status == 503
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request()), "probe")
+        await asyncio.sleep(1)
+        assert (await scene.ask(request())).status == 503
+        assert (await probe).status == 200
+        assert scene.fleet.health.targets == {}
+        assert (await scene.ask(request())).status == 200
+
+    run(scenario())
+
+
+def test_a_failed_probe_ejects_for_longer() -> None:
+    """And is not tried again at once as a last resort."""
+
+    async def scenario() -> None:
+        scene = ejecting([failing(500)])
+        await asyncio.sleep(6)
+        await scene.ask(request())
+        assert len(scene.upstream.order) == 1
+        assert 9 <= scene.health().open_until - START - 6 <= 11
+
+    run(scenario())
+
+
+STAGES: dict[str, tuple[bytes, Answer, list[float]]] = {
+    "waiting for the head": (request(), Answer([reply()], before=[HANG]), []),
+    "reading a reply": (request(), Answer([b"{", HANG]), []),
+    "reading an error": (request(), Answer([HANG], 500), []),
+    "answering": (request(), GOOD, [HANG]),
+    "before content": (request(stream=True), Answer([role(), HANG]), []),
+    "in a stream": (request(stream=True), Answer([HI, HANG]), []),
+    "sending the head": (request(stream=True), STREAM, [HANG]),
+    "sending events": (request(stream=True), Answer([HI, stream()]), [0.0, HANG]),
+    "sending the end": (request(stream=True), Answer([HI, stream()]), [0.0, 0.0, HANG]),
+}
+
+
+@pytest.mark.parametrize(("body", "answer", "delays"), STAGES.values(), ids=STAGES.keys())
+def test_a_client_may_leave_at_any_moment(body: bytes, answer: Answer, delays: list[float]) -> None:
+    """The upstream is closed, nothing is in flight, the probe's place is free, the record says who left."""
+
+    async def scenario() -> None:
+        scene = ejecting([answer])
+        await asyncio.sleep(6)
+        sink = await scene.leave(body, 1.0, RecordingSink(delays))
+        assert all(made.closed for made in scene.upstream.replies)
+        assert scene.fleet.in_flight == {}
+        assert scene.health().ready_at == scene.clock.monotonic()
+        assert (scene.last.outcome, scene.last.status) == (records.CLIENT_GONE, 499)
+        assert scene.outcomes == ["cancelled"]
+        assert not sink.ended
+        await asyncio.sleep(100)
+        assert len(scene.tasks) == 0
+
+    run(scenario())
+
+
+def test_a_client_may_leave_during_the_pause() -> None:
+    """Between two attempts as well."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [failing(503), Answer(before=[HANG])]})
+        task = scene.tasks.spawn(scene.ask(request()), "request")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert len(scene.upstream.calls) == 1
+        assert (scene.last.outcome, scene.outcomes) == (records.CLIENT_GONE, ["status_503"])
+
+    run(scenario())
+
+
+def test_a_client_may_leave_before_its_body_is_there() -> None:
+    """No attempt was made, and the record exists."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {})
+        task = scene.tasks.spawn(scene.ask(BodySource(request(), delay=9.0)), "request")
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert (scene.last.outcome, scene.last.attempts) == (records.CLIENT_GONE, [])
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("streamed", "answers", "reasons", "status", "took"),
+    [
+        (True, [Answer(before=[HANG]), STREAM], ["first_token_timeout", "ok"], 200, 60),
+        (True, [Answer([role(), HANG]), STREAM], ["first_token_timeout", "ok"], 200, 60),
+        (
+            True,
+            [Answer(before=[HANG]), Answer(before=[HANG])],
+            ["first_token_timeout", "total_timeout"],
+            504,
+            100,
+        ),
+        (False, [Answer(before=[HANG]), GOOD], ["total_timeout"], 504, 100),
+        (False, [Answer([b"{", HANG]), GOOD], ["total_timeout"], 504, 100),
+        (False, [Answer([90.0, reply()])], ["ok"], 200, 90),
+        (False, [Answer([HANG], 500), GOOD], ["status_500", "ok"], 200, ERROR_READ),
+        (False, [Answer([Fault(FaultKind.RESET, "gone")], 500), GOOD], ["status_500", "ok"], 200, 0),
+        (False, [Answer([b"x" * 70_000], 500), GOOD], ["status_500", "ok"], 200, 0),
+    ],
+)
+def test_timeouts(
+    streamed: bool, answers: list[Answer], reasons: list[str], status: int, took: float
+) -> None:
+    """A first token bounds each attempt of a stream, the total all of them; an error's body a moment."""
+
+    async def scenario() -> None:
+        names = "ab"[: len(answers)]
+        made = config(dict.fromkeys(names, 1), timeouts={"first_token": 60, "total": 100})
+        scene = Scene(made, {name: [answer] for name, answer in zip(names, answers, strict=True)})
+        sink = await scene.ask(request(stream=streamed))
+        assert scene.outcomes == reasons
+        assert scene.last.status == status
+        assert passed() == took
+        assert sink.ended
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "code"),
+    [
+        ([event({"error": {"message": "bad"}})], 502, "upstream_error"),
+        ([], 502, "upstream_error"),
+        ([Fault(FaultKind.RESET, "gone")], 502, "upstream_error"),
+        ([HANG], 504, "upstream_timeout"),
+    ],
+)
+def test_a_stream_that_breaks_says_so(steps: list[Step], status: int, code: str) -> None:
+    """After the commit nobody else is asked: an error event, then the end marker."""
+    scene, sink = asked({"a": 1, "b": 1}, {"a": [Answer([HI, *steps])], "b": [STREAM]}, request(stream=True))
+    assert scene.upstream.order == ["a:a1"]
+    assert sink.status == 200
+    last, end = sink.calls[-1].data.split(b"\n\n", 1)
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == code
+    assert end == DONE
+    assert (scene.last.outcome, scene.last.status, scene.last.error) == (records.BROKEN, status, code)
+    assert scene.health().failures == 1
+
+
+def test_usage_of_a_broken_stream_counts() -> None:
+    """What was seen was paid for."""
+    seen = event({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": counted(8, 1)})
+    scene, _ = asked({"a": 1}, {"a": [Answer([seen, Fault(FaultKind.RESET, "gone")])]}, request(stream=True))
+    assert scene.last.tokens == Tokens(8, 1)
+
+
+def test_failover_goes_on_under_an_early_head() -> None:
+    """After 15 s the 200 and pings go out; another target may still answer, and a comment says who."""
+    scene, sink = asked(
+        {"a": 1, "b": 1}, {"a": [Answer([role(), 20.0])], "b": [STREAM]}, request(stream=True)
+    )
+    assert scene.outcomes == ["empty", "ok"]
+    assert sink.calls[0].at == START + 15
+    assert [call.data for call in sink.calls[1:3]] == [
+        b": ping\n\n",
+        b": x-apex-target: b/b-model; x-apex-attempts: 2\n\n",
+    ]
+    assert sink.body.endswith(DONE)
+
+
+def test_a_final_failure_under_an_early_head_is_in_band() -> None:
+    """The status has gone out, so the error is an event."""
+    scene, sink = asked(
+        {"a": 1}, {"a": [Answer([role(), 20.0])]}, request(stream=True), retry={"attempts": 1}
+    )
+    assert b'"upstream_error"' in sink.body
+    assert sink.body.endswith(DONE)
+    assert (scene.last.outcome, scene.last.status) == (records.FAILED, 502)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_that_does_not_read_is_given_up(streamed: bool) -> None:
+    """Nothing more is said to it, and the provider is not blamed."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1, "b": 1}), {"a": [STREAM if streamed else GOOD], "b": [GOOD]})
+        sink = await scene.ask(request(stream=streamed), sink=RecordingSink([HANG]))
+        assert scene.upstream.order == ["a:a1"]
+        assert (scene.last.outcome, scene.last.status) == (records.CLIENT_GONE, 499)
+        assert scene.last.error == "slow_client"
+        assert sink.kinds == (["start", "write"] if streamed else ["answer"])  # one ping waits, too
+        assert scene.health().failures == 0
+
+    run(scenario())
+
+
+def test_a_client_that_does_not_read_its_error_is_given_up() -> None:
+    """An answer of ours waits no longer than anybody's."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [failing(400)]})
+        await scene.ask(request(), sink=RecordingSink([HANG]))
+        assert (scene.last.outcome, scene.last.error, passed()) == (records.CLIENT_GONE, "slow_client", 60)
+
+    run(scenario())
+
+
+DIRECT = {"name": "dev", "keys": [CLIENT_KEY], "models": ["*"], "allow_direct": True}
+NARROW = {"name": "dev", "keys": [CLIENT_KEY], "models": ["other*"]}
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "client", "status", "code"),
+    [
+        (Head(), request(), DIRECT, 401, "invalid_api_key"),
+        (Head(b"sk-unknown"), request(), DIRECT, 401, "invalid_api_key"),
+        (Head(HEAD.credential, b"text/plain"), request(), DIRECT, 400, "unsupported_content_type"),
+        (Head(HEAD.credential, b"", b"gzip"), request(), DIRECT, 400, "unsupported_content_encoding"),
+        (HEAD, b"{", DIRECT, 400, "invalid_request_error"),
+        (HEAD, BodySource(Refusal(413, "Big.", code="large")), DIRECT, 413, "large"),
+        (HEAD, request("unknown"), DIRECT, 404, "model_not_found"),
+        (HEAD, request(), NARROW, 404, "model_not_found"),
+        (HEAD, request("m#a"), NARROW, 404, "model_not_found"),
+        (HEAD, request("m#nobody"), DIRECT, 404, "model_not_found"),
+        (HEAD, request("#a"), DIRECT, 404, "model_not_found"),
+        (HEAD, request("m\n#a"), DIRECT, 404, "model_not_found"),
+    ],
+)
+def test_refusals_before_any_attempt(
+    head: Head, body: bytes | BodySource, client: Tree, status: int, code: str
+) -> None:
+    """What is refused here costs no provider anything."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}, clients=[client]), {})
+        sink = await scene.ask(body, head=head)
+        assert sink.status == status
+        assert scene.last.error == code
+        assert scene.last.outcome == records.REFUSED
+        assert sink.header(b"x-apex-attempts") == b"0"
+        assert told(sink)["message"]
+
+    run(scenario())
+
+
+def test_unknown_and_forbidden_models_answer_alike() -> None:
+    """Nobody learns which models others may use."""
+
+    async def scenario(client: Tree, name: str) -> bytes:
+        scene = Scene(config({"a": 1}, clients=[client]), {})
+        return (await scene.ask(request(name))).body.replace(name.encode(), b"")
+
+    assert run(scenario(NARROW, "small")) == run(scenario(DIRECT, "absent"))
+
+
+@pytest.mark.parametrize("content_type", [b"", b"application/json", b"Application/JSON ; charset=utf-8"])
+def test_content_types_that_are_taken(content_type: bytes) -> None:
+    """JSON by any spelling, or nothing said."""
+
+    async def scenario() -> int:
+        scene = Scene(config({"a": 1}), {"a": [GOOD]})
+        return (await scene.ask(request(), head=Head(HEAD.credential, content_type, b"identity"))).status
+
+    assert run(scenario()) == 200
+
+
+def test_a_provider_addressed_directly() -> None:
+    """`model#provider` of a client that may: the model goes there as it is, and is no metric label."""
+    scene, sink = asked({"a": 1}, {"a": [GOOD]}, request("org/some#model#a"), clients=[DIRECT])
+    assert sink.status == 200
+    assert json.loads(scene.upstream.calls[0].body)["model"] == "org/some#model"
+    assert (scene.last.model, scene.last.target) == ("", "a/org/some#model")
+
+
+def test_an_endpoint_that_nobody_serves() -> None:
+    """A model whose providers speak another dialect says so."""
+    provider = {"dialects": ["messages"], "api_keys": ["a1"]}
+    _, sink = asked({"a": provider}, {})
+    assert (sink.status, told(sink)["code"]) == (400, "unsupported_endpoint")
+
+
+def test_embeddings() -> None:
+    """They go to their own address and are never a stream."""
+
+    async def scenario() -> None:
+        body = b'{"data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 4}}'
+        scene = Scene(config({"a": 1}), {"a": [Answer([body])]})
+        sink = await scene.ask(request(stream=True), endpoint=Endpoint.EMBEDDINGS)
+        assert scene.upstream.calls[0].url == "http://a.test/v1/embeddings"
+        assert (sink.body, sink.kinds, scene.last.tokens) == (body, ["answer"], Tokens(4, 0))
+
+    run(scenario())
+
+
+def test_what_a_provider_says_is_cleaned() -> None:
+    """Its error may repeat our key or its address; the caller sees neither."""
+    scene, sink = asked(
+        {"a": {"api_keys": ["provider-key-1"]}},
+        {"a": [failing(400, error("provider-key-1 is bad at http://a.test/v1", more="provider-key-1"))]},
+    )
+    assert b"provider-key-1" not in sink.body
+    assert b"a.test" not in sink.body
+    assert sink.body.count(b"[redacted]") == 3
+    assert "provider-key-1" not in repr(scene.last)
+
+
+def test_a_bug_leaves_nothing_behind() -> None:
+    """Its exception passes on, the record says crashed, and the target's count is right."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {})
+        with pytest.raises(KeyError):
+            await scene.ask(request())
+        assert scene.last.outcome == records.CRASHED
+        assert scene.fleet.in_flight == {}
+
+    run(scenario())

@@ -1,0 +1,90 @@
+import pytest
+from fakes.configs import config
+
+from proxy.errors import Said
+from proxy.redaction import LONGEST, Redactor, secrets_of
+
+CANARY = "canary-7f3a9c"
+MASK = "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("nothing to hide", "nothing to hide"),
+        (f"the key {CANARY} is bad", f"the key {MASK} is bad"),
+        (f"<{CANARY}{CANARY}>", f"<{MASK}{MASK}>"),
+        ("Incorrect API key provided: sk-proj-****abcd.", f"Incorrect API key provided: {MASK}"),
+        ("see https://internal.example/x?y for more", f"see {MASK} for more"),
+        ("Authorization: Bearer abcdefghij", f"Authorization: {MASK}"),
+        ("token eyJhbGciOiJI.eyJzdWIi.c2ln here", f"token {MASK} here"),
+        ("ask admin@corp.example please", f"ask {MASK} please"),
+        ("asking, skipping, keyboards", "asking, skipping, keyboards"),
+        ("max_tokens is too large: 9", "max_tokens is too large: 9"),
+    ],
+)
+def test_text(text: str, clean: str) -> None:
+    """Known secrets, and what looks like one, are masked; other words stay."""
+    assert Redactor([CANARY]).text(text) == clean
+
+
+def test_the_longest_secret_goes_first() -> None:
+    """A secret that begins like another is masked whole; what is too short to be one is left."""
+    assert Redactor(["secret", "secret-and-more", "abc"]).text("secret-and-more abc") == f"{MASK} abc"
+
+
+def test_a_text_has_a_longest_length() -> None:
+    """Nobody needs a megabyte of error, and nothing is half a secret at the cut."""
+    assert len(Redactor([]).text("x" * 100_000)) == LONGEST
+    at_the_cut = "x" * (LONGEST - 5) + CANARY
+    assert "canar" not in Redactor([CANARY]).text(at_the_cut)
+    behind_much = "https://".ljust(LONGEST * 4 - 6, "x") + " " + CANARY
+    assert "canar" not in Redactor([CANARY]).text(behind_much)
+
+
+def test_said() -> None:
+    """Every string of a provider's error is cleaned, however deep."""
+    said = Said(
+        f"m {CANARY}",
+        kind=f"k {CANARY}",
+        code=None,
+        param="p" * 500,
+        extra={f"n {CANARY}": [{"deep": CANARY, "count": 3}, None], "plain": CANARY},
+    )
+    clean = Redactor([CANARY]).said(said)
+    assert CANARY not in repr(clean)
+    assert clean.code is None
+    assert clean.param == "p" * 200
+    assert clean.extra == {f"n {MASK}": [{"deep": MASK, "count": 3}, None], "plain": MASK}
+    assert Redactor([CANARY]).said(Said("x", extra={})).extra is None
+
+
+def test_what_a_configuration_holds() -> None:
+    """Keys, header values that are long enough, hosts and resource names of providers and entries."""
+    made = config(
+        {
+            "a": {
+                "base_url": "http://a.internal:8443/v1",
+                "api_keys": ["provider-key"],
+                "headers": {"x-org": "organisation-1", "x-v": "1"},
+            },
+            "b": {
+                "kind": "azure",
+                "base_url": "https://:name.openai.azure.com",
+                "name": "my-resource",
+                "api_keys": ["azure-key"],
+            },
+        },
+        entries={"a": {"api_key": "entry-key"}},
+    )
+    assert secrets_of(made) >= {
+        "sk-client-0123456789",
+        "provider-key",
+        "azure-key",
+        "entry-key",
+        "organisation-1",
+        "a.internal:8443",
+        "a.internal",
+        "my-resource",
+    }
+    assert "1" not in secrets_of(made)

@@ -1,0 +1,213 @@
+import email.utils
+
+import pytest
+
+from proxy import retry
+from proxy.errors import TRANSPORT, Fault, FaultKind, Said
+from proxy.health import HINT_CAP, Effect
+from proxy.retry import RetryBudget
+
+WALL = 1_800_000_000.0
+
+
+def status(number: int, said: Said | None = None, after: float | None = None) -> Fault:
+    """A reply with this status."""
+    return Fault(
+        FaultKind.STATUS,
+        f"it answered with status {number}",
+        status=number,
+        said=said,
+        retry_after=after,
+    )
+
+
+def broken(kind: FaultKind) -> Fault:
+    """A fault of any other kind."""
+    return Fault(kind, "it broke")
+
+
+FAILURES = [500, 501, 502, 503, 504, 520, 599, 204, 302]
+CALLERS = [400, 405, 406, 410, 412, 413, 415, 422, 451]
+
+
+@pytest.mark.parametrize(
+    ("number", "effect", "move_on", "same", "origin"),
+    [
+        *((number, Effect.FAILURE, True, True, True) for number in FAILURES),
+        *((number, Effect.NEUTRAL, False, False, False) for number in CALLERS),
+        (401, Effect.QUARANTINE_KEY, True, False, False),
+        (402, Effect.QUARANTINE_KEY, True, False, False),
+        (403, Effect.QUARANTINE_MODEL, True, False, False),
+        (404, Effect.NEUTRAL, True, False, False),
+        (408, Effect.FAILURE, True, True, False),
+        (409, Effect.NEUTRAL, True, True, False),
+        (429, Effect.BACK_OFF, True, False, False),
+        (529, Effect.BACK_OFF, True, False, False),
+    ],
+)
+def test_what_a_status_means(number: int, effect: Effect, move_on: bool, same: bool, origin: bool) -> None:
+    """Each status: its effect on health, whether others are tried, the same again, the origin demoted."""
+    assert retry.judge(status(number)) == retry.Verdict(effect, move_on, same, origin)
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect", "move_on", "same", "origin"),
+    [
+        *((kind, Effect.FAILURE, True, True, True) for kind in sorted(TRANSPORT)),
+        (FaultKind.FIRST_TOKEN_TIMEOUT, Effect.FAILURE, True, True, False),
+        (FaultKind.IDLE_TIMEOUT, Effect.FAILURE, True, True, False),
+        (FaultKind.TOTAL_TIMEOUT, Effect.FAILURE, False, False, False),
+        (FaultKind.ERROR_IN_REPLY, Effect.FAILURE, True, True, False),
+        (FaultKind.EMPTY, Effect.FAILURE, True, True, False),
+        (FaultKind.NOT_JSON, Effect.FAILURE, True, True, False),
+        (FaultKind.TRUNCATED, Effect.FAILURE, True, True, False),
+        (FaultKind.TOO_LARGE, Effect.NEUTRAL, False, False, False),
+        (FaultKind.SLOW_CLIENT, Effect.NEUTRAL, False, False, False),
+    ],
+)
+def test_what_a_fault_means(kind: FaultKind, effect: Effect, move_on: bool, same: bool, origin: bool) -> None:
+    """Each kind of fault but a status, in the same columns."""
+    assert retry.judge(broken(kind)) == retry.Verdict(effect, move_on, same, origin)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said("x", code="insufficient_quota"),
+        Said("x", kind="insufficient_quota"),
+        Said("x", kind="billing_error"),
+    ],
+)
+def test_spent_money_is_the_keys(said: Said) -> None:
+    """A 429 of an account without credit does not go away in a second."""
+    assert retry.judge(status(429, said)).effect is Effect.QUARANTINE_KEY
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        ([503], 0),
+        ([503, 404], 0),
+        ([503, 401, 403, 402], 0),
+        ([500, 429], 1),
+        ([429, 500], 1),
+        ([400, 404], 0),
+        ([404, 401], 1),
+        ([401, 404], 1),
+        ([404, 404], 1),
+    ],
+)
+def test_which_fault_is_told(faults: list[int], told: int) -> None:
+    """The last that is not about our own configuration, or else simply the last."""
+    made = [status(number) for number in faults]
+    assert retry.telling(made) is made[told]
+
+
+@pytest.mark.parametrize(
+    ("fault", "number", "kind", "code", "after", "again"),
+    [
+        (status(400), 400, "invalid_request_error", None, None, None),
+        (status(429), 429, "rate_limit_error", "rate_limit_exceeded", 1.0, None),
+        (status(429, after=7.0), 429, "rate_limit_error", "rate_limit_exceeded", 7.0, None),
+        (status(529), 503, "server_error", "overloaded", 1.0, None),
+        (status(503, after=3.0), 503, "server_error", "overloaded", 3.0, None),
+        (status(401), 502, "server_error", "upstream_credentials", None, False),
+        (status(403), 502, "server_error", "upstream_credentials", None, False),
+        (
+            status(503, Said("x", code="insufficient_quota")),
+            502,
+            "server_error",
+            "upstream_credentials",
+            None,
+            False,
+        ),
+        (status(404), 502, "server_error", "upstream_error", None, False),
+        (status(500), 502, "server_error", "upstream_error", None, None),
+        (status(409), 502, "server_error", "upstream_error", None, None),
+        (broken(FaultKind.RESET), 502, "server_error", "upstream_error", None, None),
+        (broken(FaultKind.TOO_LARGE), 502, "server_error", "upstream_error", None, None),
+        (broken(FaultKind.CONNECT_TIMEOUT), 504, "server_error", "upstream_timeout", None, None),
+        (broken(FaultKind.IDLE_TIMEOUT), 504, "server_error", "upstream_timeout", None, None),
+        (broken(FaultKind.TOTAL_TIMEOUT), 504, "server_error", "upstream_timeout", None, None),
+    ],
+)
+def test_what_a_caller_is_told(
+    fault: Fault, number: int, kind: str, code: str | None, after: float | None, again: bool | None
+) -> None:
+    """Status, type, code, when to come back, and whether to come back at all."""
+    refusal = retry.refuse(fault)
+    assert (refusal.status, refusal.kind, refusal.code) == (number, kind, code)
+    assert (refusal.retry_after, refusal.should_retry) == (after, again)
+
+
+def test_the_callers_own_fault_is_passed_on() -> None:
+    """A 400 keeps the provider's words, type, code, parameter and further members."""
+    said = Said("Too long.", kind="t", code="c", param="p", extra={"more": 1})
+    refusal = retry.refuse(status(400, said))
+    assert (refusal.message, refusal.kind, refusal.code, refusal.param) == ("Too long.", "t", "c", "p")
+    assert refusal.extra == {"more": 1}
+    assert retry.refuse(status(422, Said("No."))).kind == "invalid_request_error"
+
+
+@pytest.mark.parametrize("number", [429, 503, 500])
+def test_others_faults_quote_the_provider(number: int) -> None:
+    """What the provider said is told behind our own words."""
+    assert retry.refuse(status(number, Said("Too busy."))).message.endswith(": Too busy.")
+
+
+def test_the_budget_allows_a_share() -> None:
+    """Ten at once, then one for every five requests."""
+    budget = RetryBudget(0.2)
+    assert sum(budget.withdraw() for _ in range(20)) == 10
+    for _ in range(1_000):
+        budget.deposit()
+    assert sum(budget.withdraw() for _ in range(20)) == 10
+    allowed = 0
+    for _ in range(1_000):
+        budget.deposit()
+        allowed += budget.withdraw()
+    assert 190 <= allowed <= 200
+
+
+def date(seconds: float) -> str:
+    """An HTTP date so many seconds from now."""
+    return email.utils.formatdate(WALL + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": date(30)}, 30.0),
+        ({"retry-after": date(-30)}, None),
+        ({"retry-after": "tomorrow"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "99999"}, HINT_CAP),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, HINT_CAP),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m1.5s"}, 61.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12"}, 12.0),
+        ({"x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "12"}, None),
+        ({"x-ratelimit-remaining-tokens": "0"}, None),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "soon"}, None),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "2s",
+            },
+            2.0,
+        ),
+    ],
+)
+def test_hint(headers: dict[str, str], seconds: float | None) -> None:
+    """How long a provider asks to be left alone, in all the ways it may say so."""
+    assert retry.hint(headers, WALL) == (None if seconds is None else pytest.approx(seconds))

@@ -1,0 +1,172 @@
+import hashlib
+from typing import Any
+
+import pytest
+from fakes.configs import MODEL, Tree, config, targets_of
+
+from proxy import targets
+from proxy.targets import Target
+from proxy.wire.model import Dialect, Endpoint
+
+
+def one(provider: Tree | int = 1, entry: Tree | None = None, **rest: Any) -> Target:
+    """The only target of one provider `a`."""
+    (target,) = targets_of(config({"a": provider}, entries={"a": entry or {}}, **rest))
+    return target
+
+
+def test_a_target_is_provider_key_and_model() -> None:
+    """Its id names all three without telling the key; the label is what clients see."""
+    target = one()
+    name = hashlib.sha256(b"apexa1").hexdigest()[:10]
+    assert targets.key_id("a1") == name
+    assert target.id == f"a/a-model@{name}"
+    assert (target.label, target.key_id) == ("a/a-model", f"a@{name}")
+    assert (target.provider, target.model, target.origin) == ("a", "a-model", "http://a.test")
+    assert "a1" not in repr(target).replace(name, "")
+
+
+def test_headers_and_urls_are_complete() -> None:
+    """What an attempt sends is worked out once; the one header that carries the key comes last."""
+    target = one({"api_keys": ["k1"], "headers": {"x-team": "red"}})
+    assert target.headers == (
+        ("content-type", "application/json"),
+        ("x-team", "red"),
+        ("authorization", "Bearer k1"),
+    )
+    assert target.urls[Endpoint.CHAT] == "http://a.test/v1/chat/completions"
+    assert target.urls[Endpoint.EMBEDDINGS] == "http://a.test/v1/embeddings"
+
+
+def test_without_a_key_none_is_sent() -> None:
+    """A local server needs no key, and gets no empty one."""
+    target = one({})
+    assert "authorization" not in dict(target.headers)
+    assert target.key_id == "a@none"
+
+
+def test_keys_share_the_weight() -> None:
+    """Two keys do not make an entry twice as heavy."""
+    made = targets_of(config({"a": 2}, entries={"a": {"weight": 3, "priority": 2}}))
+    assert [(target.weight, target.priority) for target in made] == [(1.5, 2), (1.5, 2)]
+    assert made[0].id != made[1].id
+
+
+def test_an_entry_goes_over_its_provider() -> None:
+    """Headers and body fields are merged, dropped parameters added, keys replaced."""
+    target = one(
+        {
+            "api_keys": ["k1"],
+            "headers": {"x-a": "1", "x-b": "1"},
+            "extra_body": {"p": 1, "q": 1},
+            "drop_params": ["s"],
+        },
+        {"api_key": "k2", "headers": {"x-b": "2"}, "extra_body": {"q": 2}, "drop_params": ["t"]},
+    )
+    assert dict(target.headers) == {
+        "content-type": "application/json",
+        "x-a": "1",
+        "x-b": "2",
+        "authorization": "Bearer k2",
+    }
+    assert {name: bytes(raw) for name, raw in target.edits.extra.items()} == {"p": b"1", "q": b"2"}
+    assert target.edits.drop == ("s", "t")
+    assert bytes(target.edits.model) == b'"a-model"'
+
+
+def test_another_base_url_does_not_get_the_providers_key() -> None:
+    """An entry's own address is somebody else: no key goes there but its own."""
+    target = one(1, {"base_url": "http://elsewhere.test/v1"})
+    assert target.urls[Endpoint.CHAT] == "http://elsewhere.test/v1/chat/completions"
+    assert "authorization" not in dict(target.headers)
+    assert target.id != one().id
+    assert target.id.startswith("a/a-model@none@")
+
+
+def test_an_entry_may_stand_alone() -> None:
+    """Without a provider an entry is one itself, known by its host."""
+    made = config({"a": 1}).model_validate(
+        {
+            "clients": [{"name": "dev", "keys": ["sk-client-0123456789"], "models": ["*"]}],
+            "models": {
+                MODEL: {"providers": [{"base_url": "http://own.test/v1", "api_key": "k9", "model": "m"}]}
+            },
+        }
+    )
+    (target,) = targets_of(made)
+    assert (target.provider, target.label) == ("own.test", "own.test/m")
+    assert dict(target.headers)["authorization"] == "Bearer k9"
+
+
+@pytest.mark.parametrize(("kind", "takes_it"), [("openai", True), ("mistral", False), ("generic", True)])
+def test_profiles_decide_about_usage(kind: str, takes_it: bool) -> None:
+    """Mistral does not take the field that asks for usage."""
+    assert one({"kind": kind, "api_keys": ["k1"]}).edits.include_usage is takes_it
+
+
+@pytest.mark.parametrize(
+    ("dialects", "endpoint", "serves"),
+    [
+        (["chat"], Endpoint.CHAT, True),
+        (["chat"], Endpoint.EMBEDDINGS, True),
+        (["chat"], Endpoint.MESSAGES, False),
+        (["messages"], Endpoint.CHAT, False),
+        (["messages"], Endpoint.MESSAGES, True),
+    ],
+)
+def test_serves(dialects: list[str], endpoint: Endpoint, serves: bool) -> None:
+    """A target serves the endpoints of the dialects it speaks."""
+    target = one({"api_keys": ["k1"], "dialects": dialects})
+    assert target.dialects == frozenset(map(Dialect, dialects))
+    assert target.serves(endpoint) is serves
+
+
+def test_another_kind_speaks_its_own_dialects() -> None:
+    """An entry that is of another kind than its provider speaks what that kind speaks, unless told."""
+    elsewhere = {"kind": "anthropic", "base_url": "http://elsewhere.test", "api_key": "k2"}
+    assert one(1, elsewhere).dialects == {Dialect.MESSAGES}
+    assert one(1, elsewhere | {"dialects": ["chat"]}).dialects == {Dialect.CHAT}
+
+
+def test_timeouts_from_general_to_particular() -> None:
+    """The model's own go over the provider's, and both over the general ones."""
+    tree = {
+        "providers": {
+            "a": {"base_url": "http://a.test", "timeouts": {"idle": 5, "first_token": 5}},
+            "b": {"base_url": "http://b.test"},
+        },
+        "models": {
+            "own": {"providers": [{"provider": "a", "model": "m"}], "timeouts": {"idle": 3}},
+            "plain": {"providers": [{"provider": "b", "model": "m"}]},
+        },
+        "timeouts": {"total": 9, "idle": 9},
+    }
+    found = targets.models(config({"a": 1}).model_validate(tree))
+    waits = found["own"].targets[0].timeouts
+    assert (waits.idle, waits.first_token, waits.total, waits.connect) == (3, 5, 9, 5)
+    assert found["plain"].targets[0].timeouts.idle == 9
+
+
+def test_limits_of_a_key_go_first() -> None:
+    """A key's own limits, else those of its provider."""
+    made = targets_of(
+        config(
+            {
+                "a": {
+                    "api_keys": [{"key": "k1", "limits": {"requests_per_minute": 5}}, "k2"],
+                    "limits": {"requests_per_minute": 50},
+                }
+            }
+        )
+    )
+    assert [target.limits.requests_per_minute for target in made if target.limits] == [5, 50]
+
+
+def test_direct() -> None:
+    """A provider addressed directly is a model without an alias; an unknown one is none."""
+    made = config({"a": 2})
+    found = targets.direct(made, "a", "anything")
+    assert found is not None
+    assert found.alias == ""
+    assert [target.label for target in found.targets] == ["a/anything", "a/anything"]
+    assert targets.direct(made, "nobody", "anything") is None

@@ -1,0 +1,155 @@
+import json
+from typing import Any
+
+import pytest
+from fakes.chats import request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import Refusal
+from proxy.wire import envelope
+
+DEPTH = 16
+
+
+def refused(body: bytes) -> Refusal:
+    """The refusal that `body` is answered with."""
+    with pytest.raises(Refusal) as caught:
+        envelope.read(body, DEPTH)
+    return caught.value
+
+
+def deepest(text: str) -> int:
+    """How deep the brackets of a JSON text are nested, by reading it letter by letter."""
+    depth = most = 0
+    inside = escaped = False
+    for letter in text:
+        if escaped:
+            escaped = False
+        elif inside:
+            escaped = letter == "\\"
+            inside = letter != '"'
+        elif letter == '"':
+            inside = True
+        elif letter in "[{":
+            depth += 1
+            most = max(most, depth)
+        elif letter in "]}":
+            depth -= 1
+    return most
+
+
+TEXTS = st.text(alphabet='a"\\[]{}ü', max_size=8)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=25,
+)
+
+
+@given(VALUES, st.integers(1, 8))
+def test_too_deep_agrees_with_a_plain_reader(value: Any, limit: int) -> None:
+    """The fast look at nesting says what counting bracket by bracket says, strings and escapes included."""
+    text = json.dumps(value, ensure_ascii=False)
+    assert envelope.too_deep(text.encode(), limit) == (deepest(text) > limit)
+
+
+@pytest.mark.parametrize(
+    ("body", "deep"),
+    [
+        (b"[" * 4 + b"]" * 4, False),
+        (b"[" * 5 + b"]" * 5, True),
+        (b"[" * 5, True),
+        (b"[]" * 50, False),
+        (b"]" * 3 + b"[" * 5, True),
+        (b'{"a": "[[[[[[[["}', False),
+        (b"[" * 10_000, True),
+        (b'["\\\\", [[[[1]]]]]', True),
+    ],
+)
+def test_too_deep(body: bytes, deep: bool) -> None:
+    """Four levels are allowed here; what is in strings does not count; what is unbalanced may."""
+    assert envelope.too_deep(body, 4) == deep
+
+
+def test_an_envelope_holds_what_routing_needs() -> None:
+    """The model, the stream flag, usage wanted, choices and the output cap are read from the top level."""
+    body = request(
+        "m", stream=True, n=2, max_tokens=9, max_completion_tokens=7, stream_options={"include_usage": True}
+    )
+    seen = envelope.read(body, DEPTH)
+    assert (seen.model, seen.stream, seen.size) == ("m", True, len(body))
+    assert (seen.wants_usage, seen.choices, seen.max_output) == (True, 2, 7)
+    assert "Hi" not in repr(seen)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted", "choices", "most"),
+    [
+        ({}, False, 1, None),
+        ({"stream_options": {"include_usage": True}, "stream": False}, False, 1, None),
+        ({"stream_options": {"include_usage": 1}, "stream": True}, False, 1, None),
+        ({"stream_options": {}, "stream": True}, False, 1, None),
+        ({"stream_options": None, "stream": True}, False, 1, None),
+        ({"stream": True}, False, 1, None),
+        ({"stream": None, "n": "2", "max_tokens": -1}, False, 1, None),
+        ({"n": True, "max_tokens": 12}, False, 1, 12),
+    ],
+)
+def test_odd_values_are_left_to_the_provider(
+    fields: dict[str, Any], wanted: bool, choices: int, most: int | None
+) -> None:
+    """What is only read in passing and makes no sense counts as not given."""
+    seen = envelope.read(request(**fields), DEPTH)
+    assert (seen.wants_usage, seen.choices, seen.max_output) == (wanted, choices, most)
+
+
+def test_numbers_beyond_all_measure_are_left_to_the_provider() -> None:
+    """What the grammar allows and no float holds is passed on unread."""
+    body = b'{"model": "m", "stream": true, "n": 1e999, "stream_options": {"include_usage": 1e999}}'
+    seen = envelope.read(body, DEPTH)
+    assert (seen.choices, seen.wants_usage) == (1, False)
+    assert envelope.encode(seen.fields["n"]) == b"1e999"
+
+
+@pytest.mark.parametrize(
+    ("body", "says", "param", "code"),
+    [
+        (b"", "empty", None, None),
+        (b'{"model": "\xff"}', "UTF-8 at byte 11", None, None),
+        (b"[" * 10_000, "deeper than 16", None, None),
+        (b"[]", "JSON object", None, None),
+        (b'"text"', "JSON object", None, None),
+        (b"{", "not valid JSON", None, None),
+        (b'{"model": "m"} x', "not valid JSON", None, None),
+        (b"{}", "must provide a model", "model", "missing_required_parameter"),
+        (b'{"model": 5}', "must be a string", "model", "invalid_type"),
+        (b'{"model": "\\ud800"}', "not valid JSON", None, None),
+        (b'{"model": ""}', "must not be empty", "model", "invalid_value"),
+        (b'{"model": "a", "model": "b"}', "more than once", "model", "duplicate_parameter"),
+        (b'{"model": "a", "stream": "yes"}', "'stream' must be a boolean", "stream", "invalid_type"),
+    ],
+)
+def test_what_a_body_must_be(body: bytes, says: str, param: str | None, code: str | None) -> None:
+    """Every body that cannot be read is a 400 that says what is wrong with it, and never a crash."""
+    refusal = refused(body)
+    assert refusal.status == 400
+    assert says in refusal.message
+    assert (refusal.param, refusal.code) == (param, code)
+
+
+def test_a_model_named_again_deeper_down_is_no_duplicate() -> None:
+    """Only the top level counts; beyond it `model` is somebody else's field."""
+    assert envelope.read(b'{"model": "a", "metadata": {"model": "b"}}', DEPTH).model == "a"
+
+
+def test_a_duplicate_behind_an_escape_does_no_harm() -> None:
+    """What is routed by is what is sent: one `model`, whichever it was, and no second one beside it."""
+    seen = envelope.read(b'{"model": "a", "mod\\u0065l": "b"}', DEPTH)
+    assert (seen.model, list(seen.fields)) == ("b", ["model"])
+
+
+def test_values_travel_byte_for_byte() -> None:
+    """Numbers keep their digits and objects their order and spaces."""
+    fields = envelope.decode(b'{"a":1.10, "b": {"z":1,  "a":2}, "c": 12345678901234567890}', DEPTH)
+    assert envelope.encode(fields) == b'{"a":1.10,"b":{"z":1,  "a":2},"c":12345678901234567890}'
