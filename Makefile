@@ -44,7 +44,7 @@ startup: $(DEV)/ready ## from start to ready, beside the imports alone
 	$(DEV)/bin/python benchmarks/startup.py $(ARGS)
 
 js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
-	$(DEV)/bin/python -m tests.process.js_examples
+	$(DEV)/bin/python tests/process/js_examples.py
 
 docs: $(DEV)/ready ## write the generated pages
 	$(DEV)/bin/python -m proxy.config.reference > docs/configuration.md

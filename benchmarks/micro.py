@@ -28,13 +28,13 @@ from metrics.instruments import Instruments
 from metrics.record import COMPLETED, Attempt, Record, Tokens
 from proxy import fleet, retry
 from proxy.clock import SystemClock
+from proxy.config.settings import Config
 from proxy.endpoints import Edge, EdgeParts, Message, Scope, read_head
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.pipeline import Parts, Pipeline, authenticate
 from proxy.redaction import Redactor, secrets_of
 from proxy.routing import Plan
-from proxy.settings import Config
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Call

@@ -25,7 +25,7 @@ class Commands(click.Group):
         """Their names, in the order a newcomer needs them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (the same)
         """The command of that name; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
@@ -33,7 +33,7 @@ class Commands(click.Group):
         assert isinstance(found, click.Command)
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (the same)
         """What each command is for, told without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

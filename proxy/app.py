@@ -18,6 +18,7 @@ from metrics.logs import RequestLog
 from metrics.record import Record
 from proxy import __version__, fleet, operations
 from proxy.clock import Clock
+from proxy.config.settings import Config
 from proxy.cors import CorsPolicy
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
@@ -25,7 +26,6 @@ from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
 from proxy.retry import RetryBudget
-from proxy.settings import Config
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from proxy import targets
-from proxy.settings import Config
+from proxy.config.settings import Config
 from proxy.targets import Model, Target
 
 

@@ -3,8 +3,8 @@
 Off unless configured; then the same for every route, with every method and header the proxy understands.
 """
 
+from proxy.config.settings import Cors
 from proxy.exchange import Headers
-from proxy.settings import Cors
 
 _METHODS = b"GET, POST, DELETE, OPTIONS"
 _ALLOWED = (

@@ -15,8 +15,8 @@ import mockprovider
 from metrics.record import Record
 from proxy import serving
 from proxy.app import Replica, Surroundings
+from proxy.config.settings import Config
 from proxy.embedded import Embedded
-from proxy.settings import Config
 
 MODEL = "gpt-4o-mini"
 EMBEDDINGS = "text-embedding-3-small"

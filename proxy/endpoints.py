@@ -17,12 +17,12 @@ import structlog
 from metrics.record import Record
 from proxy.answers import identity_headers, refusal_headers
 from proxy.clock import Clock
+from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.pipeline import Pipeline, authenticate
-from proxy.settings import Bounds
 from proxy.wire.chat import ChatCodec
 from proxy.wire.codec import Codec
 from proxy.wire.model import Endpoint

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from proxy import health as healths
 from proxy import targets
 from proxy.clock import Clock
+from proxy.config.settings import Config
 from proxy.health import Health, Report
-from proxy.settings import Config
 from proxy.targets import Model, Target
 from proxy.tenants import Tenants
 

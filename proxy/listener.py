@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from proxy.config.settings import Bounds
 from proxy.errors import Refusal
-from proxy.settings import Bounds
 from proxy.wire.chat import ChatCodec
 
 BACKLOG = 2048

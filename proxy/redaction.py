@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from proxy.config.settings import Config, Entry, Provider
 from proxy.errors import Said
-from proxy.settings import Config, Entry, Provider
 
 LONGEST = 2048
 """Characters of a message that are passed on."""

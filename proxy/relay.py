@@ -9,10 +9,10 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
+from proxy.config.settings import Timeouts
 from proxy.deadline import Deadline
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange, Headers, Sink
-from proxy.settings import Timeouts
 from proxy.tasks import Tasks
 from proxy.upstream import Reply, read_whole
 from proxy.wire.codec import Passage

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from proxy.app import Replica, Surroundings, build
+from proxy.config.settings import Config
 from proxy.listener import Listener, Port, bind
-from proxy.settings import Config
 from proxy.tasks import Tasks
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.addresses import address
-from proxy.profiles import PROFILES, Kind, authorization
-from proxy.settings import (
+from proxy.config.settings import (
     ApiKey,
     Config,
     Entry,
@@ -22,9 +21,10 @@ from proxy.settings import (
     TimeoutOverrides,
     Timeouts,
 )
-from proxy.settings import (
+from proxy.config.settings import (
     Model as ModelSettings,
 )
+from proxy.profiles import PROFILES, Kind, authorization
 from proxy.wire.bypass import Edits
 from proxy.wire.envelope import encode
 from proxy.wire.model import DIALECT_OF, Dialect, Endpoint

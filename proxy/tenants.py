@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Iterable
 
-from proxy.settings import Client
+from proxy.config.settings import Client
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

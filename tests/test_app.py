@@ -11,7 +11,7 @@ import pytest
 from metrics.record import Record
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock, SystemClock
-from proxy.settings import Config
+from proxy.config.settings import Config
 from proxy.upstream import Call, Reply
 
 KEY = "sk-client-0123"

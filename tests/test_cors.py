@@ -1,7 +1,7 @@
 import pytest
 
+from proxy.config.settings import Cors
 from proxy.cors import CorsPolicy
-from proxy.settings import Cors
 
 PAGE = b"https://app.example"
 

@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from proxy import endpoints, fleet
 from proxy.clock import ManualClock
+from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
 from proxy.endpoints import Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
 from proxy.pipeline import Pipeline
-from proxy.settings import Bounds, Config, Cors
 from proxy.tenants import Tenants
 from proxy.wire.model import Endpoint
 

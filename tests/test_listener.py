@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from proxy.config.settings import Bounds
 from proxy.listener import Listener, Port, bind
-from proxy.settings import Bounds
 
 Application = Callable[..., Awaitable[None]]
 _BLOCK = 2048

@@ -14,7 +14,7 @@ from metrics.instruments import Instruments
 from proxy import operations
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
-from proxy.settings import Config
+from proxy.config.settings import Config
 
 CONFIG = Config.model_validate(
     {

@@ -12,11 +12,11 @@ from fakes.virtual_loop import START, passed, run
 
 from metrics.record import Attempt
 from proxy.answers import answer_headers, stream_headers
+from proxy.config.settings import Timeouts
 from proxy.deadline import Deadline
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.relay import AFTER_END, HOLD_BYTES, HOLD_EVENTS, PATIENCE, Outward, Pulse, Relay
-from proxy.settings import Timeouts
 from proxy.tasks import Tasks
 from proxy.wire import envelope
 from proxy.wire.bypass import Bypass

@@ -5,9 +5,9 @@ import pytest
 from fakes.configs import MODEL, config
 
 from proxy import health as healths
+from proxy.config.settings import Config
 from proxy.health import Effect, Health, Report
 from proxy.routing import Plan, earliest
-from proxy.settings import Config
 from proxy.targets import models
 
 NOW = 1_000.0

@@ -13,8 +13,8 @@ import pytest
 from proxy import serving
 from proxy.app import Replica, Surroundings
 from proxy.clock import SystemClock
+from proxy.config.settings import Config
 from proxy.serving import Ports, PortTakenError, Signals
-from proxy.settings import Config
 
 
 def configured(**sections: Mapping[str, object]) -> Config:

@@ -1,7 +1,7 @@
 import pytest
 from fakes.configs import config
 
-from proxy.settings import Client
+from proxy.config.settings import Client
 from proxy.tenants import ANONYMOUS, Tenants
 
 FIRST, SECOND, OTHER = "sk-first-000000000", "sk-second-00000000", "sk-other-000000000"

@@ -7,7 +7,7 @@ import click
 from proxy import checking
 from proxy import config as configs
 from proxy.commands.process import environment, refused
-from proxy.problems import ConfigError
+from proxy.config.problems import ConfigError
 
 
 @click.command(

@@ -9,8 +9,8 @@ from metrics import logs
 from proxy import demo as demos
 from proxy import serving
 from proxy.commands.process import environment, store_of, surroundings_of
+from proxy.config.settings import Config
 from proxy.embedded import EmbeddedError
-from proxy.settings import Config
 
 
 @click.command(

@@ -13,9 +13,9 @@ import click
 from metrics.record import Record
 from proxy.app import Surroundings
 from proxy.clock import SystemClock
+from proxy.config.problems import ConfigError
+from proxy.config.settings import Config
 from proxy.embedded import Embedded, EmbeddedSettings, bundled_server
-from proxy.problems import ConfigError
-from proxy.settings import Config
 
 
 def environment() -> dict[str, str]:

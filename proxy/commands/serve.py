@@ -15,9 +15,9 @@ from proxy import config as configs
 from proxy import serving
 from proxy.app import Replica, Surroundings
 from proxy.commands.process import environment, refused, store_of, surroundings_of
+from proxy.config.problems import ConfigError
+from proxy.config.settings import Config
 from proxy.embedded import EmbeddedError
-from proxy.problems import ConfigError
-from proxy.settings import Config
 from proxy.workers import Crew, Workers, command_of
 
 

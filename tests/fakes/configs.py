@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.settings import Config
+from proxy.config.settings import Config
 from proxy.targets import Target, models
 
 CLIENT_KEY = "sk-client-0123456789"

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from metrics.record import Record
 from proxy import fleet
+from proxy.config.settings import Config
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
 from proxy.health import TargetHealth
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.retry import RetryBudget
-from proxy.settings import Config
 from proxy.targets import Target
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants

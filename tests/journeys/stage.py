@@ -21,10 +21,10 @@ from mockprovider import Behaviour, MockProvider, Rule, Script
 from mockprovider.ledger import Entry
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import SystemClock
+from proxy.config.settings import Bounds, Config
 from proxy.health import TargetHealth
 from proxy.listener import Listener, Port, bind
 from proxy.relay import PATIENCE, Patience
-from proxy.settings import Bounds, Config
 
 OTHER_KEY = "sk-other-0123456789"
 _T = TypeVar("_T")

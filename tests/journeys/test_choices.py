@@ -46,7 +46,7 @@ def test_all_out() -> None:
     async def scenario(stage: Stage) -> None:
         first = await stage.post()
         assert first.status == 429
-        assert first.headers["retry-after-ms"] == "2000"
+        assert 100 < int(first.headers["retry-after-ms"]) <= int(WINDOW * 1000)  # the sooner of the two
         out = await stage.post(stream=True)
         assert out.status == 503
         assert out.error["code"] == "no_target_available"

@@ -13,7 +13,7 @@ from typing import Final
 
 import yaml
 
-from proxy.problems import ConfigError, Fault, Path, Problem, secret, shown
+from proxy.config.problems import ConfigError, Fault, Path, Problem, secret, shown
 
 DEEPEST = 64
 MOST = 100_000  # values, aliases counted each time: a short text can otherwise stand for billions

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config import Config, ConfigError, config_hash, discover, find, load, load_environment, read
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "apex.yaml"
 
 SMALL = """

@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from proxy import legacy
-from proxy.config import ConfigError, config_hash, load, load_environment
-from proxy.units import Secret
+from proxy.config import ConfigError, config_hash, legacy, load, load_environment
+from proxy.config.units import Secret
 
 
 def environment(providers: object = None, models: object = None, key: str | None = None) -> dict[str, str]:

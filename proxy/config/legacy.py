@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from proxy import addresses
-from proxy.problems import Fault
+from proxy.config.problems import Fault
 from proxy.profiles import KINDS, Kind, kind_of
 
 PROVIDERS = "PROVIDER_CONFIG"

@@ -3,7 +3,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from proxy.fields import (
+from proxy.config.fields import (
     Body,
     ClientName,
     Dialects,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from proxy import settings
+from proxy.config import settings
+from proxy.config.reference import render
 from proxy.profiles import PROFILES
-from proxy.reference import render
 
-PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def sections() -> list[type[BaseModel]]:
@@ -54,8 +54,11 @@ def test_every_kind_is_on_the_page() -> None:
 
 
 def test_the_module_prints_the_page() -> None:
-    """`python -m proxy.reference` is how the page is made."""
+    """`python -m proxy.config.reference` is how the page is made."""
     run = subprocess.run(
-        [sys.executable, "-m", "proxy.reference"], capture_output=True, check=True, cwd=PAGE.parent.parent
+        [sys.executable, "-m", "proxy.config.reference"],
+        capture_output=True,
+        check=True,
+        cwd=PAGE.parent.parent,
     )
     assert run.stdout.decode() == render()

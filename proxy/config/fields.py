@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainSerializer
 
 from proxy import addresses
+from proxy.config.units import Count, Duration
 from proxy.profiles import PROFILES, Dialect, kind_of
-from proxy.units import Count, Duration
 
 HOP_BY_HOP = frozenset(
     {

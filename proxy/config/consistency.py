@@ -7,8 +7,8 @@ single fields; what has the wrong shape is skipped here, for the tree complains 
 from collections.abc import Iterator, Mapping
 
 from proxy import addresses
-from proxy.fields import AUTH_HEADERS, with_kind
-from proxy.problems import Fault, Path, nearest, shown, written
+from proxy.config.fields import AUTH_HEADERS, with_kind
+from proxy.config.problems import Fault, Path, nearest, shown, written
 
 Mapped = Mapping[str, object]
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from proxy.settings import (
+from proxy.config.settings import (
     ApiKey,
     Client,
     Config,
@@ -12,7 +12,7 @@ from proxy.settings import (
     Provider,
     Redis,
 )
-from proxy.units import Secret
+from proxy.config.units import Secret
 
 
 def test_the_defaults_are_the_documented_ones() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from proxy.units import (
+from proxy.config.units import (
     ClientKey,
     Count,
     Number,

@@ -1,7 +1,7 @@
 import pytest
 
-from proxy.document import parsed, substituted
-from proxy.problems import ConfigError
+from proxy.config.document import parsed, substituted
+from proxy.config.problems import ConfigError
 
 
 def faults(text: str) -> list[tuple[tuple[str | int, ...], str]]:

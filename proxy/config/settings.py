@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from proxy import fields
-from proxy.fields import (
+from proxy.config import fields
+from proxy.config.fields import (
     Body,
     ClientName,
     Dialects,
@@ -30,8 +30,8 @@ from proxy.fields import (
     Wait,
     listed,
 )
+from proxy.config.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 from proxy.profiles import Kind
-from proxy.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 
 Strategy = Literal["weighted", "ordered", "least_busy"]
 Window = Literal["smooth", "strict"]

@@ -1,4 +1,4 @@
-"""The reference page of the configuration, made from the tree: `python -m proxy.reference`.
+"""The reference page of the configuration, made from the tree: `python -m proxy.config.reference`.
 
 Every section, field, type, default with its unit and sentence comes from `settings`, and what the kinds of
 provider are like from `profiles`, so the page cannot say anything else than the program does.
@@ -14,14 +14,14 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
+from proxy.config.settings import Config
+from proxy.config.units import Derived, Secret, Unit, duration_text, size_text
 from proxy.profiles import PROFILES, Profile
-from proxy.settings import Config
-from proxy.units import Derived, Secret, Unit, duration_text, size_text
 
 _INTRODUCTION = """\
 # Configuration
 
-This page is made from the program: `python -m proxy.reference > docs/configuration.md`.
+This page is made from the program: `python -m proxy.config.reference > docs/configuration.md`.
 
 `apex-proxy serve` reads one YAML file: the one after `--config`, else `$APEX_CONFIG`, else `./apex.yaml`.
 Without any of these the environment variables of the original Apex AI Proxy are used

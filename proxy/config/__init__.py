@@ -1,7 +1,7 @@
 """The configuration: found, read, checked and made into one frozen tree.
 
 `load` turns a text into a `Config` or tells everything that is wrong with it at once. The environment is
-an argument; no other module reads a setting from anywhere else. The tree itself is in `settings`.
+an argument; no other module reads a setting from anywhere else. The tree itself is in `config.settings`.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from proxy import consistency, document, legacy
-from proxy.problems import ConfigError, Fault, Problem, Text, faults
-from proxy.settings import (
+from proxy.config import consistency, document, legacy
+from proxy.config.problems import ConfigError, Fault, Problem, Text, faults
+from proxy.config.settings import (
     ApiKey,
     Bounds,
     Client,
@@ -32,7 +32,7 @@ from proxy.settings import (
     TimeoutOverrides,
     Timeouts,
 )
-from proxy.units import Secret
+from proxy.config.units import Secret
 
 __all__ = [
     "ApiKey",

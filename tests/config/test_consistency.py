@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.consistency import faults
+from proxy.config.consistency import faults
 
 PROVIDERS = {"openai": {"base_url": "http://h", "api_key": "k"}, "free": {"base_url": "http://f"}}
 MODELS = {"m": {"providers": [{"provider": "openai"}]}}

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from proxy.problems import (
+from proxy.config.problems import (
     ConfigError,
     Fault,
     Problem,
@@ -13,7 +13,7 @@ from proxy.problems import (
     shown,
     written,
 )
-from proxy.settings import ApiKey, Config, Entry, Limits, TimeoutOverrides
+from proxy.config.settings import ApiKey, Config, Entry, Limits, TimeoutOverrides
 
 
 def found(data: object, text: Text | None = None) -> list[Fault]:
