@@ -64,6 +64,7 @@ UNMIRRORED = {
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
     "proxy.upstream.aiohttp_client": "tests/upstream",
     "metrics": "only a docstring",
+    "ratelimit": "only a docstring",
     "mockprovider": "only names",
 }
 """Modules without a test file of their own, and why or where they are tested."""
