@@ -5,6 +5,7 @@ its own behind a bounded queue, so a slow disk or a full pipe never holds a requ
 is counted and said in the next line that does.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -17,6 +18,7 @@ from metrics.record import Record
 
 _encode = msgspec.json.Encoder().encode
 _PENDING = 10_000
+CLOSING = 2.0
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -70,10 +72,11 @@ class RequestLog:
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what is queued and stop."""
+        """Write what is queued and stop, within some seconds: a sink that is stuck is left behind."""
         if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join(timeout=5.0)
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=CLOSING)
+                self._thread.join(timeout=CLOSING)
 
     def _run(self) -> None:
         while (record := self._queue.get()) is not None:

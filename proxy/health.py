@@ -45,8 +45,8 @@ class Effect(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TargetHealth:
-    """One target's record. All deadlines in monotonic seconds, 0 where there is none."""
+class Trouble:
+    """What is known against one target, or one origin. Deadlines in monotonic seconds, 0 where none."""
 
     failures: int = 0
     ejections: int = 0
@@ -61,39 +61,45 @@ class TargetHealth:
         return max(self.open_until, self.back_off_until, self.quarantined_until)
 
 
-_HEALTHY = TargetHealth()
+_NONE = Trouble()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """Everything known at one moment. Immutable: a report makes a new one."""
+    """Everything known at one moment. Immutable: a report makes a new one.
 
-    targets: Mapping[str, TargetHealth] = dataclasses.field(default_factory=dict)
+    `records` are kept by target id, and by origin for what is about the way there: a host that is gone is
+    one failure, not one for each of its keys and models. `keys` are quarantines, by key id.
+    """
+
+    records: Mapping[str, Trouble] = dataclasses.field(default_factory=dict)
     keys: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Key id -> quarantined until."""
 
-    def of(self, target: Target) -> TargetHealth:
-        """The record of `target`."""
-        return self.targets.get(target.id, _HEALTHY)
+    def of(self, target: Target) -> Trouble:
+        """The record of `target` itself."""
+        return self.records.get(target.id, _NONE)
 
     def ready_at(self, target: Target) -> float:
         """When `target` may be tried again; in the past for a healthy one."""
-        if not self.targets and not self.keys:
+        if not self.records and not self.keys:
             return 0.0
-        record = self.targets.get(target.id, _HEALTHY)
-        return max(record.ready_at, self.keys.get(target.key_id, 0.0))
+        own = self.records.get(target.id, _NONE)
+        way = self.records.get(target.origin, _NONE)
+        return max(own.ready_at, way.ready_at, self.keys.get(target.key_id, 0.0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """How an attempt ended.
 
-    `hint` is the provider's own wish in seconds, for a back-off. `probe` says that the attempt was the
-    probe of a half-open circuit, whose verdict alone closes or reopens it.
+    `hint` is the provider's own wish in seconds. `way` says that the fault was on the way to the origin
+    (connection, TLS) and not the target's. `probe` says that the attempt was the probe of a half-open
+    circuit, whose verdict alone closes or reopens it.
     """
 
     effect: Effect
     hint: float | None = None
+    way: bool = False
     probe: bool = False
 
 
@@ -109,50 +115,66 @@ def apply(health: Health, target: Target, report: Report, now: float, draw: rand
             return _recover(health, target, now, probe=report.probe)
         case Effect.QUARANTINE_KEY:
             keys = {key: until for key, until in health.keys.items() if until > now}
-            return dataclasses.replace(health, keys=keys | {target.key_id: now + QUARANTINE})
+            health = dataclasses.replace(health, keys=keys | {target.key_id: now + QUARANTINE})
+            return release(health, target, now) if report.probe else health
         case _:
-            return _with(health, target, _worsen(health.of(target), report, now, draw), now)
+            where = target.origin if report.way else target.id
+            worse = _worsen(health.records.get(where, _NONE), report, now, draw)
+            if report.probe and not report.way and target.origin in health.records:
+                health = _recover_way(health, target)  # whatever the target said, the way is open
+            return _with(health, where, worse, now)
 
 
 def claim(health: Health, target: Target, now: float, lease: float) -> Health:
     """Health once an attempt on `target` begins: the first after an ejection is the probe, alone.
 
-    Until the probe's verdict, at most `lease` seconds, nobody else picks the target. Returns the same
-    object where the attempt is no probe.
+    Until the probe's verdict, at most `lease` seconds, nobody else picks the target, or anything else of
+    an origin that is being probed. Returns the same object where the attempt is no probe.
     """
-    record = health.targets.get(target.id)
-    if record is None or not record.ejections or record.open_until > now:
-        return health
-    return _with(health, target, dataclasses.replace(record, open_until=now + lease), now)
+    for name in (target.id, target.origin):
+        record = health.records.get(name)
+        if record is not None and record.ejections and record.open_until <= now:
+            health = _with(health, name, dataclasses.replace(record, open_until=now + lease), now)
+    return health
 
 
 def release(health: Health, target: Target, now: float) -> Health:
     """Health after a probe of `target` ended without a verdict: the next attempt is the probe."""
-    record = health.targets.get(target.id)
-    if record is None or record.open_until <= now:
-        return health
-    return _with(health, target, dataclasses.replace(record, open_until=now), now)
+    for name in (target.id, target.origin):
+        record = health.records.get(name)
+        if record is not None and record.open_until > now:
+            health = _with(health, name, dataclasses.replace(record, open_until=now), now)
+    return health
 
 
-def _with(health: Health, target: Target, record: TargetHealth, now: float) -> Health:
-    return dataclasses.replace(health, targets=_bounded(health.targets, now) | {target.id: record})
+def _with(health: Health, name: str, record: Trouble, now: float) -> Health:
+    return dataclasses.replace(health, records=_bounded(health.records, now) | {name: record})
 
 
-def _worsen(record: TargetHealth, report: Report, now: float, draw: random.Random) -> TargetHealth:
-    if report.effect is Effect.BACK_OFF:
-        until = now + _back_off(record.back_offs, report.hint, draw)
+def _worsen(record: Trouble, report: Report, now: float, draw: random.Random) -> Trouble:
+    """`record` after a fault. A hint is heeded whatever the fault was; a probe that fails gives its lease up."""
+    waiting = record.back_off_until
+    if report.effect is Effect.BACK_OFF or report.hint is not None:
+        waiting = max(waiting, now + _back_off(record.back_offs, report.hint, draw))
+    if report.effect is not Effect.FAILURE:
         return dataclasses.replace(
-            record, back_offs=record.back_offs + 1, back_off_until=max(record.back_off_until, until)
+            record,
+            back_offs=record.back_offs + (report.effect is Effect.BACK_OFF),
+            back_off_until=waiting,
+            open_until=now if report.probe else record.open_until,
+            quarantined_until=now + QUARANTINE
+            if report.effect is Effect.QUARANTINE_MODEL
+            else record.quarantined_until,
         )
-    if report.effect is Effect.QUARANTINE_MODEL:
-        return dataclasses.replace(record, quarantined_until=now + QUARANTINE)
     failures = record.failures + 1
     straggler = record.open_until > now and not report.probe  # sent before the circuit opened: one trip
     if failures < TRIP_AFTER or straggler:
-        return dataclasses.replace(record, failures=failures)
+        return dataclasses.replace(record, failures=failures, back_off_until=waiting)
     ejections = record.ejections + 1
     pause = min(EJECTION * ejections, EJECTION_CAP) * draw.uniform(0.9, 1.1)
-    return dataclasses.replace(record, failures=failures, ejections=ejections, open_until=now + pause)
+    return dataclasses.replace(
+        record, failures=failures, ejections=ejections, open_until=now + pause, back_off_until=waiting
+    )
 
 
 def _back_off(times: int, hint: float | None, draw: random.Random) -> float:
@@ -163,19 +185,31 @@ def _back_off(times: int, hint: float | None, draw: random.Random) -> float:
 
 
 def _recover(health: Health, target: Target, now: float, *, probe: bool) -> Health:
-    record = health.targets.get(target.id)
+    health = _recover_way(health, target)
+    record = health.records.get(target.id)
     if record is None or (record.open_until > now and not probe):
         return health
-    waiting = max(record.back_off_until, record.quarantined_until) > now
-    if waiting:  # a reply that was on its way when another got a 429 does not shorten the window
-        return _with(
-            health, target, dataclasses.replace(record, failures=0, ejections=0, open_until=0.0), now
-        )
-    rest = {id_: kept for id_, kept in health.targets.items() if id_ != target.id}
-    return dataclasses.replace(health, targets=rest)
+    if max(record.back_off_until, record.quarantined_until) > now:
+        # A reply that was on its way when another got a 429 does not shorten the window.
+        mended = dataclasses.replace(record, failures=0, ejections=0, open_until=0.0)
+        return _with(health, target.id, mended, now)
+    return _without(health, target.id)
 
 
-def _bounded(targets: Mapping[str, TargetHealth], now: float) -> dict[str, TargetHealth]:
-    if len(targets) < ENTRIES:
-        return dict(targets)
-    return {id_: record for id_, record in targets.items() if record.ready_at > now}
+def _recover_way(health: Health, target: Target) -> Health:
+    """An answer came: the way to the origin is open."""
+    return _without(health, target.origin) if target.origin in health.records else health
+
+
+def _without(health: Health, name: str) -> Health:
+    return dataclasses.replace(
+        health, records={id_: kept for id_, kept in health.records.items() if id_ != name}
+    )
+
+
+def _bounded(records: Mapping[str, Trouble], now: float) -> dict[str, Trouble]:
+    """A copy that can take one more: what is over goes first, then what is oldest."""
+    if len(records) < ENTRIES:
+        return dict(records)
+    waiting = [(name, record) for name, record in records.items() if record.ready_at > now]
+    return dict(waiting[-ENTRIES // 2 :])

@@ -27,7 +27,7 @@ from proxy import retry, targets
 from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
 from proxy.clock import Clock
 from proxy.deadline import Deadline
-from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal, Said
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
@@ -52,7 +52,7 @@ PAUSE = 0.1
 """Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
 
 _FORM_TYPES = (b"", b"application/json")
-_MODEL_NAME = re.compile(r"[\x21-\x7e]{1,256}")
+_MODEL_NAME = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")
 """What a client may name directly: it ends up in a URL and in a response header."""
 
 
@@ -205,7 +205,8 @@ class Pipeline:
         exchange.faults.append(fault)
         exchange.attempts[-1].outcome = fault.reason
         verdict = retry.judge(fault)
-        self._fleet.report(target, Report(verdict.effect, fault.retry_after, probe=probe))
+        way = fault.kind in TRANSPORT
+        self._fleet.report(target, Report(verdict.effect, fault.retry_after, way, probe))
         if verdict.whole_origin and exchange.plan is not None:
             exchange.plan.demote_origin(target.origin)
         return exchange.committed or not verdict.move_on
@@ -302,7 +303,7 @@ class Pipeline:
         record = exchange.record
         record.status = refusal.status
         record.error = refusal.code or refusal.kind
-        mine = bool(exchange.faults) or refusal.status >= 500
+        mine = refusal.status >= 500 or any(retry.judge(fault).move_on for fault in exchange.faults[-1:])
         record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
         if exchange.faults and exchange.faults[-1].kind is FaultKind.SLOW_CLIENT:
             self._given_up(record)

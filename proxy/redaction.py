@@ -5,8 +5,9 @@ that the configuration holds) are removed wherever they stand, and so is what on
 API keys by their prefixes, bearer tokens, JSON web tokens, URLs, e-mail addresses.
 """
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from proxy.config.settings import Config, Entry, Provider
@@ -15,14 +16,18 @@ from proxy.errors import Said
 LONGEST = 2048
 """Characters of a message that are passed on."""
 
+DEEPEST = 6
+MOST = 32
+"""How deep, and how many members of one object or list, an error's further members are passed on."""
+
 _MASK = "[redacted]"
 _LOOKS_SECRET = re.compile(
     r"https?://[^\s\"'<>]+"
     r"|\b(?:sk|pk|rk|key|xai|gsk|hf)[-_][A-Za-z0-9_\-*.]{6,}"
-    r"|\b(?:[Bb]earer|[Bb]asic)\s+[A-Za-z0-9._~+/=-]{6,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
-    r"|[\w.+-]+@[\w-]+\.[\w.-]+"
-)
+    r"|\b(?:[Bb]earer|[Bb]asic)\s{1,9}[A-Za-z0-9._~+/=-]{6,}"
+    r"|(?<![\w-])eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*"
+    r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+"
+)  # each alternative can begin only where its predecessor could not: linear in any text
 
 
 class Redactor:
@@ -50,21 +55,23 @@ class Redactor:
             kind=self._word(said.kind),
             code=self._word(said.code),
             param=self._word(said.param),
-            extra={self.text(name): self._value(value) for name, value in said.extra.items()}
-            if said.extra
-            else None,
+            extra=self._members(said.extra, DEEPEST) if said.extra else None,
         )
 
     def _word(self, word: str | None) -> str | None:
         return None if word is None else self.text(word)[:200]
 
-    def _value(self, value: object) -> object:
+    def _members(self, members: Mapping[str, object], depth: int) -> dict[str, object]:
+        few = itertools.islice(members.items(), MOST)
+        return {self.text(str(name))[:200]: self._value(value, depth - 1) for name, value in few}
+
+    def _value(self, value: object, depth: int) -> object:
         if isinstance(value, str):
-            return self.text(value)
+            return self._word(value)
         if isinstance(value, dict):
-            return {self.text(str(name)): self._value(item) for name, item in value.items()}
+            return self._members(value, depth) if depth else None
         if isinstance(value, list):
-            return [self._value(item) for item in value]
+            return [self._value(item, depth - 1) for item in value[:MOST]] if depth else None
         return value
 
 

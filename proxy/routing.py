@@ -8,7 +8,7 @@ of that moment, including what this request's own attempts have just taught. Its
 3. Targets whose origin failed in this request (transport error or 5xx) come after all others.
 4. A lower priority number comes first.
 5. Inside a priority the model's strategy decides: `weighted` draws by weight, `ordered` takes the first
-   in file order, `least_busy` the one with the fewest requests in flight (ties drawn by weight).
+   in file order, `least_busy` the one with the fewest requests in flight for its weight (ties drawn by weight).
 """
 
 import random
@@ -65,13 +65,18 @@ def _weighted(ready: Sequence[Target], draw: random.Random, _in_flight: InFlight
     return ready[-1]
 
 
-def _ordered(ready: Sequence[Target], _draw: random.Random, _in_flight: InFlight) -> Target:
-    return ready[0]
+def _ordered(ready: Sequence[Target], draw: random.Random, in_flight: InFlight) -> Target:
+    """The first entry; its keys are spread like anybody's."""
+    first = ready[0]
+    return _weighted(
+        [t for t in ready if (t.label, t.origin) == (first.label, first.origin)], draw, in_flight
+    )
 
 
 def _least_busy(ready: Sequence[Target], draw: random.Random, in_flight: InFlight) -> Target:
-    fewest = min(in_flight.get(target.id, 0) for target in ready)
-    return _weighted([t for t in ready if in_flight.get(t.id, 0) == fewest], draw, in_flight)
+    loads = [in_flight.get(target.id, 0) / target.weight for target in ready]
+    least = min(loads)
+    return _weighted([t for t, load in zip(ready, loads, strict=True) if load == least], draw, in_flight)
 
 
 _STRATEGIES: dict[str, Callable[[Sequence[Target], random.Random, InFlight], Target]] = {

@@ -139,7 +139,7 @@ def _account(config: Config, entry: Entry) -> Provider:
 
 
 def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts, keys: int) -> Target:
-    provider = entry.provider or _host(account.base_url)
+    provider = entry.provider or account.kind
     secret = key.key.get_secret_value() if key else None
     name = key_id(secret) if secret else _NO_KEY
     model = entry.model
@@ -196,10 +196,6 @@ def _waits(general: Timeouts, provider: Provider | None, model: TimeoutOverrides
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _host(base_url: str) -> str:
-    return urlsplit(base_url).hostname or "provider"
 
 
 def _tag(base_url: str) -> str:

@@ -84,4 +84,4 @@ class Workers:
 
 def command_of(arguments: Sequence[str]) -> list[str]:
     """The command line that runs this program again with `arguments`."""
-    return [sys.executable, "-m", "proxy", *arguments]
+    return [sys.executable, "-P", "-m", "proxy", *arguments]  # -P: not what happens to lie in this folder

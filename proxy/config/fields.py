@@ -36,7 +36,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:+-]{0,63}")
-_MODEL = re.compile(r"[\x21-\x7e]{1,256}")
+_MODEL = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")  # `.` and `..` would leave their place in a URL
 _REDIS_URL = re.compile(r"(redis|rediss|unix|redis\+sentinel|redis\+cluster)://\S+")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+")
 

@@ -35,6 +35,7 @@ from proxy.upstream.seam import Call
 
 _READ_BUFFER = 64 * 1024  # aiohttp pauses the socket at twice this
 _HEAD_LIMIT = 64 * 1024
+_ROUTES = 4096  # far more than config names; models addressed directly are named by clients
 _BODILESS = frozenset({"GET", "HEAD"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tab, CR and LF
 
@@ -310,7 +311,7 @@ class AiohttpUpstream:
         if ca_file is not None:
             tls.load_verify_locations(ca_file)
         self._proxies = _Proxies(environment)
-        self._routes: dict[str, _Route] = {}  # by URL: as many as config names
+        self._routes: dict[str, _Route] = {}  # by URL
         self._resolver = aiohttp.DefaultResolver()
         self._pooled = _Connector(self._resolver, tls, limit, keep_alive)
         self._fresh = _Connector(self._resolver, tls, limit, None)
@@ -324,6 +325,8 @@ class AiohttpUpstream:
         try:
             route = self._routes.get(call.url)
             if route is None:
+                if len(self._routes) >= _ROUTES:
+                    self._routes.clear()
                 route = self._routes[call.url] = _route(call.url, self._proxies)
             head = _request_head(route, call)
         except ValueError:

@@ -158,7 +158,6 @@ class ChatStream:
         for event in events:
             if self.error is not None:
                 break
-            self.events += 1
             if self._keep(event):
                 kept.append(event)
         return kept[0] if len(kept) == 1 else b"".join(kept)
@@ -167,8 +166,8 @@ class ChatStream:
         """Read one event; whether it goes on to the client."""
         data = sse.data_of(event)
         if data is None:
-            # A comment or a bare field: passes, but a fault named only in `event:` does not.
-            return sse.name_of(event) != b"error"
+            return self._keep_bare(event)
+        self.events += 1
         if data.strip() == b"[DONE]":
             self.ended = True
             return True
@@ -179,6 +178,12 @@ class ChatStream:
         if seen is None:
             return True
         return self._read(seen)
+
+    def _keep_bare(self, event: bytes) -> bool:
+        """A comment or a bare field passes, but not before content, where it says nothing of the reply."""
+        if not self.content and not sse.is_event(event):
+            raise Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
+        return self.content and sse.name_of(event) != b"error"
 
     def _read(self, seen: chat.Chunk) -> bool:
         self.usage = chat.usage(seen.usage) or self.usage

@@ -7,7 +7,7 @@ route by must be what the provider reads).
 """
 
 import dataclasses
-import json
+import itertools
 
 import msgspec
 
@@ -24,6 +24,10 @@ encode = msgspec.json.Encoder().encode
 _STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _MODEL = b'"model"'
+_STEP = {ord("["): 1, ord("]"): -1}
+_LONG = 64 * 1024
+INTRICATE = 1024 * 1024
+"""The most brackets, and quotes of strings with brackets, in a body whose depth is checked."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def decode(body: bytes, max_depth: int) -> Fields:
         except UnicodeDecodeError as error:
             raise Refusal(400, f"The request body is not valid UTF-8 at byte {error.start}.") from None
     if too_deep(body, max_depth):
-        raise Refusal(400, f"The request body is nested deeper than {max_depth} levels.")
+        raise Refusal(400, f"The request body is nested deeper than {max_depth} levels, or too intricate.")
     try:
         return _fields.decode(body)
     except msgspec.ValidationError:
@@ -84,13 +88,21 @@ def too_deep(body: bytes, limit: int) -> bool:
 
     All in C: escaped quotes are removed, then all but brackets (of one kind from here on) and quotes,
     then the strings; what is left shrinks by its innermost pairs once per level. Bodies with few brackets
-    skip all of it.
+    skip all of it. A body with more than `INTRICATE` of what is left counts as too deep: to look closer
+    would hold everybody else up.
     """
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(body.translate(_ONE_KIND, _STRUCTURE).split(b'"')[::2])
+    marks = body.translate(_ONE_KIND, _STRUCTURE).replace(b'""', b"")
+    if marks.count(b'"') > INTRICATE:
+        return True
+    brackets = b"".join(marks.split(b'"')[::2])
+    if len(brackets) > _LONG:
+        return (
+            len(brackets) > INTRICATE or max(itertools.accumulate(map(_STEP.__getitem__, brackets))) > limit
+        )
     for _ in range(limit):
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
@@ -112,20 +124,18 @@ def _model(fields: Fields, body: bytes) -> str:
         raise Refusal(400, "'model' must be a string.", param="model", code="invalid_type") from None
     if not model:
         raise Refusal(400, "'model' must not be empty.", param="model", code="invalid_value")
-    if body.count(_MODEL) > 1 and _repeats(body, "model"):
+    times = body.count(_MODEL)
+    if times > 1 and _repeats(fields, times):
         raise Refusal(400, "'model' is given more than once.", param="model", code="duplicate_parameter")
     return model
 
 
-def _repeats(body: bytes, name: str) -> bool:
-    """Whether the top-level object holds `name` twice. The slow, exact look behind a cheap suspicion."""
-    top: list[tuple[str, object]] = []
+def _repeats(fields: Fields, times: int) -> bool:
+    """Whether a body that holds `"model"` so many times holds it twice as a key of its top level.
 
-    def keep(pairs: list[tuple[str, object]]) -> None:
-        top[:] = pairs
-
-    json.loads(body, object_pairs_hook=keep)
-    return sum(key == name for key, _ in top) > 1
+    The decoder has kept one value a key: what is neither in a kept value nor the one kept key was dropped.
+    """
+    return times - sum(bytes(raw).count(_MODEL) for raw in fields.values()) > 1
 
 
 def _boolean(fields: Fields, name: str) -> bool:

@@ -17,6 +17,7 @@ MAX_EVENT = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 
 _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -91,3 +92,9 @@ def _values(event: bytes, field: bytes) -> list[bytes]:
         if name == field:
             values.append(value.removeprefix(b" ") if colon else b"")
     return values
+
+
+def is_event(event: bytes) -> bool:
+    """Whether any line of it is a field of the grammar or a comment; a page of HTML has none."""
+    lines = _LINE_END.split(event.removeprefix(BOM))
+    return not any(lines) or any(line.partition(b":")[0] in _FIELDS for line in lines if line)
