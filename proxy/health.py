@@ -152,7 +152,7 @@ def _with(health: Health, name: str, record: Trouble, now: float) -> Health:
 
 
 def _worsen(record: Trouble, report: Report, now: float, draw: random.Random) -> Trouble:
-    """`record` after a fault. A hint is heeded whatever the fault was; a probe that fails gives its lease up."""
+    """`record` after a fault. A hint is heeded whatever the fault; a failed probe gives its lease up."""
     waiting = record.back_off_until
     if report.effect is Effect.BACK_OFF or report.hint is not None:
         waiting = max(waiting, now + _back_off(record.back_offs, report.hint, draw))

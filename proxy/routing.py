@@ -8,7 +8,7 @@ of that moment, including what this request's own attempts have just taught. Its
 3. Targets whose origin failed in this request (transport error or 5xx) come after all others.
 4. A lower priority number comes first.
 5. Inside a priority the model's strategy decides: `weighted` draws by weight, `ordered` takes the first
-   in file order, `least_busy` the one with the fewest requests in flight for its weight (ties drawn by weight).
+   in file order, `least_busy` the one with the fewest requests in flight for its weight (ties are drawn).
 """
 
 import random

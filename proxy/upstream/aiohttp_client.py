@@ -13,10 +13,8 @@ Header text is latin-1 both ways, so bytes that are not ASCII pass unchanged thr
 
 import asyncio
 import base64
-import contextlib
 import errno
 import functools
-import ipaddress
 import math
 import re
 import ssl
@@ -31,6 +29,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 from proxy.errors import Fault, FaultKind
+from proxy.upstream.egress import Proxies
 from proxy.upstream.seam import Call
 
 _READ_BUFFER = 64 * 1024  # aiohttp pauses the socket at twice this
@@ -152,54 +151,6 @@ class _Connector(aiohttp.TCPConnector):
         self._factory = functools.partial(wire, loop=self._loop)
 
 
-class _Proxies:
-    """Which proxy, if any, the environment names for an origin; lower-case variables come first.
-
-    `no_proxy` lists hosts, with a port or without: a domain stands for its subdomains too, an address may
-    be a CIDR range, `*` is all.
-    """
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._by_scheme = {scheme: _proxy_url(environment, scheme) for scheme in ("http", "https")}
-        listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-        self._direct = [entry for part in listed.lower().split(",") if (entry := part.strip())]
-
-    def of(self, url: URL) -> URL | None:
-        """The proxy for the origin of `url`."""
-        host, port = url.host or "", url.port or 0
-        if any(_names(entry, host, port) for entry in self._direct):
-            return None
-        return self._by_scheme.get(url.scheme)
-
-
-def _proxy_url(environment: Mapping[str, str], scheme: str) -> URL | None:
-    name = f"{scheme}_proxy"
-    value = environment.get(name) or environment.get(name.upper())
-    if not value:
-        return None
-    with contextlib.suppress(ValueError):  # its words would show the value, which may hold a password
-        proxy = URL(value if "://" in value else f"http://{value}")
-        if proxy.scheme in {"http", "https"} and proxy.host:
-            return proxy
-    raise ValueError(f"{name.upper()} must be the http:// or https:// URL of a proxy")
-
-
-def _names(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    name, _, digits = entry.rpartition(":")
-    if digits.isdecimal() and (":" not in name or name.endswith("]")):
-        if int(digits) != port:
-            return False
-        entry = name
-    entry = entry.strip("[]")
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        domain = entry.removeprefix("*").removeprefix(".")
-        return host == domain or host.endswith(f".{domain}")
-
-
 class _Route(NamedTuple):
     """What all calls to one URL share: where to connect, and the first lines after the method."""
 
@@ -207,7 +158,7 @@ class _Route(NamedTuple):
     opening: str
 
 
-def _route(text: str, proxies: _Proxies) -> _Route:
+def _route(text: str, proxies: Proxies) -> _Route:
     url = URL(text).with_fragment(None)
     if url.scheme not in {"http", "https"} or not url.host or url.raw_user or url.raw_password:
         raise ValueError("not a URL of a plain HTTP origin")
@@ -310,7 +261,7 @@ class AiohttpUpstream:
             tls.set_alpn_protocols(["http/1.1"])
         if ca_file is not None:
             tls.load_verify_locations(ca_file)
-        self._proxies = _Proxies(environment)
+        self._proxies = Proxies(environment)
         self._routes: dict[str, _Route] = {}  # by URL
         self._resolver = aiohttp.DefaultResolver()
         self._pooled = _Connector(self._resolver, tls, limit, keep_alive)
