@@ -73,7 +73,7 @@ class Replica:
         )
         cors = CorsPolicy(config.cors) if config.cors else None
         self.client_app = Edge(
-            EdgeParts(self.fleet, pipeline, clock, draw, self.instruments.began, cors),
+            EdgeParts(self.fleet, pipeline, clock, draw, self.instruments.began, self._observe, cors),
             operations.client_app(lambda: self.ready),
         )
         self.operations_app: FastAPI = operations.operations_app(lambda: self.ready, self.instruments)

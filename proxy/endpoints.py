@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from metrics import record as records
 from metrics.record import Record
 from proxy.answers import identity_headers, refusal_headers
 from proxy.clock import Clock
@@ -142,6 +143,7 @@ class EdgeParts:
     clock: Clock
     draw: random.Random
     began: Callable[[], None]
+    observe: Callable[[Record], None]
     cors: CorsPolicy | None
 
 
@@ -154,6 +156,7 @@ class Edge:
         self._clock = parts.clock
         self._draw = parts.draw
         self._began = parts.began
+        self._observe = parts.observe
         self._cors = parts.cors
         self._rest = rest
 
@@ -176,9 +179,7 @@ class Edge:
                 self._began()
                 await self._pipeline.handle(exchange)
             else:
-                await self._cold(
-                    exchange, scope, receive, _with_headers(send, identity_headers(exchange), extra)
-                )
+                await self._cold(exchange, scope, receive, _Answer(send, exchange, extra))
         except asyncio.CancelledError:
             pass  # the client has left, or the drain time is over: this is the task's outermost frame
         except Exception:  # noqa: BLE001  (the ASGI edge: a bug must still be an answer)
@@ -190,21 +191,54 @@ class Edge:
     ) -> Exchange:
         snapshot = self._fleet.snapshot
         head, length = read_head(scope["headers"])
-        kind = endpoint or Endpoint.MODELS
+        cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
+        kind = endpoint or cold
         source = HttpSource(receive, snapshot.config.bounds, length) if endpoint else _NoBody()
         record = Record(f"req_{self._draw.getrandbits(96):024x}", kind.value, self._clock.monotonic())
         return Exchange(kind, _CODECS.get(kind, _CODECS[Endpoint.CHAT]), head, source, sink, snapshot, record)
 
-    async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Everything that is not hot: authenticated first, whatever the method or route."""
-        if scope["path"] not in PROBES:
-            try:
-                authenticate(exchange)
-            except Refusal as refusal:
-                await _refuse(exchange, refusal)
-                return
         scope.setdefault("state", {})["exchange"] = exchange
-        await self._rest(scope, receive, send)
+        if scope["path"] in PROBES:
+            await self._rest(scope, receive, answer)
+            return
+        self._began()
+        record = exchange.record
+        try:
+            authenticate(exchange)
+            await self._rest(scope, receive, answer)
+        except Refusal as refusal:
+            record.error = refusal.code or refusal.kind
+            record.status = refusal.status
+            await _refuse(exchange, refusal)
+        finally:
+            record.client = exchange.tenant.name if exchange.tenant else ""
+            record.status = record.status or answer.status
+            record.outcome = _outcome(record.status)
+            record.duration = self._clock.monotonic() - record.began
+            self._observe(record)
+
+
+class _Answer:
+    """`send` of a cold request: adds the headers that every answer carries, and sees the status."""
+
+    def __init__(self, send: Send, exchange: Exchange, extra: Headers) -> None:
+        self._send = send
+        self._headers = [*identity_headers(exchange), *extra]
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), *self._headers]
+        await self._send(message)
+
+
+def _outcome(status: int) -> str:
+    if not status:
+        return records.CRASHED
+    return records.COMPLETED if status < 400 else records.REFUSED if status < 500 else records.FAILED
 
 
 def read_head(headers: list[tuple[bytes, bytes]]) -> tuple[Head, int | None]:
@@ -253,19 +287,9 @@ async def _refuse(exchange: Exchange, refusal: Refusal) -> None:
 
 
 async def _crash(exchange: Exchange) -> None:
+    exchange.record.status = 500
     refusal = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
     if exchange.sink.started:
         await exchange.sink.end(exchange.codec.broken(refusal))
     else:
         await _refuse(exchange, refusal)
-
-
-def _with_headers(send: Send, identity: Headers, extra: Headers) -> Send:
-    """`send` with the headers that every answer carries."""
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *identity, *extra]
-        await send(message)
-
-    return sending

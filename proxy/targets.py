@@ -148,6 +148,7 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
             account.kind, account.base_url, account.name, account.api_version, model, endpoint.value
         )
         for endpoint in Endpoint
+        if endpoint is not Endpoint.OTHER
     }
     return Target(
         id=f"{provider}/{model}@{name}" + (f"@{_tag(account.base_url)}" if entry.base_url else ""),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 from structlog.testing import capture_logs
 
+from metrics.record import Record
 from proxy import endpoints, fleet
 from proxy.clock import ManualClock
 from proxy.config.settings import Bounds, Config, Cors
@@ -94,6 +95,7 @@ class Entrance:
         clock, draw = ManualClock(), random.Random(3)
         tenants = Tenants(config.clients, b"pepper")
         self.began = 0
+        self.records: list[Record] = []
         self.edge = Edge(
             EdgeParts(
                 Fleet(fleet.snapshot(config, tenants, 0), clock, draw),
@@ -101,6 +103,7 @@ class Entrance:
                 clock,
                 draw,
                 self._begin,
+                self.records.append,
                 CorsPolicy(config.cors) if config.cors else None,
             ),
             _rest,
@@ -299,7 +302,9 @@ def test_everything_else_is_authenticated_and_goes_on() -> None:
     """With a key to the application behind, which finds the exchange; without one no further."""
     entrance = Entrance()
     client = entrance.ask("GET", "/v1/models", AUTH)
-    assert (client.status, client.body, entrance.began) == (299, b"rest", 0)
+    assert (client.status, client.body, entrance.began) == (299, b"rest", 1)
+    [record] = entrance.records
+    assert (record.endpoint, record.status, record.outcome) == ("models", 299, "completed")
     assert client.headers[b"x-request-id"] == client.headers[b"request-id"]
     refused = entrance.ask("GET", "/v1/models")
     assert refused.status == 401

@@ -1,5 +1,6 @@
 """The way out: which proxy of the environment, if any, stands between us and an origin."""
 
+import contextlib
 import ipaddress
 from collections.abc import Mapping
 

@@ -23,6 +23,7 @@ class Endpoint(enum.StrEnum):
     RESPONSES = "responses"
     MESSAGES = "messages"
     MODELS = "models"
+    OTHER = "other"
 
 
 DIALECT_OF = {
