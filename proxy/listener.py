@@ -4,6 +4,10 @@ uvicorn's httptools protocol has no cap on the header block, no deadline for it,
 of a lost connection only if that waits for it. The protocol here adds the cap (431) and the deadline, an
 absolute one that a byte now and then does not move, and cancels the request's task when its connection
 is lost, which costs nothing per request. What the parser itself refuses is answered in JSON.
+
+What follows an early answer has bounds too: so many bytes, so much time, then the connection goes. Trailers
+are dropped, since a header must not change after it was looked at. A request to upgrade is served as plain
+HTTP/1.1, body and all, except that a WebSocket is refused: nothing here could speak it.
 """
 
 import asyncio
@@ -15,6 +19,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -24,14 +29,15 @@ from proxy.wire.chat import ChatCodec
 
 BACKLOG = 2048
 _AFTER_ANSWER = 64 * 1024 * 1024
-"""Bytes of an unwanted body that are read and dropped after its refusal, so that the client can finish
-sending and read the refusal; a connection closed at once would be reset before that."""
-
+"""Bytes that are read and dropped after an answer that did not wait for the whole body, so that the client
+can finish sending and read it; a connection closed at once would be reset before that."""
 
 _REFUSAL = (
     b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
-    b"connection: close\r\ncontent-length: %(length)d\r\n\r\n"
+    b"x-apex-attempts: 0\r\nconnection: close\r\ncontent-length: %(length)d\r\n\r\n"
 )
+_STAND_IN = b"POST / HTTP/1.1\r\n%b\r\n\r\n"
+"""The head that tells a new parser how the body behind it is framed. Nothing in it is the client's text."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,10 +57,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._dropped_bytes = 0
+        self._bodiless_bytes = 0
         self._in_headers = False
         self._in_body = False
+        self._framing: bytes | None = None
         self._unread = 0
         self._header_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._request: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -65,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: whatever is being done for it ends."""
         self._stop_header_timer()
+        self._stop_rest_timer()
         unfinished = not self._idle
         super().connection_lost(exc)
         if unfinished and self._request is not None:
@@ -76,26 +86,59 @@ class BoundedProtocol(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came. Headers are counted before they are parsed, so an endless block is never kept."""
-        if self._header_timer is None and self._idle and not self._in_body:
-            self._await_headers()
+        """Bytes came. They are counted before they are parsed, so nothing endless is ever kept."""
+        self._unset_keepalive_if_required()
+        if self._idle:
+            if self._in_body:
+                self._dropped_bytes += len(data)
+            elif self._header_timer is None:
+                self._await_headers()
         self._header_bytes += len(data)
-        super().data_received(data)
+        self._bodiless_bytes += len(data)
+        self._parse(data)
         if self._in_headers and self._header_bytes > self.bounds.header_block:
             self._refuse(431, "The request headers are too large.")
+        elif self._in_body and self._is_endless:
+            self.transport.abort()
         elif self._idle and self._header_timer is None and self.timeout_keep_alive_task is None:
-            self._keep()  # the rest of a body that was answered before its end: uvicorn stopped the timer
+            self._keep()  # the rest of a body that was answered before its end: the timer was stopped
+
+    @property
+    def _is_endless(self) -> bool:
+        """Whether too much came after the answer, or too much that is no body: trailers, chunk extensions."""
+        return self._dropped_bytes > _AFTER_ANSWER or self._bodiless_bytes > self.bounds.header_block
+
+    def _parse(self, data: bytes) -> None:
+        left: bytes | memoryview = data
+        try:
+            while left and not self.transport.is_closing():
+                left = self._feed(left)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _feed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parse. Returns what follows a head that asks for an upgrade, where httptools stops."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            if self._framing is not None:
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parser.feed_data(_STAND_IN % self._framing)
+            return memoryview(data)[stopped.args[0] :]
+        return b""
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_headers = True
-        if not self._idle:  # pipelined: what was counted so far is the body of the one before
-            self._header_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers are whole; a block that came in one read is checked here."""
         self._in_headers = False
+        if self._framing is not None:
+            self._framing = None  # that was the stand-in: the request has begun already
+            return
         self._stop_header_timer()
         if self.transport.is_closing():
             return
@@ -104,24 +147,54 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > self.bounds.header_block:
             self._refuse(431, "The request headers are too large.")
             return
-        self._header_bytes = self._dropped_bytes = 0
+        self._header_bytes = self._dropped_bytes = self._bodiless_bytes = 0
+        if self.parser.should_upgrade() and not self._ignores_upgrade():
+            return
         if b"#" in self.url:  # a request target has no fragment (RFC 9112 3.2), a model's name may hold one
             self.url = self.url.replace(b"#", b"%23")
         super().on_headers_complete()
+        self.headers = []  # for trailers: the head was acted on and gets none of them (RFC 9110 6.5.1)
+
+    def _ignores_upgrade(self) -> bool:
+        """Whether the request is served as if it asked for no upgrade (RFC 9110 7.8), and not refused.
+
+        A body is left to a new parser: this one takes all that follows for another protocol.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(400, "There is no tunnel here: CONNECT is not supported.")
+        elif any(b"websocket" in value.lower() for value in self._values(b"upgrade")):
+            self._refuse(400, "WebSocket is not supported here; send a plain HTTP request.")
+        elif codings := self._values(b"transfer-encoding"):
+            if [coding.lower() for coding in codings] != [b"chunked"]:
+                self._refuse(400, "The transfer-encoding is not supported; send chunked.")
+            self._framing = b"transfer-encoding: chunked"
+        elif length := sum(map(int, self._values(b"content-length"))):  # the parser has refused a second one
+            self._framing = b"content-length: %d" % length
+        return not self.transport.is_closing()
+
+    def _values(self, wanted: bytes) -> list[bytes]:
+        return [value.strip() for name, value in self.headers if name == wanted]
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body. After the answer it is dropped, up to a bound."""
+        """A part of the body. After the answer uvicorn drops it."""
         if self.transport.is_closing():
             return
-        if self._idle:
-            self._dropped_bytes += len(body)
-            if self._dropped_bytes > _AFTER_ANSWER:
-                self.transport.close()
+        self._bodiless_bytes = 0
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """The answer is whole. Where the body is not, its rest has one deadline."""
+        if self._in_body and not self.pipeline:
+            self._rest_timer = self.loop.call_later(self.bounds.body_read, self.transport.abort)
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._framing is not None:
+            return  # only its head is, and the body comes through a new parser
         self._in_body = False
+        self._header_bytes = 0
+        self._stop_rest_timer()
         if self.transport.is_closing():
             return
         super().on_message_complete()
@@ -172,6 +245,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _late(self) -> None:
         self._header_timer = None
