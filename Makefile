@@ -1,4 +1,4 @@
-# make demo   try the proxy: scripted providers, an embedded store, port 8080
+# make demo   try the proxy: scripted providers, an embedded store, port 8080 (ARGS="--port 8000" for another)
 # make test   the whole test suite with coverage
 # make help   all targets
 #
@@ -15,8 +15,8 @@ DEV    := .venv-dev
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(RUN)/ready ## try the proxy on port 8080; Ctrl-C ends it
-	@$(RUN)/bin/apex-proxy demo
+demo: $(RUN)/ready ## try the proxy on port 8080 (another: ARGS="--port 8000"); Ctrl-C ends it
+	@$(RUN)/bin/apex-proxy demo $(ARGS)
 
 test: $(DEV)/ready ## all tests, with branch coverage of at least 95 %
 	@rm -f .coverage .coverage.*
@@ -37,17 +37,18 @@ format: $(DEV)/ready ## format the code and mend what lint can mend
 bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
 	$(DEV)/bin/python benchmarks/quick.py $(ARGS)
 
-micro: $(DEV)/ready ## microseconds of each phase of the request path
+micro: $(DEV)/ready ## microseconds of each step that a request takes
 	$(DEV)/bin/python benchmarks/micro.py $(ARGS)
 
-startup: $(DEV)/ready ## from start to ready, beside the imports alone
-	$(DEV)/bin/python benchmarks/startup.py $(ARGS)
+startup: $(DEV)/ready ## seconds from start to ready (turns: ARGS=5; costly imports: ARGS=--imports)
+	@$(DEV)/bin/python benchmarks/startup.py $(ARGS)
 
 js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
-	$(DEV)/bin/python tests/process/js_examples.py
+	@$(DEV)/bin/python tests/process/js_examples.py
 
-docs: $(DEV)/ready ## write the generated pages
+docs: $(DEV)/ready ## write docs/configuration.md and docs/mock.md anew
 	$(DEV)/bin/python -m proxy.config.reference > docs/configuration.md
+	$(DEV)/bin/python -m mockprovider.reference > docs/mock.md
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements.lock

@@ -325,7 +325,10 @@ def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitab
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
 
-    edge = Edge(EdgeParts(stage.fleet, pipeline, stage.clock, stage.draw, lambda: None, None), rest)
+    edge = Edge(
+        EdgeParts(stage.fleet, pipeline, stage.clock, stage.draw, lambda: None, lambda _record: None, None),
+        rest,
+    )
     headers = request_headers(len(body))
 
     async def receive() -> Message:

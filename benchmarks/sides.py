@@ -65,7 +65,10 @@ def origin(stack: contextlib.ExitStack, bench: Bench, kind: str) -> int:
         reply = samples.chat_reply().decode()
         _nginx(stack, bench, "origin", port, _FIXED.format(port=port, reply=reply))
         return port
-    arguments = [sys.executable, str(ROOT / "benchmarks" / "origin.py"), str(port)]
+    script = bench.folder / "origin.yaml"
+    script.write_text(samples.mock_script(), encoding="utf-8")
+    arguments = [sys.executable, "-m", "proxy", "mock", "--port", str(port), "--name", "origin"]
+    arguments += ["--no-record", "--script", str(script)]
     stack.enter_context(started(Command(arguments, bench.other, ROOT, {}, bench.folder / "origin.log"), port))
     return port
 

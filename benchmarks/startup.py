@@ -81,6 +81,7 @@ def measure(turns: int) -> Times:
         config.write_text(json.dumps(_CONFIG), "utf-8")
         for turn in range(turns + 1):
             spent = imported(), ready(config, "redis://127.0.0.1:6379"), ready(config, "embedded")
+            print(f"turn {turn} of {turns}" if turn else "warmed up", file=sys.stderr, flush=True)
             if turn:
                 for kept, seconds in zip(
                     (times.libraries, times.external, times.embedded), spent, strict=True
@@ -90,7 +91,10 @@ def measure(turns: int) -> Times:
 
 
 def show(times: Times) -> None:
-    """A row for each, and the two figures that are bounded: medians of what was measured turn by turn."""
+    """A row for each, and the two figures that are bounded: medians of what was measured turn by turn.
+
+    They are taken of each turn, not of the medians above: its commands ran on the same, equally busy machine.
+    """
     print(f"{'':34}{'median':>8}{'least':>8}{'most':>8}   seconds")
     for name, kept in (
         ("import fastapi, uvicorn, redis", times.libraries),
@@ -103,6 +107,7 @@ def show(times: Times) -> None:
     least = min(times.external) / min(times.libraries)
     print(f"serve / import          {ratio:.2f}   (at most {RATIO}; of the least times {least:.2f})")
     print(f"embedded - own store    {extra:.3f} s (at most {EMBEDDED})")
+    print("Both are worked out turn by turn; the median of that need not be the difference of the medians.")
 
 
 def imports(rows: int = 15) -> None:

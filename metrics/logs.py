@@ -14,25 +14,32 @@ from typing import TextIO
 import msgspec
 import structlog
 
-from metrics.record import Record
+from metrics.record import BROKEN, CRASHED, FAILED, Record
 
 _encode = msgspec.json.Encoder().encode
 _PENDING = 10_000
 CLOSING = 2.0
+_BAD = frozenset({FAILED, BROKEN, CRASHED})
+"""Outcomes that are nobody's wish and not the caller's fault: their lines are warnings."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def configure(stream: TextIO, level: str, *, pretty: bool) -> None:
-    """Send all log lines to `stream`: coloured text if `pretty`, else one JSON object a line."""
+    """Send all log lines to `stream`: text if `pretty`, in colour on a terminal, else one JSON object a line.
+
+    JSON has the time in UTC, to the second; text has the local time of day.
+    """
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(pad_event_to=0, sort_keys=False, colors=stream.isatty())
         if pretty
         else structlog.processors.JSONRenderer(serializer=lambda event, **_: _encode(event).decode())
     )
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level if pretty else _level,
-            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.TimeStamper(
+                fmt="%H:%M:%S" if pretty else "%Y-%m-%dT%H:%M:%SZ", utc=not pretty
+            ),
             structlog.processors.ExceptionRenderer() if not pretty else _same,
             renderer,
         ],
@@ -80,7 +87,8 @@ class RequestLog:
 
     def _run(self) -> None:
         while (record := self._queue.get()) is not None:
-            self._log.info("request", **line(record))
+            say = self._log.warning if record.outcome in _BAD else self._log.info
+            say("request", **line(record))
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 self._log.warning("request_lines_dropped", count=dropped)

@@ -13,7 +13,9 @@ what is allowed there: a fault that is silently ignored would make a test pass f
         then: {cut_before_headers: true, cut_with: rst}
 """
 
+import difflib
 import random
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,6 +27,7 @@ import yaml
 from mockprovider.behaviour import HEALTHY, Behaviour, Count, Positive, Seconds, Wait
 
 _T = TypeVar("_T", bound=msgspec.Struct)
+_QUOTES = "'`\""
 
 
 class ScriptError(ValueError):
@@ -185,7 +188,16 @@ def _parse(text: str, where: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ScriptError(f"{where}: not YAML or JSON: {' '.join(str(error).split())}") from None
+        raise ScriptError(_syntax(error, text, where)) from None
+
+
+def _syntax(error: yaml.YAMLError, text: str, where: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "something else"
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        reason = "a tab; YAML is indented with spaces"
+    line, column = (f"line {mark.line + 1}: ", f" at column {mark.column + 1}") if mark else ("", "")
+    return f"{where}: {line}not YAML or JSON{column}: {reason.removeprefix('but ')}"
 
 
 def _pairs(text: str) -> dict[str, object]:
@@ -224,11 +236,19 @@ def _explain(message: str, shape: type[msgspec.Struct], where: str) -> str:
     path = tail.removesuffix("`")
     here = _shape_at(msgspec.inspect.type_info(shape), path)
     if isinstance(here, msgspec.inspect.StructType) and "unknown field" in said:
-        allowed = ", ".join(field.encode_name for field in here.fields)
-        return f"{where}{path}: found unknown field {said.split('`')[1]!r}, allowed: {allowed}"
+        known = [field.encode_name for field in here.fields]
+        word = said.split("`")[1]
+        return f"{where}{path}: found unknown field {word!r}, allowed: {', '.join(known)}{_near(word, known)}"
     if isinstance(here, msgspec.inspect.LiteralType):
-        return f"{where}{path}: found {said.split(' ', 3)[-1]}, allowed: {', '.join(map(str, here.values))}"
+        known = list(map(str, here.values))
+        word = said.split(" ", 3)[-1]
+        return f"{where}{path}: found {word}, allowed: {', '.join(known)}{_near(word.strip(_QUOTES), known)}"
     return f"{where}{path}: {said[:1].lower()}{said[1:].replace('`', '')}"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, tuple(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _shape_at(shape: msgspec.inspect.Type, path: str) -> msgspec.inspect.Type | None:

@@ -1,6 +1,7 @@
 """What `apex-proxy check` prints: the models and their targets in the order they would be tried."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from proxy import targets
 from proxy.config.settings import Config
@@ -16,38 +17,64 @@ def summary(config: Config, source: str) -> str:
             _count(len(config.clients), "client"),
         )
     )
+    models = targets.models(config).values()
+    rows = [list(_rows(model)) for model in models]
+    widths = [max(map(len, column)) for column in zip(*(row for some in rows for row in some), strict=True)]
     lines = [f"{source} is valid: {counts}."]
-    for model in targets.models(config).values():
-        lines += ["", f"{model.alias}  ({model.strategy})", *_rows(model)]
+    for model, some in zip(models, rows, strict=True):
+        lines += ["", f"{model.alias}  ({model.strategy})", *(_line(row, widths) for row in some)]
+    return "\n".join([*lines, *_notes(config)])
+
+
+def _notes(config: Config) -> Iterator[str]:
+    used = {entry.provider for model in config.models.values() for entry in model.providers}
+    idle = [name for name in config.providers if name not in used]
+    if idle:
+        yield f"\nNot used by any model: {', '.join(idle)}."
     if not config.clients:
-        lines += ["", "No client is configured: `serve` will ask for --insecure-no-auth."]
-    return "\n".join(lines)
+        yield "\nNo client is configured: `serve` will ask for --insecure-no-auth."
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _rows(model: Model) -> Iterator[str]:
-    width = max(len(target.label) for target in model.targets)
-    # Heavier first within a priority: the order in which most requests would try them.
-    ordered = model.targets
-    if model.strategy != "ordered":
-        ordered = tuple(sorted(model.targets, key=lambda target: (target.priority, -target.weight)))
-    else:
-        ordered = tuple(sorted(model.targets, key=lambda target: target.priority))
-    for target in ordered:
-        peers = [peer.weight for peer in model.targets if peer.priority == target.priority]
-        yield (
-            f"  priority {target.priority}  {_share(model, target, sum(peers)):>5}  {target.label:<{width}}"
-            f"  {_key(target)}  {', '.join(sorted(target.dialects))}  {target.origin}"
-        )
+def _line(row: Iterable[str], widths: Iterable[int]) -> str:
+    priority, share, *rest = (
+        f"{cell:>{width}}" if place == 1 else f"{cell:<{width}}"
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join(["", f"priority {priority}", share, *rest]).rstrip()
 
 
-def _share(model: Model, target: Target, total: float) -> str:
-    return "next" if model.strategy == "ordered" else f"{100 * target.weight / total:.0f} %"
+def _rows(model: Model) -> Iterator[tuple[str, ...]]:
+    """Priority, share, label, key, dialects and origin of each target, in the order of trying."""
+    for priority in sorted({target.priority for target in model.targets}):
+        peers = [target for target in model.targets if target.priority == priority]
+        if model.strategy != "ordered":
+            # Heavier first within a priority: the order in which most requests would try them.
+            peers.sort(key=lambda target: -target.weight)
+        for target, share in zip(peers, _shares(model, peers), strict=True):
+            dialects = ", ".join(sorted(target.dialects))
+            yield str(priority), share, target.label, _key(target), dialects, target.origin
+
+
+def _shares(model: Model, peers: Sequence[Target]) -> list[str]:
+    if model.strategy == "ordered":
+        return ["next"] * len(peers)
+    return [f"{tenths / 10:g} %" for tenths in _tenths([peer.weight for peer in peers])]
+
+
+def _tenths(weights: Sequence[float]) -> list[int]:
+    """The share of each weight in tenths of a percent: together 1000, as the largest remainders go up."""
+    exact = [1000 * weight / sum(weights) for weight in weights]
+    whole = [math.floor(share) for share in exact]
+    largest = sorted(range(len(exact)), key=lambda place: whole[place] - exact[place])
+    for place in largest[: 1000 - sum(whole)]:
+        whole[place] += 1
+    return whole
 
 
 def _key(target: Target) -> str:
     name = target.key_id.rpartition("@")[2]
-    return "no key        " if name == "none" else f"key {name}"
+    return "no key" if name == "none" else f"key {name}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import click
 
 import mockprovider
-from metrics.record import Record
+from metrics.record import COMPLETED, REFUSED, Attempt, Record
 from proxy import serving
 from proxy.app import Replica, Surroundings
 from proxy.config.settings import Config
@@ -35,6 +35,7 @@ class Show:
 
     def __init__(self, echo: Callable[[str], None]) -> None:
         self._echo = echo
+        self._seen = 0
 
     def welcome(self, port: int, key: str) -> None:
         """How to try it: three commands that can be copied as they stand."""
@@ -45,13 +46,15 @@ class Show:
             click.style("Apex AI Proxy demo", bold=True) + ": two scripted providers, one of them unsteady."
         )
         self._echo(f"\nAddress {address}   key {key}   (any OpenAI SDK works with these two)\n")
-        self._command("A chat", f"curl -s {address}/chat/completions {auth} \\", _body(ask))
+        self._command("A chat", f"curl -s -w '\\n' {address}/chat/completions {auth} \\", _body(ask))
         self._command(
-            "A stream", f"curl -sN {address}/chat/completions {auth} \\", _body({**ask, "stream": True})
+            "A stream",
+            f"curl -sN -w '\\n' {address}/chat/completions {auth} \\",
+            _body({**ask, "stream": True}),
         )
-        self._command("The models", f"curl -s {address}/models {auth}")
+        self._command("The models", f"curl -s -w '\\n' {address}/models {auth}")
         self._echo(
-            "Each request leaves a line here: who answered it, after how many attempts. Ctrl-C ends it all.\n"
+            "Each request leaves a line here: who answered it, and who failed before. Ctrl-C ends it all.\n"
         )
 
     def _command(self, title: str, *lines: str) -> None:
@@ -60,17 +63,25 @@ class Show:
 
     def request(self, record: Record) -> None:
         """One line for a request that is over."""
-        good = record.outcome == "completed"
-        mark = click.style("ok " if good else f"{record.status}", fg="green" if good else "red")
-        tries = "  then  ".join(
-            f"{attempt.target} "
-            + click.style(attempt.outcome, fg="green" if attempt.outcome == "ok" else "yellow")
-            for attempt in record.attempts
-        )
-        count = len(record.attempts)
-        times = f"{count} attempt{' ' if count == 1 else 's'}"
+        self._seen += 1
+        good = record.outcome == COMPLETED
+        mark = click.style(record.status or "---", fg="green" if good else "red")
         name = f"{record.model or '-'} {'stream' if record.stream else record.endpoint}"
-        self._echo(f"{mark} {name:<32} {times}  {record.duration * 1000:>6.0f} ms   {tries or record.error}")
+        tries = " -> ".join(map(_told, record.attempts)) or record.error
+        end = "" if good or record.outcome == REFUSED else click.style(f"  {record.outcome}", fg="red")
+        self._echo(f"{mark} {name:<18} {record.duration * 1000:>5.0f} ms  {tries}{end}")
+
+    def farewell(self) -> None:
+        """The last line."""
+        count = f"{self._seen} request{'' if self._seen == 1 else 's'}"
+        self._echo(f"\nThe demo has ended after {count}: proxy, providers and store are gone.")
+
+
+def _told(attempt: Attempt) -> str:
+    """An attempt in two words: the provider, and `ok` or what was wrong."""
+    good = attempt.outcome == "ok"
+    outcome = click.style(attempt.outcome.removeprefix("status_"), fg="green" if good else "yellow")
+    return f"{attempt.provider} {outcome}"
 
 
 def _body(value: object) -> str:

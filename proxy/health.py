@@ -118,10 +118,12 @@ def apply(health: Health, target: Target, report: Report, now: float, draw: rand
             health = dataclasses.replace(health, keys=keys | {target.key_id: now + QUARANTINE})
             return release(health, target, now) if report.probe else health
         case _:
+            if report.probe:
+                health = release(health, target, now)  # the other one's lease too: there is no more to come
+                if not report.way:
+                    health = _recover_way(health, target)  # whatever the target said, the way is open
             where = target.origin if report.way else target.id
             worse = _worsen(health.records.get(where, _NONE), report, now, draw)
-            if report.probe and not report.way and target.origin in health.records:
-                health = _recover_way(health, target)  # whatever the target said, the way is open
             return _with(health, where, worse, now)
 
 
@@ -152,7 +154,7 @@ def _with(health: Health, name: str, record: Trouble, now: float) -> Health:
 
 
 def _worsen(record: Trouble, report: Report, now: float, draw: random.Random) -> Trouble:
-    """`record` after a fault. A hint is heeded whatever the fault; a failed probe gives its lease up."""
+    """`record` after a fault. A hint is heeded whatever the fault was."""
     waiting = record.back_off_until
     if report.effect is Effect.BACK_OFF or report.hint is not None:
         waiting = max(waiting, now + _back_off(record.back_offs, report.hint, draw))
@@ -161,7 +163,6 @@ def _worsen(record: Trouble, report: Report, now: float, draw: random.Random) ->
             record,
             back_offs=record.back_offs + (report.effect is Effect.BACK_OFF),
             back_off_until=waiting,
-            open_until=now if report.probe else record.open_until,
             quarantined_until=now + QUARANTINE
             if report.effect is Effect.QUARANTINE_MODEL
             else record.quarantined_until,

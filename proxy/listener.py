@@ -258,6 +258,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():
             return
+        if self._request is not None and not self._request.done():
+            self.transport.abort()  # an answer is on its way: nothing may be written into it
+            return
         body = ChatCodec().refusal(Refusal(status, message))
         head = _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)}
         self.transport.write(STATUS_LINE[status] + head + body)

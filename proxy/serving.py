@@ -7,6 +7,7 @@ A second signal ends it without waiting.
 
 import asyncio
 import dataclasses
+import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -52,29 +53,38 @@ class Signals:
 
 
 class PortTakenError(Exception):
-    """A port cannot be listened on. The message says which, why, and how to mend it."""
+    """A port cannot be listened on. The message says which, why, and how to mend it.
+
+    `section` is its section of the configuration, `reason` what the system said and `foreign` whether the
+    address is the trouble, not the port.
+    """
+
+    def __init__(self, section: str, address: str, error: OSError | UnicodeError) -> None:
+        self.section = section
+        self.address = address
+        self.foreign = isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL
+        self.reason = (getattr(error, "strerror", None) or "not a valid name").lower()
+        setting, mend = ("host", "an address of this machine") if self.foreign else ("port", "another port")
+        super().__init__(f"{section}.{setting}: cannot listen on {address} ({self.reason}); choose {mend}")
 
 
 def open_ports(config: Config, *, shared: bool = False, worker: int = 0) -> Ports:
     """Both ports of worker number `worker`. Raises `PortTakenError`."""
-    client = _open(config.listen.host, config.listen.port, "listen.port", shared=shared)
+    client = _open(config.listen.host, config.listen.port, "listen", shared=shared)
     operations = config.operations
     port = operations.port + worker if operations.port else 0
     try:
-        return Ports(client, _open(operations.host, port, "operations.port", shared=False))
+        return Ports(client, _open(operations.host, port, "operations", shared=False))
     except PortTakenError:
         client.close()
         raise
 
 
-def _open(host: str, port: int, setting: str, *, shared: bool) -> socket.socket:
+def _open(host: str, port: int, section: str, *, shared: bool) -> socket.socket:
     try:
         return bind(host, port, shared=shared)
-    except OSError as error:
-        reason = (error.strerror or "not available").lower()
-        raise PortTakenError(
-            f"{setting}: cannot listen on {host}:{port} ({reason}); choose another port"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        raise PortTakenError(section, f"{host}:{port}", error) from None
 
 
 async def run(
@@ -100,6 +110,7 @@ async def run(
         replica.ready = True
         _say_ready(config, ports)
         await signals.stop.wait()
+        _say_stopping(len(client.server_state.tasks), config.drain_timeout)
     finally:
         replica.ready = False
         hurry = tasks.spawn(signals.now.wait(), "second signal")
@@ -107,6 +118,7 @@ async def run(
         await _wind_down(operations, watching, 1.0, hurry)
         await replica.close()
         await tasks.close()
+    structlog.get_logger("serve").info("stopped")
 
 
 def _listener(app: Callable[..., Awaitable[None]], config: Config) -> Listener:
@@ -133,6 +145,12 @@ def _say_ready(config: Config, ports: Ports) -> None:
         models=len(config.models),
         providers=len(config.providers),
         clients=len(config.clients),
+    )
+
+
+def _say_stopping(in_flight: int, patience: float) -> None:
+    structlog.get_logger("serve").info(
+        "stopping", in_flight=in_flight, at_most_s=patience, hint="a second Ctrl-C ends it at once"
     )
 
 

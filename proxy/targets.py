@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from proxy.addresses import address
+from proxy.addresses import PATHS, address
 from proxy.config.settings import (
     ApiKey,
     Config,
@@ -142,20 +142,20 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
     provider = entry.provider or account.kind
     secret = key.key.get_secret_value() if key else None
     name = key_id(secret) if secret else _NO_KEY
+    place = f"@{_tag(account.base_url)}" if entry.base_url else ""  # the same key elsewhere is another
     model = entry.model
     urls = {
-        endpoint: address(
-            account.kind, account.base_url, account.name, account.api_version, model, endpoint.value
+        Endpoint(word): address(
+            account.kind, account.base_url, account.name, account.api_version, model, word
         )
-        for endpoint in Endpoint
-        if endpoint is not Endpoint.OTHER
+        for word in PATHS
     }
     return Target(
-        id=f"{provider}/{model}@{name}" + (f"@{_tag(account.base_url)}" if entry.base_url else ""),
+        id=f"{provider}/{model}@{name}{place}",
         label=f"{provider}/{model}",
         provider=provider,
         model=model,
-        key_id=f"{provider}@{name}",
+        key_id=f"{provider}{place}@{name}",
         origin=_origin(urls[Endpoint.CHAT]),
         weight=entry.weight / keys,
         priority=entry.priority,

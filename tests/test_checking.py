@@ -38,6 +38,38 @@ def test_an_ordered_model_has_no_shares() -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "shares"),
+    [
+        ({"a": 8}, ["12.5 %"] * 8),
+        ({"a": 3}, ["33.4 %", "33.3 %", "33.3 %"]),
+        ({"a": 1, "b": 2}, ["50 %", "25 %", "25 %"]),
+        ({"a": 7}, ["14.3 %"] * 6 + ["14.2 %"]),
+    ],
+)
+def test_shares_are_a_hundred_together(keys: dict[str, int], shares: list[str]) -> None:
+    """To a tenth of a percent, and what rounding leaves goes to the largest remainders."""
+    lines = summary(config(keys, strategy="weighted"), "x").splitlines()
+    assert [" ".join(line.split()[2:4]) for line in lines[3:]] == shares
+    assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100)
+
+
+def test_columns_are_aligned() -> None:
+    """Whatever the lengths of names, keys and dialects, each column begins at one place."""
+    settings = {"base_url": "http://b.test/v1", "dialects": ["chat", "responses"]}
+    lines = summary(config({"long-name": 1, "b": settings}, strategy="weighted"), "x").splitlines()[3:]
+    assert len({line.index("http://") for line in lines}) == 1
+    assert len({line.index("chat") for line in lines}) == 1
+
+
+def test_providers_that_no_model_uses_are_named() -> None:
+    """They may be there for `model#provider`, or by mistake."""
+    made = config({"a": 1, "b": 1})
+    lines = summary(made.model_copy(update={"providers": {**made.providers, "c": made.providers["a"]}}), "x")
+    assert lines.endswith("\n\nNot used by any model: c.")
+    assert "Not used" not in summary(made, "x")
+
+
+@pytest.mark.parametrize(
     ("clients", "noted"), [([], True), ([{"name": "x", "key": "sk-x-00000000000"}], False)]
 )
 def test_no_client_is_worth_a_line(clients: list[dict[str, str]], noted: bool) -> None:

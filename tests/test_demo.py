@@ -34,6 +34,7 @@ def test_the_welcome_can_be_copied() -> None:
     commands = [line for line in paper.lines if line.startswith("curl ")]
     assert len(commands) == 3
     assert all("http://127.0.0.1:8123/v1/" in line and "Bearer sk-demo-1" in line for line in commands)
+    assert all(" -w '\\n' " in line for line in commands)
     assert [line for line in paper.lines if line.startswith("# ")] == [
         "# A chat",
         "# A stream",
@@ -44,21 +45,45 @@ def test_the_welcome_can_be_copied() -> None:
 @pytest.mark.parametrize(
     ("made", "shown"),
     [
-        (record("completed", ("steady/gpt", "ok")), ["ok", "1 attempt", "250 ms", "steady/gpt ok"]),
+        (record("completed", ("steady/gpt", "ok")), "200 gpt chat             250 ms  steady ok"),
         (
             record("completed", ("unsteady/gpt", "status_503"), ("steady/gpt", "ok")),
-            ["ok", "2 attempts", "unsteady/gpt status_503  then  steady/gpt ok"],
+            "200 gpt chat             250 ms  unsteady 503 -> steady ok",
         ),
-        (record("failed", ("unsteady/gpt", "status_503"), status=503), ["503", "unsteady/gpt status_503"]),
+        (
+            record("failed", ("unsteady/gpt", "status_503"), status=503),
+            "503 gpt chat             250 ms  unsteady 503  failed",
+        ),
+        (
+            record("client_gone", ("steady/gpt", "cancelled"), status=0),
+            "--- gpt chat             250 ms  steady cancelled  client_gone",
+        ),
     ],
 )
-def test_a_request_leaves_a_line(made: Record, shown: list[str]) -> None:
-    """Who answered it, after how many attempts, how long it took."""
+def test_a_request_leaves_a_line(made: Record, shown: str) -> None:
+    """Its status, how long it took, who answered it and who failed before."""
     paper = Paper()
     Show(paper).request(made)
-    assert len(paper.lines) == 1
-    for part in shown:
-        assert part in paper.lines[0]
+    assert paper.lines == [shown]
+
+
+def test_a_line_of_a_request_is_short() -> None:
+    """The longest model and three attempts fit a terminal of 100 columns."""
+    tries = [("unsteady/gpt", "status_503"), ("unsteady/gpt", "status_503"), ("steady/gpt", "ok")]
+    made = record("completed", *tries)
+    made.model, made.endpoint, made.duration = demo.EMBEDDINGS, "embeddings", 12.0
+    paper = Paper()
+    Show(paper).request(made)
+    assert len(paper.lines[0]) <= 100
+
+
+def test_the_last_line_counts_the_requests() -> None:
+    """The end of the demo is told."""
+    paper = Paper()
+    show = Show(paper)
+    show.request(record("completed", ("steady/gpt", "ok")))
+    show.farewell()
+    assert paper.lines[-1].startswith("The demo has ended after 1 request: ")
 
 
 def test_a_refused_request_leaves_its_reason() -> None:

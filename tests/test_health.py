@@ -14,8 +14,9 @@ from proxy.health import (
     Effect,
     Health,
     Report,
-    TargetHealth,
+    Trouble,
 )
+from proxy.targets import Target
 
 NOW = 1_000.0
 TARGET = target()
@@ -41,7 +42,7 @@ def test_nothing_known_is_healthy() -> None:
     """A target without an entry may be tried, and good news changes nothing, not even the object."""
     empty = Health()
     assert empty.ready_at(TARGET) == 0.0
-    assert empty.of(TARGET) == TargetHealth()
+    assert empty.of(TARGET) == Trouble()
     for report in (SUCCESS, Report(Effect.NEUTRAL), Report(Effect.NEUTRAL, probe=True)):
         assert after(report, health=empty) is empty
     assert healths.claim(empty, TARGET, NOW, 10) is empty
@@ -57,7 +58,7 @@ def test_a_success_in_between_starts_the_count_anew() -> None:
     """Only failures in a row count."""
     nearly = [FAILURE] * (TRIP_AFTER - 1)
     assert after(*nearly, SUCCESS, *nearly).ready_at(TARGET) == 0.0
-    assert after(*nearly, SUCCESS).targets == {}
+    assert after(*nearly, SUCCESS).records == {}
 
 
 def test_stragglers_do_not_trip_again() -> None:
@@ -84,6 +85,87 @@ def test_the_probe_decides() -> None:
     assert after(Report(Effect.SUCCESS, probe=True), health=claimed, now=then + 1) == Health()
     worse = after(Report(Effect.FAILURE, probe=True), health=claimed, now=then + 1)
     assert then + 1 + 9 <= worse.ready_at(TARGET) <= then + 1 + 11
+
+
+@pytest.mark.parametrize(
+    "effect", [Effect.NEUTRAL, Effect.BACK_OFF, Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL]
+)
+def test_a_probe_gives_its_lease_up(effect: Effect) -> None:
+    """However it ends: what keeps others away then is what it learned."""
+    then = NOW + 6
+    claimed = healths.claim(ejected(), TARGET, then, 62.0)
+    health = after(Report(effect, probe=True), health=claimed, now=then + 1)
+    assert health.of(TARGET).open_until == then + 1
+    assert health.of(TARGET).ejections == 1
+
+
+def test_a_probe_that_finds_no_way_gives_its_lease_up() -> None:
+    """A refused connection is against the origin; the target it was to try is half open as before."""
+    then = NOW + 6
+    claimed = healths.claim(ejected(), TARGET, then, 62.0)
+    health = after(Report(Effect.FAILURE, way=True, probe=True), health=claimed, now=then + 1)
+    assert health.ready_at(TARGET) == then + 1
+    assert (health.of(TARGET).ejections, health.records[TARGET.origin].failures) == (1, 1)
+
+
+@pytest.mark.parametrize("effect", [Effect.FAILURE, Effect.QUARANTINE_MODEL])
+def test_a_hint_is_heeded_whatever_the_fault(effect: Effect) -> None:
+    """A provider that says when to come back is not asked before."""
+    health = after(Report(effect, 7.5))
+    assert health.of(TARGET).back_off_until == NOW + 7.5
+    assert health.of(TARGET).back_offs == 0
+
+
+WAY = Report(Effect.FAILURE, way=True)
+
+
+def cut_off() -> tuple[Health, Target, Target]:
+    """Health in which an origin was not reached so often that it is out, and two targets behind it."""
+    one, two = targets_of(config({"a": 2}))
+    health = Health()
+    for number in range(TRIP_AFTER):
+        health = healths.apply(health, (one, two)[number % 2], WAY, NOW, DRAW)
+    return health, one, two
+
+
+def test_faults_on_the_way_count_per_origin() -> None:
+    """Whichever key or model they befell, five of them put all of the origin aside, and no other."""
+    health, one, two = cut_off()
+    model = targets_of(config({"a": 1}, entries={"a": {"model": "other"}}))[0]
+    assert set(health.records) == {"http://a.test"}
+    assert NOW + 4.5 <= health.ready_at(one) == health.ready_at(two) == health.ready_at(model) <= NOW + 5.5
+    assert health.ready_at(target("b")) == 0.0
+    assert health.of(one) == Trouble()
+
+
+def test_one_probe_asks_for_a_whole_origin() -> None:
+    """While it is on its way nothing else of the origin is picked; its failure puts all aside for longer."""
+    health, one, two = cut_off()
+    then = NOW + 6
+    claimed = healths.claim(health, one, then, 62.0)
+    assert claimed.ready_at(two) == then + 62.0
+    worse = healths.apply(claimed, one, Report(Effect.FAILURE, way=True, probe=True), then, DRAW)
+    assert then + 9 <= worse.ready_at(two) <= then + 11
+    left = healths.apply(claimed, one, Report(Effect.NEUTRAL, probe=True), then + 1, DRAW)
+    assert left.ready_at(two) == then + 1
+
+
+@pytest.mark.parametrize("effect", [Effect.SUCCESS, Effect.FAILURE, Effect.BACK_OFF, Effect.QUARANTINE_MODEL])
+def test_any_answer_to_the_probe_opens_the_way(effect: Effect) -> None:
+    """Whatever the target said of itself, its origin was reached."""
+    health, one, two = cut_off()
+    claimed = healths.claim(health, one, NOW + 6, 62.0)
+    health = healths.apply(claimed, one, Report(effect, probe=True), NOW + 7, DRAW)
+    assert "http://a.test" not in health.records
+    assert health.ready_at(two) == 0.0
+
+
+def test_any_success_opens_the_way() -> None:
+    """Also of a request that was on its way before: its answer has just come from there."""
+    health, one, two = cut_off()
+    assert healths.apply(health, two, SUCCESS, NOW + 1, DRAW) == Health()
+    nearly = healths.apply(Health(), one, WAY, NOW, DRAW)
+    assert healths.apply(nearly, two, SUCCESS, NOW, DRAW) == Health()
 
 
 def test_a_probe_without_a_verdict_frees_the_place() -> None:
@@ -155,7 +237,7 @@ def test_quarantine_of_a_key_for_a_model() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """With many entries those that no longer keep anybody waiting are forgotten."""
-    many = {f"m{number}": TargetHealth(failures=1) for number in range(ENTRIES)}
-    many["out"] = TargetHealth(open_until=NOW + 9)
-    health = after(FAILURE, health=Health(targets=many))
-    assert set(health.targets) == {"out", TARGET.id}
+    many = {f"m{number}": Trouble(failures=1) for number in range(ENTRIES)}
+    many["out"] = Trouble(open_until=NOW + 9)
+    health = after(FAILURE, health=Health(records=many))
+    assert set(health.records) == {"out", TARGET.id}

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from proxy import __version__
 from proxy.__main__ import main
+from proxy.commands.process import check_proxies
 
 CLIENT = [{"name": "dev", "key": "sk-client-0123"}]
 PLAIN = {name: {"base_url": "http://127.0.0.1:9/v1"} for name in ("local", "spare")}
@@ -68,7 +69,8 @@ def test_version_is_the_packages() -> None:
         (("serve", "--port", "99999"), "99999"),
         (("serve", "--workers", "0"), "0"),
         (("demo", "now"), "now"),
-        (("check",), "FILE"),
+        (("check", "a.yaml", "b.yaml"), "b.yaml"),
+        (("serve", "a.yaml", "--config", "b.yaml"), "a.yaml"),
         (("mock", "--dialect", "klingon"), "klingon"),
         (("sreve",), "sreve"),
     ],
@@ -125,6 +127,41 @@ def test_check_of_no_file_is_an_error(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "nothing.yaml" in result.output
     assert "Traceback" not in result.output
+
+
+def test_check_without_a_file_finds_what_serve_would(tmp_path: Path) -> None:
+    """$APEX_CONFIG names it, and the first line says which it was."""
+    file = written(tmp_path, GOOD)
+    result = run("check", APEX_CONFIG=file, FIRST_KEY="sk-first-key")
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{file} is valid: ")
+
+
+@pytest.mark.parametrize("arguments", [("FILE",), ("--config", "FILE"), ("FILE", "--config", "FILE")])
+def test_serve_takes_its_file_either_way(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """As an argument, as an option, or as both if they agree."""
+    file = written(tmp_path, {**GOOD, "listen": {"prot": 80}})
+    result = run("serve", *(file if word == "FILE" else word for word in arguments))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {file} has 2 errors:")
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY"])
+@pytest.mark.parametrize("value", ["socks5://canary:1080", "http://", "http://canary:port"])
+def test_a_proxy_that_cannot_be_used_is_one_line(tmp_path: Path, name: str, value: str) -> None:
+    """It names the variable and not its value, which may hold a password."""
+    unset = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"))
+    result = run("serve", written(tmp_path, GOOD), **(unset | {"FIRST_KEY": "sk-first-key", name: value}))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {name.upper()} must be ")
+    assert result.output.count("\n") == 1
+    assert "canary" not in result.output
+
+
+def test_proxies_that_can_be_used_pass() -> None:
+    """With a scheme or without; ALL_PROXY is nobody's business here."""
+    check_proxies({"http_proxy": "http://user:pw@10.0.0.1:3128", "HTTPS_PROXY": "proxy.lan:8080"})
+    check_proxies({"ALL_PROXY": "socks5://127.0.0.1:1080", "http_proxy": ""})
 
 
 def test_serve_with_errors_in_its_file_says_them(tmp_path: Path) -> None:

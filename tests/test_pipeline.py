@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from fakes.chats import DONE, counted, delta, error, event, finish, reply, request, role, stream
 from fakes.clients import BodySource, RecordingSink
-from fakes.configs import CLIENT_KEY, Tree, config
+from fakes.configs import CLIENT_KEY, MODEL, Tree, config
 from fakes.providers import HANG, Answer, Step
 from fakes.scenes import HEAD, Scene
 from fakes.virtual_loop import START, passed, run
 
 from metrics import record as records
 from metrics.record import Tokens
-from proxy.errors import Fault, FaultKind, Refusal
+from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal
 from proxy.exchange import Head
-from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report
+from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report, Trouble
 from proxy.pipeline import ERROR_READ, PAUSE
 from proxy.wire.model import Endpoint
 
@@ -157,6 +157,7 @@ def test_the_callers_fault_goes_back(status: int, streamed: bool) -> None:
     assert sink.status == status
     assert told(sink) == {"message": "Too long.", "type": "t", "code": "c", "param": "p", "more": 1}
     assert scene.health().ready_at == 0.0
+    assert scene.last.outcome == records.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,9 @@ def test_the_callers_fault_goes_back(status: int, streamed: bool) -> None:
     [
         (failing(503), 1, 0, 0, 0),
         (failing(408), 1, 0, 0, 0),
-        (broken(FaultKind.CONNECT), 1, 0, 0, 0),
+        (broken(FaultKind.CONNECT), 0, 0, 0, 0),
+        (failing(503, retry_after="9"), 1, 9, 0, 0),
+        (failing(500, retry_after_ms="1500"), 1, 1.5, 0, 0),
         (Answer([]), 1, 0, 0, 0),
         (failing(404), 0, 0, 0, 0),
         (failing(409), 0, 0, 0, 0),
@@ -190,17 +193,93 @@ def test_what_a_fault_does_to_health(
     assert scene.health(1).ready_at == 0.0
 
 
+@pytest.mark.parametrize("kind", sorted(TRANSPORT))
+def test_a_fault_on_the_way_is_the_origins(kind: FaultKind) -> None:
+    """It says nothing of the target."""
+    scene, _ = asked({"a": 1, "b": 1}, {"a": [broken(kind)], "b": [GOOD]})
+    assert (scene.way().failures, scene.health()) == (1, Trouble())
+
+
+def test_a_dead_origin_is_one_failure() -> None:
+    """Five refused connections put all its keys aside; one probe asks for all; any answer recovers all."""
+
+    async def scenario() -> None:
+        refused = broken(FaultKind.CONNECT)
+        answers = {"a": [*[refused] * TRIP_AFTER, Answer([5.0, reply()]), GOOD], "b": [GOOD]}
+        scene = Scene(config({"a": 9, "b": 1}), answers)
+        for _ in range(TRIP_AFTER + 3):
+            assert (await scene.ask(request())).status == 200
+        assert len(set(scene.upstream.order) - {"b:b1"}) > 1
+        assert scene.upstream.order[-3:] == ["b:b1"] * 3
+        assert scene.upstream.order.count("b:b1") == TRIP_AFTER + 3
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request()), "probe")
+        await asyncio.sleep(1)
+        for _ in range(3):
+            await scene.ask(request())
+        assert scene.upstream.order[-4].startswith("a:")
+        assert scene.upstream.order[-3:] == ["b:b1"] * 3
+        assert (await probe).header(b"x-apex-target") == b"a/a-model"
+        assert scene.fleet.health.records == {}
+        assert (await scene.ask(request())).header(b"x-apex-target") == b"a/a-model"
+
+    run(scenario())
+
+
+def test_a_hint_of_any_fault_is_heeded() -> None:
+    """A 503 with a time to come back is not asked again before it, not even as a last resort."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [failing(503, retry_after="9"), GOOD]})
+        first = await scene.ask(request())
+        assert (first.status, first.header(b"retry-after")) == (503, b"9")
+        await asyncio.sleep(8)
+        assert (await scene.ask(request())).header(b"x-apex-attempts") == b"0"
+        await asyncio.sleep(1)
+        assert (await scene.ask(request())).status == 200
+        assert len(scene.upstream.order) == 2
+
+    run(scenario())
+
+
+DEEP = b'{"error": {"message": "No.", "more": ' + b'{"a":[' * 300 + b"1" + b"]}" * 300 + b"}}"
+
+
+@pytest.mark.parametrize("status", [500, 400])
+def test_an_error_nested_without_end_is_no_bug(status: int) -> None:
+    """However deep a provider's error goes, it counts as any other; what is passed on of it is bounded."""
+    scene, sink = asked({"a": 1, "b": 1}, {"a": [failing(status, DEEP)], "b": [GOOD]})
+    assert scene.outcomes[0] == f"status_{status}"
+    assert sink.status == (200 if status == 500 else 400)
+    assert len(sink.body) < 1000
+
+
+@pytest.mark.parametrize("digits", [30, 5_000])
+def test_huge_numbers_are_the_providers_to_refuse(digits: int) -> None:
+    """A number no machine word holds, beside a second `model` further down, is passed on as it came."""
+    number = b"9" * digits
+    body = b'{"model":"small","seed":%b,"n":%b,"x":{"model":%b}}' % (number, number, number)
+    scene, sink = asked({"a": 1}, {"a": [GOOD]}, body)
+    assert sink.status == 200
+    assert scene.upstream.calls[0].body == body.replace(b'"small"', b'"a-model"')
+    _, sink = asked({"a": 1}, {"a": [failing(400, b'{"error":{"message":"No.","n":%b}}' % number)]})
+    assert sink.status == 400
+
+
 def test_a_window_keeps_others_away() -> None:
     """What one request learns of a key the next one respects, and tries again when it is over."""
 
     async def scenario() -> None:
         limited = failing(429, retry_after="30")
-        scene = Scene(config({"a": 2}), {"a:a1": [limited, GOOD], "a:a2": [GOOD]})
-        for _ in range(2):
+        scene = Scene(config({"a": 2}), {"a": [limited, GOOD]})
+        for _ in range(9):
             assert (await scene.ask(request())).status == 200
+        out, other = scene.upstream.order[:2]
+        assert scene.upstream.order[2:] == [other] * 8
         await asyncio.sleep(30)
-        assert (await scene.ask(request())).status == 200
-        assert scene.upstream.order == ["a:a1", "a:a2", "a:a2", "a:a1"]
+        for _ in range(20):
+            assert (await scene.ask(request())).status == 200
+        assert set(scene.upstream.order[10:]) == {out, other}
 
     run(scenario())
 
@@ -229,14 +308,15 @@ def test_an_origin_that_fails_goes_to_the_end() -> None:
     """After a 5xx or a transport error the other keys of that origin wait behind everybody else."""
     for answer in (failing(503), broken(FaultKind.CONNECT)):
         scene, _ = asked({"a": 2, "b": 1}, {"a": [answer], "b": [answer]})
-        assert scene.upstream.order == ["a:a1", "b:b1", "a:a2"]
+        assert scene.upstream.order[1] == "b:b1"
+        assert sorted(scene.upstream.order) == ["a:a1", "a:a2", "b:b1"]
 
 
 @pytest.mark.parametrize("answer", [failing(429), failing(401), failing(408), Answer([])])
 def test_other_faults_say_nothing_of_the_origin(answer: Answer) -> None:
     """The next key of the same provider is next."""
-    scene, _ = asked({"a": 2, "b": 1}, {"a:a1": [answer], "a:a2": [GOOD]})
-    assert scene.upstream.order == ["a:a1", "a:a2"]
+    scene, _ = asked({"a": 2, "b": 1}, {"a": [answer, GOOD]})
+    assert sorted(scene.upstream.order) == ["a:a1", "a:a2"]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])
@@ -263,7 +343,8 @@ def test_the_last_resort_is_one_retry() -> None:
     scene, sink = asked({"a": 1}, {"a": [failing(503)]})
     assert (len(scene.upstream.order), sink.status) == (2, 503)
     scene, _ = asked({"a": 2}, {"a": [failing(503)]}, retry={"attempts": 5})
-    assert scene.upstream.order == ["a:a1", "a:a2", "a:a2"]
+    assert sorted(scene.upstream.order[:2]) == ["a:a1", "a:a2"]
+    assert scene.upstream.order[2:] == scene.upstream.order[1:2]
 
 
 @pytest.mark.parametrize("answer", [failing(429), failing(401), failing(403), failing(404), failing(400)])
@@ -327,7 +408,7 @@ def test_one_probe_of_a_half_open_circuit() -> None:
         await asyncio.sleep(1)
         assert (await scene.ask(request())).status == 503
         assert (await probe).status == 200
-        assert scene.fleet.health.targets == {}
+        assert scene.fleet.health.records == {}
         assert (await scene.ask(request())).status == 200
 
     run(scenario())
@@ -342,6 +423,23 @@ def test_a_failed_probe_ejects_for_longer() -> None:
         await scene.ask(request())
         assert len(scene.upstream.order) == 1
         assert 9 <= scene.health().open_until - START - 6 <= 11
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", [429, 401, 403, 404, 400, 500])
+def test_no_probe_keeps_its_place(status: int) -> None:
+    """However a probe ends, its lease ends with it; what it learned is what keeps others away."""
+
+    async def scenario() -> None:
+        scene = ejecting([failing(status, retry_after="1"), GOOD])
+        await asyncio.sleep(6)
+        assert (await scene.ask(request())).header(b"x-apex-attempts") == b"1"
+        last = QUARANTINE if status in (401, 403) else 12
+        assert scene.fleet.health.ready_at(scene.targets[0]) <= scene.clock.monotonic() + last
+        await asyncio.sleep(last)
+        assert (await scene.ask(request())).status == 200
+        assert scene.health() == Trouble()
 
     run(scenario())
 
@@ -465,7 +563,7 @@ def test_a_stream_that_breaks_says_so(steps: list[Step], status: int, code: str)
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == code
     assert end == DONE
     assert (scene.last.outcome, scene.last.status, scene.last.error) == (records.BROKEN, status, code)
-    assert scene.health().failures == 1
+    assert scene.health().failures + scene.way().failures == 1
 
 
 def test_usage_of_a_broken_stream_counts() -> None:
@@ -545,6 +643,8 @@ NARROW = {"name": "dev", "keys": [CLIENT_KEY], "models": ["other*"]}
         (HEAD, request("m#nobody"), DIRECT, 404, "model_not_found"),
         (HEAD, request("#a"), DIRECT, 404, "model_not_found"),
         (HEAD, request("m\n#a"), DIRECT, 404, "model_not_found"),
+        (HEAD, request(".#a"), DIRECT, 404, "model_not_found"),
+        (HEAD, request("..#a"), DIRECT, 404, "model_not_found"),
     ],
 )
 def test_refusals_before_any_attempt(
@@ -591,6 +691,16 @@ def test_a_provider_addressed_directly() -> None:
     assert sink.status == 200
     assert json.loads(scene.upstream.calls[0].body)["model"] == "org/some#model"
     assert (scene.last.model, scene.last.target) == ("", "a/org/some#model")
+
+
+@pytest.mark.parametrize("answer", [GOOD, failing(400), failing(500), Answer([error("bad")])])
+def test_no_answer_tells_a_host(answer: Answer) -> None:
+    """An entry with an address of its own is known by its kind, to clients and in the records."""
+    entry = {"base_url": "http://hidden.test/v1", "api_key": "k9", "model": "m"}
+    scene, sink = asked({"a": 1}, {"hidden": [answer]}, models={MODEL: {"providers": [entry]}})
+    assert sink.header(b"x-apex-target") == b"generic/m"
+    assert b"hidden" not in repr((sink.headers, sink.body)).encode()
+    assert "hidden" not in repr(scene.records)
 
 
 def test_an_endpoint_that_nobody_serves() -> None:

@@ -2,7 +2,7 @@ import pytest
 from fakes.configs import config
 
 from proxy.errors import Said
-from proxy.redaction import LONGEST, Redactor, secrets_of
+from proxy.redaction import DEEPEST, LONGEST, MOST, Redactor, secrets_of
 
 CANARY = "canary-7f3a9c"
 MASK = "[redacted]"
@@ -40,6 +40,54 @@ def test_a_text_has_a_longest_length() -> None:
     assert "canar" not in Redactor([CANARY]).text(at_the_cut)
     behind_much = "https://".ljust(LONGEST * 4 - 6, "x") + " " + CANARY
     assert "canar" not in Redactor([CANARY]).text(behind_much)
+
+
+LONGEST_READ = 57_000
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("length", [LONGEST * 4, LONGEST_READ])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "eyJ",
+        "eyJaaaaaaaa.",
+        "eyJaaaaaaaa.b",
+        "a.",
+        "a@",
+        "a@b",
+        "a+",
+        "a-",
+        "sk-",
+        "sk_a",
+        "Bearer ",
+        "Bearer\t",
+    ],
+)
+def test_hostile_texts_take_no_longer(piece: str, length: int) -> None:
+    """Texts made to send a matcher back and forth come out as masks and leftovers, and in time."""
+    text = (piece * length)[:length]
+    said = Said(text, extra={f"{number}": text for number in range(MOST)})
+    clean = Redactor([CANARY]).said(said)
+    assert len(clean.message) <= LONGEST
+    assert clean.extra is not None
+    assert all(isinstance(value, str) and len(value) <= 200 for value in clean.extra.values())
+    assert Redactor([]).text(f"{text[:100]} {CANARY}") == Redactor([]).text(text[:100]) + f" {CANARY}"
+
+
+def test_members_are_bounded() -> None:
+    """Of an error's further members only so many are passed on, and only so deep."""
+    deep: object = "end"
+    for _ in range(600):
+        deep = {"a": [deep]}
+    wide = {f"{number}": list(range(1_000)) for number in range(1_000)}
+    clean = Redactor([]).said(Said("x", extra={"deep": deep, "wide": wide})).extra
+    assert clean is not None
+    assert repr(clean["deep"]).count("[") <= DEEPEST // 2
+    assert "end" not in repr(clean["deep"])
+    few = clean["wide"]
+    assert isinstance(few, dict)
+    assert (len(few), set(map(len, few.values()))) == (MOST, {MOST})
 
 
 def test_said() -> None:

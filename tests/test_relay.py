@@ -116,8 +116,8 @@ def test_parts_of_an_event_wait() -> None:
     [
         ([role()] * HOLD_EVENTS, False),
         ([role()] * (HOLD_EVENTS + 1), True),
-        ([b": ".ljust(HOLD_BYTES - 2, b"x") + b"\n\n"], False),
-        ([b": ".ljust(HOLD_BYTES - 1, b"x") + b"\n\n"], True),
+        ([b"data: ".ljust(HOLD_BYTES - 2, b"x") + b"\n\n"], False),
+        ([b"data: ".ljust(HOLD_BYTES - 1, b"x") + b"\n\n"], True),
     ],
     ids=["64 events", "65 events", "256 KiB", "a byte more"],
 )
@@ -140,6 +140,11 @@ def test_what_is_held_back_is_bounded(steps: list[Step], committed: bool) -> Non
         ([], FaultKind.EMPTY),
         ([role(), DONE], FaultKind.EMPTY),
         ([b"<html></html>"], FaultKind.NOT_JSON),
+        ([b"<html>\n\n" + b"<p>Busy.</p>\n\n" * 70], FaultKind.NOT_JSON),
+        ([b": busy\n\n"] * 70, FaultKind.EMPTY),
+        ([b": busy\n\n" * 70, role(), BAD], FaultKind.ERROR_IN_REPLY),
+        ([b": busy\n\n" * 70, Fault(FaultKind.RESET, "gone")], FaultKind.RESET),
+        ([b": ".ljust(HOLD_BYTES, b"x") + b"\n\n"], FaultKind.EMPTY),
         ([role(), Fault(FaultKind.RESET, "gone")], FaultKind.RESET),
         ([role(), HANG], FaultKind.FIRST_TOKEN_TIMEOUT),
         ([b": wait\n\n", 20.0] * 5, FaultKind.FIRST_TOKEN_TIMEOUT),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import httpx
 import pytest
+import structlog
 
 from proxy import serving
 from proxy.app import Replica, Surroundings
@@ -58,8 +59,42 @@ def test_a_taken_port_is_named(section: str) -> None:
 
 def test_an_address_that_is_not_this_machines_is_refused() -> None:
     """Not only taken ports are told in one line."""
-    with pytest.raises(PortTakenError, match=r"192\.0\.2\.1"):
+    with pytest.raises(
+        PortTakenError, match=r"^listen\.host: .*192\.0\.2\.1:0 .*an address of this machine$"
+    ):
         serving.open_ports(configured(listen={"host": "192.0.2.1", "port": 0}))
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64 + ".invalid"])
+def test_a_name_that_is_not_known_is_refused(host: str) -> None:
+    """The host is to be mended, not the port."""
+    with pytest.raises(PortTakenError, match=r"^operations\.host: cannot listen on .* \(.+\); choose an"):
+        serving.open_ports(configured(operations={"host": host, "port": 0}))
+
+
+def test_the_end_is_told() -> None:
+    """What is in flight and how long it may take at most; and that all is over."""
+    config = configured()
+
+    async def main() -> list[dict[str, object]]:
+        ports = serving.open_ports(config)
+        with structlog.testing.capture_logs() as lines:
+            running = asyncio.ensure_future(serving.run(config, surroundings(), ports, begun))
+            await asyncio.wait_for(running, 10.0)
+        return [dict(line) for line in lines]
+
+    async def begun(_replica: Replica) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    [ready, stopping, stopped] = asyncio.run(main())
+    assert ready["event"] == "ready"
+    assert (stopping["event"], stopping["in_flight"], stopping["at_most_s"]) == (
+        "stopping",
+        0,
+        config.drain_timeout,
+    )
+    assert "second Ctrl-C" in str(stopping["hint"])
+    assert stopped["event"] == "stopped"
 
 
 def test_workers_share_the_client_port_and_count_up_for_operations() -> None:

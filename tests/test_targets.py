@@ -83,8 +83,15 @@ def test_another_base_url_does_not_get_the_providers_key() -> None:
     assert target.id.startswith("a/a-model@none@")
 
 
+def test_the_same_key_elsewhere_is_another() -> None:
+    """What one host says of a key, or of none, is nothing against it at another."""
+    entries = [{"base_url": f"http://{host}.test/v1", "model": "m"} for host in ("one", "two")]
+    made = targets_of(config({}, models={MODEL: {"providers": entries}}))
+    assert len({target.key_id for target in made}) == len({target.id for target in made}) == 2
+
+
 def test_an_entry_may_stand_alone() -> None:
-    """Without a provider an entry is one itself, known by its host."""
+    """Without a provider an entry is one itself, known by its kind: no answer tells its host."""
     made = config({"a": 1}).model_validate(
         {
             "clients": [{"name": "dev", "keys": ["sk-client-0123456789"], "models": ["*"]}],
@@ -94,8 +101,9 @@ def test_an_entry_may_stand_alone() -> None:
         }
     )
     (target,) = targets_of(made)
-    assert (target.provider, target.label) == ("own.test", "own.test/m")
+    assert (target.provider, target.label) == ("generic", "generic/m")
     assert dict(target.headers)["authorization"] == "Bearer k9"
+    assert "own.test" not in target.id + target.key_id
 
 
 @pytest.mark.parametrize(("kind", "takes_it"), [("openai", True), ("mistral", False), ("generic", True)])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.workers import Crew, Workers, command_of
+from proxy.workers import DEATHS, Crew, Workers, WorkersError, command_of
 
 pytestmark = pytest.mark.process
 
@@ -61,12 +61,14 @@ class Notes:
             await asyncio.sleep(0.01)
 
 
-def run(program: str, notes: Notes, count: int, meanwhile: Callable[[], Awaitable[None]]) -> int:
+def run(
+    program: str, notes: Notes, count: int, meanwhile: Callable[[], Awaitable[None]], respawn: float = 1.0
+) -> int:
     """Run workers that are `program`, and do something meanwhile; the parent's exit status."""
 
     async def main() -> int:
         environ = {"NOTES": str(notes.file), "PATH": os.environ["PATH"]}
-        workers = Workers(Crew([sys.executable, "-I", "-S", "-c", program], environ, count))
+        workers = Workers(Crew([sys.executable, "-I", "-S", "-c", program], environ, count, respawn))
         running = asyncio.ensure_future(workers.run())
         async with asyncio.timeout(20.0):
             await meanwhile()
@@ -124,10 +126,26 @@ def test_a_worker_that_dies_has_a_successor(notes: Notes) -> None:
     assert run(_SHORT_LIVED, notes, 1, meanwhile) in (0, 4)
 
 
+def test_workers_that_die_at_once_are_given_up(notes: Notes) -> None:
+    """Five deaths of young workers end all the others too, and the error says what happened."""
+
+    async def meanwhile() -> None:
+        await notes.until("started 0", "started 1")
+
+    first_dies = _PATIENT.replace(
+        'say("started")', 'say("started"); sys.argv[sys.argv.index("--worker") + 1] == "0" and sys.exit(7)'
+    )
+    with pytest.raises(WorkersError, match=r"worker 0 died 5 times within 5 s .* status 7"):
+        run(first_dies, notes, 2, meanwhile, 0.05)
+    assert notes.lines().count("started 0") == DEATHS
+    assert notes.lines()[-1] == "stopped 1"
+
+
 def test_a_workers_command_is_this_program_again() -> None:
     """The same interpreter, the same module, the same arguments."""
     assert command_of(["serve", "--workers", "2"]) == [
         sys.executable,
+        "-P",
         "-m",
         "proxy",
         "serve",

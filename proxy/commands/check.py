@@ -13,18 +13,23 @@ from proxy.config.problems import ConfigError
 @click.command(
     epilog="""\b
 Examples:
+  apex-proxy check                                what `serve` would find: $APEX_CONFIG, else ./apex.yaml
   apex-proxy check apex.yaml
   OPENAI_KEY=sk-... apex-proxy check apex.yaml    a variable that is not set is an error
 """
 )
-@click.argument("file", type=click.Path())
-def check(file: str) -> None:
-    """Check a configuration FILE and show what it means.
+@click.argument("file", required=False)
+def check(file: str | None) -> None:
+    """Check a configuration and show what it means.
 
-    Prints each model with its targets in the order they would be tried, or every error at once.
+    Without FILE it is the one that `serve` would find. Prints
+    each model with its targets in the order they would be tried, or every error at once.
     """
     try:
-        config = configs.read(Path(file), environment())
+        if file:
+            config, source = configs.read(Path(file), environment()), file
+        else:
+            config, source = configs.discover(None, environment(), Path.cwd())
     except ConfigError as error:
         raise refused(error) from None
-    click.echo(checking.summary(config, file))
+    click.echo(checking.summary(config, source))

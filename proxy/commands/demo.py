@@ -29,7 +29,7 @@ def demo(port: int) -> None:
     Starts scripted providers (one of them fails now and then), a private store and the proxy, prints three
     commands to try, then one line for each request. Ctrl-C ends all of it.
     """
-    logs.configure(sys.stderr, "warning", pretty=sys.stderr.isatty())
+    logs.configure(sys.stderr, "error", pretty=sys.stderr.isatty())
     environ = environment()
     show = demos.Show(click.echo)
     # The demo's providers are in this process: an HTTP proxy of the environment is not for them.
@@ -39,7 +39,13 @@ def demo(port: int) -> None:
     try:
         store.start()
         uvloop.run(demos.run(port, surroundings, store, show))
-    except (EmbeddedError, serving.PortTakenError) as error:
+    except serving.PortTakenError as error:
+        raise click.ClickException(
+            f"--port: cannot listen on {error.address} ({error.reason}); choose another port: "
+            'apex-proxy demo --port 8000, or make demo ARGS="--port 8000"'
+        ) from None
+    except EmbeddedError as error:
         raise click.ClickException(str(error)) from None
     finally:
         store.stop()
+    show.farewell()

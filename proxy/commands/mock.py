@@ -1,5 +1,7 @@
 """`apex-proxy mock`."""
 
+import errno
+import socket
 from pathlib import Path
 
 import click
@@ -28,8 +30,14 @@ Examples:
 )
 @click.option("--script", metavar="FILE", help="Faults and answers, as YAML or JSON.")
 @click.option("--name", default="mock", show_default=True, help="The provider's name in its answers.")
-def mock(host: str, port: int, dialect: str | None, script: str | None, name: str) -> None:
-    """Run a scripted provider: true wire format, and faults on demand."""
+@click.option("--no-record", is_flag=True, help="Count requests but keep none: for load tests.")
+def mock(
+    host: str, port: int, dialect: str | None, script: str | None, name: str, *, no_record: bool
+) -> None:
+    """Run a scripted provider: true wire format, and faults on demand.
+
+    All that a script may say is in docs/mock.md.
+    """
     try:
         loaded = (
             mockprovider.load(Path(script).read_text(encoding="utf-8")) if script else mockprovider.Script()
@@ -41,14 +49,15 @@ def mock(host: str, port: int, dialect: str | None, script: str | None, name: st
     dialects = (dialect,) if dialect else DIALECTS
 
     async def serving_mock() -> None:
-        await mockprovider.run(
-            mockprovider.MockProvider(name, loaded, dialects=dialects), host, port, announce=click.echo
-        )
+        provider = mockprovider.MockProvider(name, loaded, dialects=dialects, record=not no_record)
+        await mockprovider.run(provider, host, port, announce=click.echo)
 
     try:
         uvloop.run(serving_mock())
     except OSError as error:
         reason = (error.strerror or "not available").rpartition(": ")[2].lower()
+        foreign = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        option, mend = ("--host", "an address of this machine") if foreign else ("--port", "another port")
         raise click.ClickException(
-            f"--port: cannot listen on {host}:{port} ({reason}); choose another port"
+            f"{option}: cannot listen on {host}:{port} ({reason}); choose {mend}"
         ) from None

@@ -16,6 +16,7 @@ from proxy.clock import SystemClock
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
 from proxy.embedded import Embedded, EmbeddedSettings, bundled_server
+from proxy.upstream.egress import Proxies
 
 
 def environment() -> dict[str, str]:
@@ -45,6 +46,14 @@ def surroundings_of(
     """What a replica of this process takes from it; see `app.Surroundings`."""
     draw = random.Random(os.urandom(16))  # noqa: S311  (routing draws are no secrets)
     return Surroundings(SystemClock(), draw, environ, open_to_all, watch)
+
+
+def check_proxies(environ: Mapping[str, str]) -> None:
+    """Refuse an HTTP proxy in the environment that the transport could not use, before anything starts."""
+    try:
+        Proxies(environ)
+    except ValueError as error:
+        raise click.ClickException(f"{error}; mend or unset it") from None
 
 
 def refused(error: ConfigError) -> click.ClickException:

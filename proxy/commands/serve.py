@@ -14,22 +14,23 @@ from metrics import logs
 from proxy import config as configs
 from proxy import serving
 from proxy.app import Replica, Surroundings
-from proxy.commands.process import environment, refused, store_of, surroundings_of
+from proxy.commands.process import check_proxies, environment, refused, store_of, surroundings_of
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
-from proxy.embedded import EmbeddedError
-from proxy.workers import Crew, Workers, command_of
+from proxy.embedded import Description, EmbeddedError
+from proxy.workers import Crew, Workers, WorkersError, command_of
 
 
 @click.command(
     epilog="""\b
 Examples:
   apex-proxy serve                                     ./apex.yaml, or $APEX_CONFIG
-  apex-proxy serve --config apex.yaml --port 8000
+  apex-proxy serve apex.yaml --port 8000
   APEX_REDIS_URL=redis://redis:6379 apex-proxy serve   share limits and health with other replicas
 """
 )
-@click.option("--config", "path", metavar="FILE", help="Configuration; else $APEX_CONFIG, else ./apex.yaml.")
+@click.argument("file", required=False)
+@click.option("--config", "path", metavar="FILE", help="The same as FILE.")
 @click.option("--host", help="Address for clients; over `listen.host`.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port for clients; over `listen.port`.")
 @click.option(
@@ -42,6 +43,7 @@ Examples:
 @click.option("--worker", type=int, hidden=True)
 @click.option("--lifeline", type=int, hidden=True)
 def serve(  # noqa: PLR0913  (one parameter an option)
+    file: str | None,
     path: str | None,
     host: str | None,
     port: int | None,
@@ -52,15 +54,25 @@ def serve(  # noqa: PLR0913  (one parameter an option)
     worker: int | None,
     lifeline: int | None,
 ) -> None:
-    """Serve the models of a configuration."""
+    """Serve the models of a configuration.
+
+    Without FILE it is $APEX_CONFIG, else ./apex.yaml.
+    """
+    if file and path and file != path:
+        raise click.UsageError(f"FILE is {file} and --config is {path}: name one")
     environ = environment()
-    config = _with_options(_discovered(path, environ), host, port, operations_port, workers)
+    config = _with_options(_discovered(file or path, environ), host, port, operations_port, workers)
     logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
+    check_proxies(environ)
     open_to_all = insecure_no_auth and not config.clients
     if not config.clients and not open_to_all:
         raise click.ClickException(
             "no client is configured, so nobody could call: add `clients:` to the configuration, "
             "or say --insecure-no-auth to answer everybody"
+        )
+    if open_to_all and worker is None:
+        structlog.get_logger("serve").warning(
+            "no_auth", hint="everybody who can reach this port may use every provider key"
         )
     if config.listen.workers > 1 and worker is None:
         sys.exit(_parent(config, environ))
@@ -83,7 +95,7 @@ def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifel
             if lifeline is not None:
                 asyncio.get_running_loop().add_reader(lifeline, _orphaned)
             if store is not None:
-                structlog.get_logger("serve").info("store_started", store=str(await store.ready()))
+                _say_store(await store.ready())
 
         uvloop.run(serving.run(config, surroundings, ports, started))
     except EmbeddedError as error:
@@ -92,6 +104,12 @@ def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifel
         ports.close()
         if store is not None:
             store.stop()
+
+
+def _say_store(store: Description) -> None:
+    log = structlog.get_logger("serve")
+    log.info("store_started", **store.fields())
+    log.debug("store_binary", path=str(store.binary))
 
 
 def _orphaned() -> None:
@@ -112,11 +130,11 @@ def _parent(config: Config, environ: Mapping[str, str]) -> int:
 
         async def supervise() -> int:
             if store is not None:
-                structlog.get_logger("serve").info("store_started", store=str(await store.ready()))
+                _say_store(await store.ready())
             return await Workers(crew).run()
 
         return uvloop.run(supervise())
-    except EmbeddedError as error:
+    except (EmbeddedError, WorkersError) as error:
         raise click.ClickException(str(error)) from None
     finally:
         if store is not None:

@@ -23,6 +23,7 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
+_PUNCTUATION = re.compile(r"[^\w\s]{1,3}|<[a-z ]+>")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -50,7 +51,7 @@ def parsed(text: str, source: str = "") -> Document:
         line = _too_deep(text)
         node = None if line else yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        raise ConfigError([_syntax(error)], source) from None
+        raise ConfigError([_syntax(error, text)], source) from None
     if line:
         problem = Problem("", "values nested too deeply", f"{DEEPEST} levels", line=line)
         raise ConfigError([problem], source)
@@ -80,13 +81,20 @@ def _too_deep(text: str) -> int | None:
     return None
 
 
-def _syntax(error: yaml.YAMLError) -> Problem:
+def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "something that is no YAML"
-    # Quoted parts are pieces of the text, which may be pieces of a key.
-    reason = re.sub(r"'[^']*'|\"[^\"]*\"", "...", reason)
-    where = f", column {mark.column + 1}" if mark else ""
-    return Problem("", f"a syntax error ({reason}{where})", "YAML", line=mark.line + 1 if mark else None)
+    # Quoted parts are pieces of the text, which may be pieces of a key; punctuation is none.
+    reason = re.sub(r"'[^']*'|\"[^\"]*\"", _without_text, reason)
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        reason = "a tab; YAML is indented with spaces"
+    where = f" at column {mark.column + 1}" if mark else ""
+    found = f"not YAML{where}: {reason.removeprefix('but ')}"
+    return Problem("", found, "", line=mark.line + 1 if mark else None)
+
+
+def _without_text(quoted: re.Match[str]) -> str:
+    return quoted[0] if _PUNCTUATION.fullmatch(quoted[0][1:-1]) else "..."
 
 
 class _Reader:
@@ -206,5 +214,4 @@ def _variable_faults(text: str, path: Path, env: Mapping[str, str]) -> Iterator[
             found = "a malformed variable" if secret(path) else shown(text)
             yield Fault(path, found, "${NAME} for a variable", "write $${ for a plain ${")
         elif name not in env:
-            found = f"the variable `{name}`, which is not set"
-            yield Fault(path, found, "a variable that is set", f"set {name}, or write $${{ for a plain ${{")
+            yield Fault(path, f"the variable `{name}` is not set", "")

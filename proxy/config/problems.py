@@ -56,7 +56,10 @@ _BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `path` as in `models.gpt-4o.providers[1].weight`, and its line if known."""
+    """One thing that is wrong: `path` as in `models.gpt-4o.providers[1].weight`, and its line if known.
+
+    Without `allowed` what was `found` says it all, as a whole clause.
+    """
 
     path: str
     found: str
@@ -65,9 +68,11 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        where = " ".join(part for part in (self.path, f"(line {self.line})" if self.line else "") if part)
+        line = f"line {self.line}" if self.line else ""
+        where = f"{self.path} ({line})" if self.path and line else self.path or line or "the file"
         mend = f"; {self.mend}" if self.mend else ""
-        return f"{where or 'the file'}: found {self.found}; allowed: {self.allowed}{mend}"
+        found = f"found {self.found}; allowed: {self.allowed}" if self.allowed else self.found
+        return f"{where}: {found}{mend}"
 
 
 class ConfigError(Exception):

@@ -129,7 +129,7 @@ def usage(raw: msgspec.Raw) -> Usage | None:
         return None
     try:
         seen = _usage.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
     cached = seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None
     reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None

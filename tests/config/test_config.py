@@ -87,8 +87,7 @@ EXPECTED = """
 listen.prot (line 1): found the unknown key `prot`; allowed: host, port, keep_alive, \
 workers; did you mean `port`?
 clients[0].key (line 3): found ***; allowed: a key of at least 8 characters
-providers.azure.api_key (line 5): found the variable `AZURE_KEY`, which is not set; allowed: a variable \
-that is set; set AZURE_KEY, or write $${ for a plain ${
+providers.azure.api_key (line 5): the variable `AZURE_KEY` is not set
 models.gpt-4o-mini.providers[0].provider (line 9): found "azur", which is no provider; allowed: a name from \
 `providers` (azure); did you mean `azure`?
 models.gpt-4o-mini.providers[1].weight (line 10): found -1; allowed: more than 0; or leave it out

@@ -115,6 +115,23 @@ def test_a_syntax_error_has_line_and_column_and_no_text(text: str, line: int) ->
     assert caught.value.source == "f.yaml"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1, 2\nb: 3\n", "line 2: not YAML at column 2: did not find expected ',' or ']'"),
+        ("a:\n\tb: 1\n", "line 2: not YAML at column 1: a tab; YAML is indented with spaces"),
+        ("a:\n  b: 1\n\tc: 2\n", "line 3: not YAML at column 1: a tab; YAML is indented with spaces"),
+        ("--- a\n--- b\n", "line 2: not YAML at column 1: found another document"),
+        ("a: *canary", "line 1: not YAML at column 4: found undefined alias"),
+    ],
+)
+def test_a_syntax_error_can_be_understood(text: str, said: str) -> None:
+    """Punctuation that is missing is shown, for it is no secret; a tab, which nobody sees, is named."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize("text", ["a: \x00", "--- a\n--- b\n", "[" * 100_000])
 def test_other_texts_are_one_problem_too(text: str) -> None:
     """Control characters, two documents and endless nesting are refused in one problem."""
@@ -142,9 +159,9 @@ def test_each_unset_variable_is_named_with_its_path() -> None:
     """A variable that is not set is a fault; one that is set but empty is none here."""
     result = substituted({"a": ["${NO}", "${EMPTY}"], "b": "${NO} ${NEITHER}"}, {"EMPTY": ""})
     assert [(fault.path, fault.found) for fault in result.faults] == [
-        (("a", 0), "the variable `NO`, which is not set"),
-        (("b",), "the variable `NO`, which is not set"),
-        (("b",), "the variable `NEITHER`, which is not set"),
+        (("a", 0), "the variable `NO` is not set"),
+        (("b",), "the variable `NO` is not set"),
+        (("b",), "the variable `NEITHER` is not set"),
     ]
 
 

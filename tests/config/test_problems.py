@@ -28,7 +28,8 @@ def test_a_problem_is_one_line() -> None:
     problem = Problem("a.b", "5", "text", "put it in quotes", line=7)
     assert str(problem) == "a.b (line 7): found 5; allowed: text; put it in quotes"
     assert str(Problem("", "x", "y")) == "the file: found x; allowed: y"
-    assert str(Problem("", "x", "y", line=2)) == "(line 2): found x; allowed: y"
+    assert str(Problem("", "x", "y", line=2)) == "line 2: found x; allowed: y"
+    assert str(Problem("a", "it is not set", "", line=2)) == "a (line 2): it is not set"
 
 
 def test_an_error_carries_all_its_problems() -> None:

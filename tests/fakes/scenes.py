@@ -9,7 +9,7 @@ from proxy import fleet
 from proxy.config.settings import Config
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
-from proxy.health import TargetHealth
+from proxy.health import Trouble
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.retry import RetryBudget
@@ -101,9 +101,13 @@ class Scene:
         """The targets of the one model."""
         return self.fleet.snapshot.models[MODEL].targets
 
-    def health(self, number: int = 0) -> TargetHealth:
+    def health(self, number: int = 0) -> Trouble:
         """What is known of one target."""
         return self.fleet.health.of(self.targets[number])
+
+    def way(self, number: int = 0) -> Trouble:
+        """What is known of the way to one target's origin."""
+        return self.fleet.health.records.get(self.targets[number].origin, Trouble())
 
     @property
     def outcomes(self) -> list[str]:

@@ -22,7 +22,7 @@ from mockprovider.ledger import Entry
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
-from proxy.health import TargetHealth
+from proxy.health import Trouble
 from proxy.listener import Listener, Port, bind
 from proxy.relay import PATIENCE, Patience
 
@@ -94,10 +94,11 @@ class Stage:
         """What a provider has been asked."""
         return self.mocks[name].requests
 
-    def health(self, provider: str) -> list[TargetHealth]:
-        """What is remembered of the targets of a provider."""
-        known = self.replica.fleet.health.targets
-        return [record for id_, record in known.items() if id_.startswith(f"{provider}/")]
+    def health(self, provider: str) -> list[Trouble]:
+        """What is remembered of the targets of a provider, and of the way to it."""
+        known = self.replica.fleet.health.records
+        origin = f"http://127.0.0.1:{self.mocks[provider].port}"
+        return [record for id_, record in known.items() if id_ == origin or id_.startswith(f"{provider}/")]
 
     def quarantined(self, provider: str) -> bool:
         """Whether a key of the provider is in quarantine."""

@@ -62,7 +62,8 @@ def is_told(row: Row, told: Told) -> None:
     headers = row.got.headers
     assert headers["x-request-id"] == headers["request-id"]
     assert headers.get("x-should-retry") == told.should_retry
-    assert row.outcome == record.FAILED
+    callers = told.how == "ends" and told.status < 500
+    assert row.outcome == (record.REFUSED if callers else record.FAILED)
     if told.retry_after is None:
         assert "retry-after" not in headers
     else:

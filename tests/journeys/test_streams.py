@@ -48,7 +48,7 @@ SPELT = {
     "plain": PLAIN,
     "crlf": stream_of(HEAD, said("a"), said("b"), FINISH, DONE, end=b"\r\n\r\n"),
     "cr": stream_of(HEAD, said("a"), said("b"), FINISH, DONE, end=b"\r\r"),
-    "comments": stream_of(b": hello", HEAD, b": one", said("a"), b": two\n: three", FINISH, DONE),
+    "comments": stream_of(HEAD, said("a"), b": one", b": two\n: three", FINISH, DONE),
     "no_space": PLAIN.replace(b"data: ", b"data:"),
     "names_and_ids": stream_of(b"event: chunk\nid: 7\nretry: 10\n" + HEAD, said("a"), FINISH, DONE),
     "two_data_lines": stream_of(
@@ -199,10 +199,30 @@ def test_an_event_beyond_the_bound_is_a_fault() -> None:
 
 
 def test_held_back_events_come_with_the_first_content() -> None:
-    """What came before the first content is not lost: it goes out with it, in order."""
-    body = stream_of(b": warming up", HEAD, HEAD, said("a"), FINISH, DONE)
-    got, _ = of(Behaviour(body=body.decode(), write_bytes=60, write_pause_s=0.002))
+    """What came before the first content goes out with it, in order; only comments are dropped."""
+    body = stream_of(HEAD, HEAD, said("a"), FINISH, DONE)
+    waiting = b": warming up\n\n"
+    got, _ = of(Behaviour(body=(waiting + body).decode(), write_bytes=60, write_pause_s=0.002))
     assert got.body == body
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["then broken", "then a page"])
+def test_what_is_no_content_does_not_commit(cut: bool) -> None:
+    """Seventy comments, or a page of seventy paragraphs, are no answer: the next target gives one."""
+    page = "<html>\n\n" + "<p>We are busy.</p>\n\n" * 70
+    bad = (
+        Behaviour(body=": busy\n\n" * 70, framing="chunked", cut_after_bytes=600)
+        if cut
+        else Behaviour(body=page)
+    )
+
+    async def scenario(stage: Stage) -> Got:
+        got = await stage.post(stream=True)
+        assert stage.tried == ["bad:truncated" if cut else "bad:not_json", "fine:ok"]
+        return got
+
+    got = play(Setting(providers={"bad": bad, "fine": Behaviour(text="hello")}), scenario)
+    assert (got.status, got.text, got.attempts) == (200, "hello", 2)
 
 
 def test_hold_back_is_bounded() -> None:

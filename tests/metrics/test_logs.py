@@ -1,12 +1,13 @@
 import io
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from metrics import logs
-from metrics.record import COMPLETED, Attempt, Record, Tokens
+from metrics.record import COMPLETED, OUTCOMES, Attempt, Record, Tokens
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def test_lines_are_json() -> None:
         log.exception("failed")
     first, second = map(json.loads, out.getvalue().splitlines())
     assert (first["event"], first["level"], first["count"]) == ("seen", "info", 1)
-    assert first["timestamp"].endswith("Z")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["timestamp"])
     assert second["level"] == "error"
     assert "ValueError: invalid literal" in second["exception"]
 
@@ -92,9 +93,25 @@ def test_lines_are_text_on_a_terminal() -> None:
     """People read words."""
     out = io.StringIO()
     logs.configure(out, "debug", pretty=True)
-    structlog.get_logger("test").debug("seen", count=1)
-    assert "seen" in out.getvalue()
-    assert not out.getvalue().startswith("{")
+    structlog.get_logger("test").debug("seen", second=2, first=1)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[debug +\] seen second=2 first=1\n", out.getvalue())
+
+
+def test_what_went_wrong_is_a_warning() -> None:
+    """Of the ways a request can end, those that an operator should see stand out."""
+    out = io.StringIO()
+    logs.configure(out, "warning", pretty=False)
+    log = logs.RequestLog()
+    log.start()
+    for outcome in OUTCOMES:
+        log.write(Record("req_1", "chat", 0.0, outcome=outcome))
+    log.close()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(line["outcome"], line["level"]) for line in lines] == [
+        ("failed", "warning"),
+        ("broken", "warning"),
+        ("crashed", "warning"),
+    ]
 
 
 def test_the_request_log_writes_in_the_background() -> None:

@@ -71,7 +71,10 @@ def test_json_flow_yaml_and_nothing_are_scripts_too(text: str) -> None:
         ("default: {cut_after_events: 1, stall_after_events: 1}", "script.default:", "cut and stall", ""),
         ("rules: 3", "script.rules:", "int", "array"),
         ("[1]", "script:", "array", "object"),
-        ("{", "script:", "not YAML or JSON", ""),
+        ("{", "script: line 1: ", "not YAML or JSON at column 2: ", ""),
+        ("rules:\n\t- {}", "script: line 2: ", "at column 1: a tab", "spaces"),
+        ("--- 1\n--- 2", "script: line 2: ", "at column 1: found another document", ""),
+        ("a: \x01", "script: ", "not YAML or JSON: special characters", ""),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where_and_what(
@@ -85,6 +88,23 @@ def test_a_mistake_is_one_line_that_says_where_and_what(
     assert found in message
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("rules: [{then: {stauts: 1}}]", "; did you mean 'status'?"),
+        ("rulez: []", "; did you mean 'rules'?"),
+        ("default: {finish: stopp}", "; did you mean 'stop'?"),
+        ("default: {zzz: 1}", "write_bytes"),
+        ("default: {finish: zzz}", "stop"),
+    ],
+)
+def test_a_slip_is_recognized(text: str, near: str) -> None:
+    """The nearest word that is allowed stands at the end, if one is near."""
+    with pytest.raises(ScriptError) as caught:
+        load(text)
+    assert str(caught.value).endswith(near)
 
 
 def test_the_first_rule_that_fits_decides() -> None:

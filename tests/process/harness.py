@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -183,9 +182,7 @@ class Serve(Child):
     @property
     def store(self) -> int:
         """The process id of its embedded store."""
-        found = re.search(r"pid (\d+)", str(self.event("store_started")["store"]))
-        assert found is not None
-        return int(found[1])
+        return int(self.event("store_started")["pid"])
 
 
 def written(folder: Path, config: object, name: str = "apex.yaml") -> Path:

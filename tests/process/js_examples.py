@@ -23,6 +23,9 @@ error: NotFoundError 404 model_not_found
 """
 
 
+NEEDED = ("node", "npm")
+
+
 def installed() -> Path:
     """The folder with the examples and the SDK they need."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "apex-proxy-js"
@@ -52,10 +55,23 @@ def run() -> str:
 
 
 def main() -> int:
-    """Print the examples' output; 1 if it is not what it should be."""
+    """Print the examples' output and a verdict; 1 if it is not what it should be."""
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if missing:
+        print(f"The JavaScript examples need node and npm; not found: {', '.join(missing)}.", file=sys.stderr)
+        return 1
     said = run()
     print(said, end="")
+    print(verdict(said))
     return 0 if said == EXPECTED else 1
+
+
+def verdict(said: str) -> str:
+    """Whether that is what the examples should say, and if not, what they should."""
+    count = len(EXPECTED.splitlines())
+    if said == EXPECTED:
+        return f"All {count} examples said what they should."
+    return f"FAILED: the {count} examples should have said:\n{EXPECTED}".rstrip()
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def test_insecure_no_auth_answers_everybody() -> None:
     """Without clients, and only when asked to, no key is needed."""
     with Serve(configured(clients=[]), "--insecure-no-auth") as proxy:
         assert fetch(proxy.port, "/v1/models")["data"][0]["id"] == MODEL
+        assert proxy.event("no_auth")["level"] == "warning"
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
@@ -192,6 +193,36 @@ def test_a_mock_cannot_have_a_taken_port() -> None:
     assert f"cannot listen on 127.0.0.1:{port} (address already in use)" in said
 
 
+def test_a_mock_needs_an_address_of_this_machine() -> None:
+    """Then the host is at fault, not the port."""
+    said = refused(apex("mock", "--host", "192.0.2.1", "--port", "0"))
+    assert said.startswith("Error: --host: cannot listen on 192.0.2.1:0 (")
+
+
+def test_a_mock_without_a_record_only_counts() -> None:
+    """Nothing of a request is kept, so any number of them costs no memory."""
+    with apex("mock", "--port", "0", "--no-record") as mock:
+        port = int(mock.until(lambda: next(iter(mock.out), None)).rpartition(":")[2])
+        assert get(port, "/v1/models")[0] == 200
+        assert fetch(port, "/_mock/stats")["requests"] == 1
+        assert fetch(port, "/_mock/requests")["requests"] == []
+
+
+def test_workers_that_cannot_run_end_serve(tmp_path: Path) -> None:
+    """The file breaks after the parent has read it: its workers die, and it does not try for ever."""
+    # A named pipe is a file that can be read once: the parent sees the configuration, the workers nothing.
+    pipe = tmp_path / "apex.yaml"
+    os.mkfifo(pipe)
+    config = {**GOOD, "listen": {"port": 0, "workers": 2}, "operations": {"port": 0}}
+    with apex("serve", "--config", str(pipe)) as child:
+        pipe.write_text(json.dumps(config), "utf-8")
+        child.event("store_started")
+        pipe.unlink()
+        assert child.ended() == 1
+    assert "died 5 times within 5 s of its start" in child.err[-1]
+    assert child.err[-1].startswith("Error: worker ")
+
+
 def test_the_demo_prints_three_commands_that_work() -> None:
     """Each is run as it is printed, by a shell; each leaves a line; Ctrl-C leaves no process."""
     if shutil.which("curl") is None:
@@ -209,16 +240,18 @@ def test_the_demo_prints_three_commands_that_work() -> None:
         ]
         assert len(answers) == 3
         assert json.loads(answers[0])["choices"][0]["message"]["role"] == "assistant"
-        assert answers[1].endswith("data: [DONE]\n\n")
+        assert answers[1].endswith("data: [DONE]\n\n\n")
         assert json.loads(answers[2])["object"] == "list"
-        lines = demo.until(lambda: found if len(found := told(demo)) == 2 else None)
-        assert all("attempt" in line and "ok" in line for line in lines)
+        lines = demo.until(lambda: found if len(found := told(demo)) == 3 else None)
+        assert all(line.startswith("200 gpt-4o-mini ") and line.endswith(" ok") for line in lines[:2])
+        assert lines[2].startswith("200 - models ")
         everything = descendants(demo.pid)
         assert everything
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.ended() == 0
         assert not any(map(alive, everything))
         assert demo.err == []
+        assert demo.out[-1].startswith("The demo has ended after 3 requests: ")
 
 
 def told(demo: Child) -> list[str]:
@@ -231,7 +264,9 @@ def test_a_demo_on_a_taken_port_is_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert f":{taken.getsockname()[1]} " in refused(apex("demo", "--port", str(taken.getsockname()[1])))
+        said = refused(apex("demo", "--port", str(taken.getsockname()[1])))
+    assert said.startswith("Error: --port: ")
+    assert 'make demo ARGS="--port 8000"' in said
 
 
 def test_the_console_script_is_the_module() -> None:

@@ -53,6 +53,8 @@ def test_sigterm_lets_what_is_in_flight_finish() -> None:
         asyncio.run(main(proxy))
         assert proxy.ended() == 0
         assert [line["outcome"] for line in proxy.events("request")] == ["completed"] * 2
+        assert proxy.event("stopping")["in_flight"] == 2
+        assert len(proxy.events("stopped")) == 1
         assert not alive(store)
 
 

@@ -146,7 +146,10 @@ STREAMS = {
     "no end marker": (HI + finish(), HI + finish() + DONE),
     "no last empty line": (HI + finish() + b"data: [DONE]", HI + finish() + DONE),
     "carriage returns": (stream().replace(b"\n", b"\r\n") + b": end\n\n", stream().replace(b"\n", b"\r\n")),
-    "comments": (b": hello\n\n" + stream(), b": hello\n\n" + stream()),
+    "comments": (
+        b": hello\n\n" + HI + b": go on\n\n" + finish() + DONE,
+        HI + b": go on\n\n" + finish() + DONE,
+    ),
     "not a chunk": (HI + b"data: ?\n\n" + finish() + DONE, HI + b"data: ?\n\n" + finish() + DONE),
     "usage with the finish": (
         HI + event({"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}) + DONE,
@@ -181,7 +184,7 @@ def test_usage_is_read_and_withheld() -> None:
         (b"", 1, FaultKind.EMPTY, b""),
         (role(), 1, FaultKind.EMPTY, role()),
         (DONE, 1, FaultKind.EMPTY, DONE),
-        (b": only\n\n", 1, FaultKind.EMPTY, b": only\n\n"),
+        (b": only\n\n", 1, FaultKind.EMPTY, b""),
         (b"<html>busy</html>", 1, FaultKind.NOT_JSON, b""),
         (b'{"id": "not a stream"}', 1, FaultKind.NOT_JSON, b""),
         (error("bad"), 1, FaultKind.ERROR_IN_REPLY, b""),
@@ -229,6 +232,23 @@ def test_a_named_error_without_data_is_not_passed_on() -> None:
     """An `event: error` with nothing to say does not end as a client's parse error."""
     tap = tapped()
     assert tap.feed(HI + b"event: error\n\n" + b"event: note\n\n") == HI + b"event: note\n\n"
+
+
+def test_before_content_comments_are_dropped_uncounted() -> None:
+    """Keep-alives of a busy provider say nothing of the reply; the proxy has its own for the client."""
+    tap = tapped()
+    assert tap.feed(b": busy\n\n" * 70 + b"event: note\n\n") == b""
+    assert (tap.events, tap.content) == (0, False)
+    assert tap.feed(role()) == role()
+    assert tap.events == 1
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_a_page_is_known_by_its_first_paragraph(end: bytes) -> None:
+    """HTML with empty lines looks like events, but none of its lines is a field."""
+    with pytest.raises(Fault) as caught:
+        tapped().feed(b"<html>" + end + b"<p>Busy: try again.</p>" + end)
+    assert caught.value.kind is FaultKind.NOT_JSON
 
 
 def test_events_are_counted() -> None:

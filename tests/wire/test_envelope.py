@@ -143,6 +143,49 @@ def test_a_model_named_again_deeper_down_is_no_duplicate() -> None:
     assert envelope.read(b'{"model": "a", "metadata": {"model": "b"}}', DEPTH).model == "a"
 
 
+def test_many_models_deeper_down_are_no_duplicate() -> None:
+    """Beside numbers of any length, and in texts, they are counted and not read."""
+    digits = b"9" * 5_000
+    body = b'{"model":"a","n":%b,"x":[{"model":%b}],"y":{"model":"\\"model\\""}}' % (digits, digits)
+    assert envelope.read(body, DEPTH).model == "a"
+    assert refused(body[:-1] + b',"model":"b"}').code == "duplicate_parameter"
+
+
+MILLIONS = 16 * 1024 * 1024 // 2
+TOP = b'{"model":"a","x":'
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("inner", "says"),
+    [
+        (b"[" + b"[],{}," * (MILLIONS // 3) + b"0]", "too intricate"),
+        (b"[" + b'[],"[",' * (MILLIONS // 4) + b"0]", "too intricate"),
+        (b"[" * MILLIONS + b"]" * MILLIONS, "deeper than 16"),
+        (b"[" * 14 + b"[]," * 100_000 + b"0" + b"]" * 14, None),
+        (b"[" * 15 + b"[]," * 100_000 + b"0" + b"]" * 15, "deeper than 16"),
+        (b'["' + b"[{" * (MILLIONS - 1_000) + b'"]', None),
+        (b"[" + b'"","x",' * (MILLIONS // 4) + b"0]", None),
+    ],
+    ids=["pairs", "pairs and texts", "deep", "wide", "wide and deep", "text", "texts"],
+)
+def test_bodies_made_of_brackets(inner: bytes, says: str | None) -> None:
+    """Sixteen megabytes of structure are refused or taken at once; what is in texts costs nothing."""
+    body = TOP + inner + b"}"
+    if says is None:
+        assert envelope.read(body, DEPTH).model == "a"
+    else:
+        assert says in refused(body).message
+
+
+def test_a_long_look_agrees_with_the_short_one() -> None:
+    """Beyond a size depth is counted in another way; both say the same at the limit."""
+    for depth in (4, 5):
+        for times in (1, 50_000):
+            body = (b"[" * depth + b"]" * depth) * times
+            assert envelope.too_deep(body, 4) == (depth > 4)
+
+
 def test_a_duplicate_behind_an_escape_does_no_harm() -> None:
     """What is routed by is what is sent: one `model`, whichever it was, and no second one beside it."""
     seen = envelope.read(b'{"model": "a", "mod\\u0065l": "b"}', DEPTH)

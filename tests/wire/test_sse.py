@@ -69,6 +69,26 @@ def test_an_event_has_a_largest_size() -> None:
     assert caught.value.kind is FaultKind.PROTOCOL
 
 
+@pytest.mark.parametrize(
+    ("event", "found"),
+    [
+        (b"data: x\n\n", True),
+        (b"data\n\n", True),
+        (b": note\n\n", True),
+        (b"id: 1\r\n\r\n", True),
+        (sse.BOM + b"retry: 5\n\n", True),
+        (b"other: x\nevent: x\n\n", True),
+        (b"\n\n", True),
+        (b"<html>\n\n", False),
+        (b"<p>data: x</p>\n\n", False),
+        (b"other: x\n\n", False),
+    ],
+)
+def test_is_event(event: bytes, found: bool) -> None:
+    """One line of the grammar makes an event; a paragraph of a page has none."""
+    assert sse.is_event(event) is found
+
+
 def test_events_keep_what_has_no_end() -> None:
     """A block may end with an event without its empty line."""
     assert sse.events(b": a\n\ndata: b") == [b": a\n\n", b"data: b"]
