@@ -95,6 +95,7 @@ async def run(
     watching = tasks.spawn(operations.serve([ports.operations]), "operations port")
     try:
         await started(replica)
+        await replica.start()
         await client.up.wait()
         await operations.up.wait()
         replica.ready = True

@@ -24,6 +24,7 @@ from proxy.config.settings import (
 from proxy.config.settings import (
     Model as ModelSettings,
 )
+from proxy.demand import OutputPolicy
 from proxy.profiles import PROFILES, Kind, authorization
 from proxy.wire.bypass import Edits
 from proxy.wire.envelope import encode
@@ -52,6 +53,7 @@ class Target:
     dialects: frozenset[Dialect]
     timeouts: Timeouts
     limits: Limits | None
+    output_policy: OutputPolicy
     edits: Edits = dataclasses.field(repr=False)
     urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
     headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
@@ -161,6 +163,7 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         dialects=frozenset(Dialect(dialect) for dialect in account.dialects),
         timeouts=waits,
         limits=(key.limits if key else None) or account.limits,
+        output_policy=OutputPolicy(account.reserve_output),
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),
