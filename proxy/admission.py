@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from proxy.demand import Estimator, OutputPolicy
-from proxy.errors import Refusal
+from proxy.errors import TRANSPORT, Refusal
 from proxy.exchange import Exchange, Held
 from proxy.targets import Target
-from proxy.wire.model import Usage
+from proxy.wire.model import Endpoint, Usage
 from ratelimit import limiter, scope
-from ratelimit.quota import Decision, Demand, Dimension
+from ratelimit.quota import LARGEST, Decision, Demand, Dimension, Quota, Window
 
 
 class Admission:
@@ -30,10 +30,11 @@ class Admission:
         """Take the client's share for this request. Raises `Refusal` 429."""
         assert exchange.tenant is not None
         assert exchange.model is not None
+        assert exchange.plan is not None
         wanted = exchange.snapshot.scopes.of_client(exchange.tenant.name, exchange.model.alias)
         if not wanted:
             return
-        dearest = max(self._expect(exchange, target) for target in exchange.model.targets)
+        dearest = max(self._expect(exchange, target, wanted) for target in exchange.plan.targets)
         taken = await self._limits.reserve(wanted, Demand(1, dearest))
         exchange.limited = taken.decision
         if isinstance(taken, scope.Refusal):
@@ -51,14 +52,15 @@ class Admission:
         key = scopes.of_key(target.key_id)
         if not model and not key:
             return True
-        demand = Demand(1, self._expect(exchange, target))
+        for_model = Demand(1, self._expect(exchange, target, model))
+        for_key = Demand(1, self._expect(exchange, target, key))
         if model and key:  # two scopes, one round trip
             of_model, of_key = await asyncio.gather(
-                self._take_model(held, model, demand), self._take_key(held, key, demand)
+                self._take_model(held, model, for_model), self._take_key(held, key, for_key)
             )
         else:
-            of_model = await self._take_model(held, model, demand) if model else None
-            of_key = await self._take_key(held, key, demand) if key else None
+            of_model = await self._take_model(held, model, for_model) if model else None
+            of_key = await self._take_key(held, key, for_key) if key else None
         if of_model is not None:
             self.attempted(exchange, reached=False)
             raise refused(of_model, "the model's")
@@ -99,10 +101,11 @@ class Admission:
         """The request is over, however it ended; one that reached no provider has used nothing."""
         held, used = exchange.held, exchange.used
         tokens = used.input + used.output if used is not None else 0
+        tokens = min(max(tokens, 0), LARGEST)  # a provider may say anything
         for taken in (held.client, held.model, held.key):
             if taken is None:
                 continue
-            if exchange.attempts:
+            if _reached(exchange):
                 self._limits.settle(taken, tokens)
             else:
                 self._limits.release(taken)
@@ -124,10 +127,35 @@ class Admission:
         prompt = self._estimator.expect(target.label, exchange.envelope.size, None, OutputPolicy.NONE)
         return Usage(input=prompt, output=events)
 
-    def _expect(self, exchange: Exchange, target: Target) -> int:
+    def _expect(self, exchange: Exchange, target: Target, limits: scope.Limits) -> int:
+        """Tokens to charge ahead. What is only guessed of the output never makes a request too large."""
         envelope = exchange.envelope
         assert envelope is not None
-        return self._estimator.expect(target.label, envelope.size, envelope.max_output, target.output_policy)
+        prompt = self._estimator.expect(target.label, envelope.size, None, OutputPolicy.NONE)
+        if exchange.endpoint is Endpoint.EMBEDDINGS:
+            return prompt
+        cap = envelope.max_output * envelope.choices if envelope.max_output is not None else None
+        policy = target.output_policy
+        expected = self._estimator.expect(target.label, envelope.size, cap, policy)
+        if policy is OutputPolicy.MAX_TOKENS and cap is not None:
+            return expected
+        return min(expected, max(prompt, _bucket(limits)))
+
+
+def _bucket(limits: scope.Limits) -> int:
+    """The most tokens that all of `limits` ever allow at one moment."""
+    return min((_burst(limit.quota) for limit in limits), default=LARGEST)
+
+
+def _burst(quota: Quota) -> int:
+    burst = quota.burst_tokens if quota.window is Window.SMOOTH else None
+    return burst or quota.tokens_per_minute or LARGEST
+
+
+def _reached(exchange: Exchange) -> bool:
+    """Whether any attempt got as far as a provider."""
+    missed = sum(fault.kind in TRANSPORT for fault in exchange.faults)
+    return exchange.used is not None or len(exchange.attempts) > missed
 
 
 def refused(taken: scope.Refusal, whose: str) -> Refusal:

@@ -44,6 +44,9 @@ from ratelimit.memory_store import MemoryStore
 from ratelimit.redis_store import RedisStore
 from ratelimit.store import Script, load_scripts
 
+REGROUP = 1.0
+"""Seconds after the return of Redis in which all replicas have found it again (`link.node`)."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -70,6 +73,7 @@ class Replica:
         self.instruments = Instruments(CollectorRegistry(), __version__)
         self.request_log = RequestLog()
         self.tasks = Tasks()
+        self._background = Tasks()
         self._link_tasks = Tasks()
         self._generation = 0
         self.upstream = upstream
@@ -123,7 +127,7 @@ class Replica:
             return Limiter(MemoryStore(clock), local, clock, lambda: 1, self.name), None
         store = RedisStore(self.link, scripts)
         replicas = self.replicas
-        outage = Outage(min_replicas=self.fleet.snapshot.config.redis.min_replicas)
+        outage = Outage(min_replicas=self.fleet.snapshot.config.redis.min_replicas, regroup=REGROUP)
         return Limiter(
             store, local, clock, lambda: replicas.live if replicas else 1, self.name, outage
         ), store
@@ -149,13 +153,14 @@ class Replica:
             await self.link.start()
             self._generation = self.link.generation
             self.link.on_change(self._link_changed)
-            self.tasks.spawn(self.replicas.run(), "replicas")
-        self.tasks.spawn(self.limiter.run(), "limiter")
-        self.tasks.spawn(self.guard.watch(), "guard")
+            self._background.spawn(self.replicas.run(), "replicas")
+        self._background.spawn(self.limiter.run(), "limiter")
+        self._background.spawn(self.guard.watch(), "guard")
 
     async def close(self) -> None:
         """End what runs in the background; everything in flight has ended before."""
         await self.tasks.close()
+        await self._background.close()
         await self.limiter.flush()
         if self.link is not None and self.replicas is not None:
             await self.replicas.leave()

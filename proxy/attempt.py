@@ -44,6 +44,21 @@ class Means:
     clock: Clock
 
 
+class _Noted:
+    """A passage that keeps its reply's usage: a client that leaves while it is told has used it too."""
+
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self.request = passage.request
+        self.stream = passage.stream
+        self.usage: Usage | None = None
+
+    def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
+        """See `Passage.reply`."""
+        body, self.usage = self._passage.reply(body)
+        return body, self.usage
+
+
 class Attempts:
     """Makes attempts."""
 
@@ -134,8 +149,12 @@ class Attempts:
     async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
         assert exchange.envelope is not None
         if not exchange.envelope.stream:
-            usage = await relay.whole(passage, exchange.snapshot.config.bounds.reply)
-            self._used(exchange, target, usage, 1)
+            noted = _Noted(passage)
+            try:
+                await relay.whole(noted, exchange.snapshot.config.bounds.reply)
+            finally:
+                if exchange.committed:
+                    self._used(exchange, target, noted.usage, 1)
             return
         stream = passage.stream()
         try:

@@ -84,7 +84,7 @@ class Pipeline:
         """Answer one request. Raises only what is a bug, and `CancelledError` when the client is gone."""
         try:
             authenticate(exchange)
-            with self._guard.room(exchange.head.length or 0) as room:
+            with self._guard.room(_announced(exchange)) as room:
                 await self._read(exchange, room)
                 self._route(exchange)
                 await self._admission.reserve(exchange)
@@ -229,6 +229,12 @@ class Pipeline:
         record.client = exchange.tenant.name if exchange.tenant else ""
         record.duration = self._clock.monotonic() - record.began
         self._observe(record)
+
+
+def _announced(exchange: Exchange) -> int:
+    """Bytes of body to make room for: one beyond the bound is refused for good, and not for now."""
+    length = exchange.head.length or 0
+    return 0 if length > exchange.snapshot.config.bounds.body else length
 
 
 def authenticate(exchange: Exchange) -> None:

@@ -57,12 +57,13 @@ class Replicas:
         self._script = script
         self._about = about
         self._decode = msgspec.json.Decoder(About)
+        self._count = 1
         self.members: tuple[About, ...] = ()
 
     @property
     def live(self) -> int:
         """How many replicas were last seen alive, this one included."""
-        return max(1, len(self.members))
+        return self._count
 
     async def beat(self) -> None:
         """Say once that this replica lives. While Redis is away nothing is learned and nothing forgotten."""
@@ -88,4 +89,12 @@ class Replicas:
         return reply
 
     def _heard(self, reply: Sequence[bytes]) -> None:
-        self.members = tuple(self._decode.decode(about) for about in reply[1::2])
+        """Note who lives. One whose words cannot be read, of another version, counts all the same."""
+        self._count = max(1, len(reply) // 2)
+        self.members = tuple(filter(None, map(self._read, reply[1::2])))
+
+    def _read(self, about: bytes) -> About | None:
+        try:
+            return self._decode.decode(about)
+        except msgspec.MsgspecError:
+            return None

@@ -148,7 +148,7 @@ class Limiter:
         await self.flush()
         if now >= self._next_probe:
             self._next_probe = now + self._outage.probe
-            await self._absence.come_back()
+            await self._absence.come_back(now, self._outage.regroup)
             self._ended.extend(self._deferred)
             self._deferred.clear()
             with contextlib.suppress(Unavailable):
@@ -185,7 +185,8 @@ class Limiter:
                 self._hand_over(_Ended(Held(Reservation(rid, limits, demand, _LOST), now), NOTHING, now))
 
     def _begin(self, limits: Limits) -> None:
-        self._absence.begin(limits, max(self._replicas(), self._outage.min_replicas))
+        sharers = max(self._replicas(), self._outage.min_replicas)
+        self._absence.begin(limits, sharers, self._clock.monotonic())
 
     def _end(self, reservation: Reservation, actual: Demand) -> None:
         held = self._held.take(reservation.id)

@@ -127,18 +127,30 @@ class MemoryStore:
         """What Redis has to be charged for this share, in the units of the whole limit.
 
         What was granted, but no more than is not drained yet: counted from a share that began used up, that
-        is never less than what one bucket shared by all would still hold.
+        is never less than what one bucket shared by all would still hold. What has drained is forgotten, so
+        that it is not charged by a later replay.
         """
         share = self._shares[limit.key]
         level = self._restored(limit, self._states.get(limit.key), Replay())
-        requests, tokens = min(share.requests, level.requests), min(share.tokens, level.tokens)
-        return max(0, -(-requests // share.sharers)), max(0, -(-tokens // share.sharers))
+        share.requests, share.tokens = min(share.requests, level.requests), min(share.tokens, level.tokens)
+        return max(0, -(-share.requests // share.sharers)), max(0, -(-share.tokens // share.sharers))
 
     def replayed(self, limit: Limit, requests: int, tokens: int) -> None:
         """Redis has been charged this much, in the units of the whole limit."""
         share = self._shares[limit.key]
         share.requests -= requests * share.sharers
         share.tokens -= tokens * share.sharers
+
+    def fullness(self, limit: Limit) -> tuple[int, int]:
+        """How full the whole limit would be if all shares were as full as this one; 0 for a strict window.
+
+        A strict window is charged at the second of its replay, which is late enough by itself.
+        """
+        if self._shares[limit.key].gauge.strict:
+            return 0, 0
+        level = self._restored(limit, self._states.get(limit.key), Replay())
+        requests, tokens = limit.gauge.full
+        return min(level.requests, requests), min(level.tokens, tokens)
 
     def end(self, limit: Limit) -> None:
         """Forget the share of `limit`: Redis is asked again."""

@@ -13,10 +13,11 @@ from fakes.virtual_loop import START, passed, run
 
 from metrics import record as records
 from metrics.record import Tokens
+from proxy.attempt import ERROR_READ
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.exchange import Head
 from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report
-from proxy.pipeline import ERROR_READ, PAUSE
+from proxy.pipeline import PAUSE
 from proxy.wire.model import Endpoint
 
 GOOD = Answer([reply()])

@@ -22,7 +22,8 @@ from proxy.link.script import Script, pack
 from proxy.tasks import Tasks
 
 PROBE_S = 0.1
-PROBE_CAP_S = 2.0
+PROBE_CAP_S = 0.75
+"""The longest pause, in seconds, before Redis is looked for again: replicas are to return together."""
 DIAL_S = 0.5  # with the immediate first attempt: at most two a second
 FIRST_S = 0.1
 DOUBT_S = 1.0

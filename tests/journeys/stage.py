@@ -209,6 +209,7 @@ class _Set:
         for mock in mocks.values():
             self._things.push_async_callback(mock.close)
         self._things.push_async_callback(replica.close)
+        await replica.start()
         stage.operations_port = await self._listen(replica.operations_app, config)
         stage.port = await self._listen(replica.client_app, config)
         self._things.push_async_callback(stage.leave)  # first of all: no listener waits for a client
