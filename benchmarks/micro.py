@@ -27,11 +27,15 @@ from metrics import logs
 from metrics.instruments import Instruments
 from metrics.record import COMPLETED, Attempt, Record, Tokens
 from proxy import fleet, retry
+from proxy.admission import Admission
+from proxy.attempt import Attempts, Means
 from proxy.clock import SystemClock
 from proxy.config.settings import Config
+from proxy.demand import Estimator
 from proxy.endpoints import Edge, EdgeParts, Message, Scope, read_head
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
+from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline, authenticate
 from proxy.redaction import Redactor, secrets_of
 from proxy.routing import Plan
@@ -42,6 +46,8 @@ from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass, ChatStream
 from proxy.wire.chat import ChatCodec
 from proxy.wire.model import Endpoint
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
 
 BATCH = 0.02
 REPEATS = 9
@@ -153,16 +159,22 @@ class Stage:
 
     def pipeline(self, reply: list[bytes], observe: Callable[[Record], None]) -> Pipeline:
         """A pipeline before an upstream that answers with `reply`."""
+        store = MemoryStore(self.clock)
+        limiter = Limiter(store, MemoryStore(self.clock), self.clock, lambda: 1, "micro")
+        admission = Admission(limiter, Estimator())
+        redactor = Redactor(secrets_of(self.config))
         return Pipeline(
             Parts(
                 fleet=self.fleet,
-                upstream=NullUpstream(reply),
-                redactor=Redactor(secrets_of(self.config)),
+                admission=admission,
+                guard=Guard(self.config.overload),
+                attempts=Attempts(Means(self.fleet, NullUpstream(reply), admission, redactor, self.clock)),
                 budget=retry.RetryBudget(0.2),
                 clock=self.clock,
                 draw=self.draw,
                 tasks=Tasks(),
                 observe=observe,
+                stopping=lambda: False,
             )
         )
 

@@ -17,6 +17,30 @@ _PASSED_BACK = {
 _JSON = (b"content-type", b"application/json")
 
 
+def limit_headers(exchange: Exchange) -> Headers:
+    """What is left of the client's own limits, in OpenAI's names; nothing where it has none."""
+    decision = exchange.limited
+    if decision is None:
+        return []
+    headers: Headers = []
+    for what, room in ((b"requests", decision.requests), (b"tokens", decision.tokens)):
+        if room is not None:
+            headers.append((b"x-ratelimit-limit-" + what, b"%d" % room.limit))
+            headers.append((b"x-ratelimit-remaining-" + what, b"%d" % max(0, room.remaining)))
+            headers.append((b"x-ratelimit-reset-" + what, go_duration(room.reset).encode()))
+    return headers
+
+
+def go_duration(seconds: float) -> str:
+    """Seconds as Go writes a duration, the way OpenAI says resets: `120ms`, `1.5s`, `6m0s`."""
+    milliseconds = max(0, round(seconds * 1000))
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    tail = f"{rest / 1000:g}s"
+    return f"{minutes}m{tail}" if minutes else tail
+
+
 def identity_headers(exchange: Exchange) -> Headers:
     """Which request this is, who answered it and after how many attempts."""
     request_id = exchange.request_id.encode()
@@ -27,6 +51,8 @@ def identity_headers(exchange: Exchange) -> Headers:
     ]
     if exchange.target is not None:
         headers.append((b"x-apex-target", exchange.target.label.encode()))
+    if exchange.limited is not None:
+        headers += limit_headers(exchange)
     return headers
 
 

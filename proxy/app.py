@@ -8,28 +8,44 @@ handed.
 import dataclasses
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, fleet, operations
+from proxy import __version__, fleet, link, operations
+from proxy.admission import Admission
+from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
+from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.cors import CorsPolicy
+from proxy.demand import Estimator
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
+from proxy.link import Address, Change, Link, parse
+from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
+from proxy.replicas import About, Replicas, load_script
 from proxy.retry import RetryBudget
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
 from proxy.upstream.aiohttp_client import AiohttpUpstream
+from ratelimit.absence import Outage
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from ratelimit.redis_store import RedisStore
+from ratelimit.store import Script, load_scripts
+
+REGROUP = 1.0
+"""Seconds after the return of Redis in which all replicas have found it again (`link.node`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,27 +63,44 @@ class Surroundings:
 class Replica:
     """One running copy of the proxy: two ASGI applications and what they share."""
 
-    def __init__(self, config: Config, surroundings: Surroundings, upstream: Upstream) -> None:
+    def __init__(
+        self, config: Config, surroundings: Surroundings, upstream: Upstream, address: Address | None = None
+    ) -> None:
         clock, draw = surroundings.clock, surroundings.draw
+        self.name = f"{draw.getrandbits(48):012x}"
         tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=surroundings.open_to_all)
         self.fleet = Fleet(fleet.snapshot(config, tenants, int(clock.wall())), clock, draw)
         self.instruments = Instruments(CollectorRegistry(), __version__)
         self.request_log = RequestLog()
         self.tasks = Tasks()
+        self._background = Tasks()
+        self._link_tasks = Tasks()
+        self._generation = 0
         self.upstream = upstream
         self.ready = False
+        self.stopping = False
         self._watch = surroundings.watch
+        self.guard = Guard(config.overload)
+        scripts = load_scripts()
+        says = load_script()
+        self.link = self._linked(address, surroundings, [says, *scripts.values()]) if address else None
+        self.replicas = Replicas(self.link, says, self._about) if self.link is not None else None
+        self.limiter, self._store = self._limits(clock, scripts)
+        admission = Admission(self.limiter, Estimator())
         redactor = Redactor(secrets_of(config))
+        attempts = Attempts(Means(self.fleet, upstream, admission, redactor, clock))
         pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
-                upstream=upstream,
-                redactor=redactor,
+                admission=admission,
+                guard=self.guard,
+                attempts=attempts,
                 budget=RetryBudget(config.retry.budget),
                 clock=clock,
                 draw=draw,
                 tasks=self.tasks,
                 observe=self._observe,
+                stopping=lambda: self.stopping,
                 patience=surroundings.patience,
             )
         )
@@ -84,13 +117,67 @@ class Replica:
         if self._watch is not None:
             self._watch(record)
 
+    def _linked(self, address: Address, surroundings: Surroundings, scripts: Sequence[link.Script]) -> Link:
+        return Link(
+            address, clock=surroundings.clock, tasks=self._link_tasks, draw=surroundings.draw, scripts=scripts
+        )
+
+    def _limits(self, clock: Clock, scripts: Mapping[str, Script]) -> tuple[Limiter, RedisStore | None]:
+        """The limiter: over the cluster where there is a link, else in this process alone."""
+        local = MemoryStore(clock)
+        if self.link is None:
+            return Limiter(MemoryStore(clock), local, clock, lambda: 1, self.name), None
+        store = RedisStore(self.link, scripts)
+        replicas = self.replicas
+        outage = Outage(min_replicas=self.fleet.snapshot.config.redis.min_replicas, regroup=REGROUP)
+        return Limiter(
+            store, local, clock, lambda: replicas.live if replicas else 1, self.name, outage
+        ), store
+
+    def _about(self) -> About:
+        """What this replica says of itself to the others."""
+        snapshot = self.fleet.snapshot
+        return About(
+            self.name, __version__, config_hash(snapshot.config), snapshot.created, self.guard.in_flight
+        )
+
+    def _link_changed(self, change: Change) -> None:
+        """The link came or went. A server that may have forgotten is told what it had."""
+        log = structlog.get_logger("redis")
+        log.warning("redis", state=change.state.value, server=change.server, reason=change.reason.value)
+        if self.link is not None and self._store is not None and self.link.generation != self._generation:
+            self._generation = self.link.generation
+            self._store.doubt()
+
+    async def start(self) -> None:
+        """Connect, and start what runs in the background. Redis being away is no reason not to."""
+        if self.link is not None and self.replicas is not None:
+            await self.link.start()
+            self._generation = self.link.generation
+            self.link.on_change(self._link_changed)
+            self._background.spawn(self.replicas.run(), "replicas")
+        self._background.spawn(self.limiter.run(), "limiter")
+        self._background.spawn(self.guard.watch(), "guard")
+
     async def close(self) -> None:
         """End what runs in the background; everything in flight has ended before."""
         await self.tasks.close()
+        await self._background.close()
+        await self.limiter.flush()
+        if self.link is not None and self.replicas is not None:
+            await self.replicas.leave()
+            await self.link.close()
+        await self._link_tasks.close()
         await self.upstream.close()
         self.request_log.close()
 
 
 def build(config: Config, surroundings: Surroundings) -> Replica:
-    """A replica for `config`. Call it inside the event loop that will run it."""
-    return Replica(config, surroundings, AiohttpUpstream(surroundings.environ))
+    """A replica for `config`. Call it inside the event loop that will run it.
+
+    Raises `AddressError` for a Redis URL that cannot be used. Where `redis.url` is still `embedded`, nobody
+    has started a store, and limits hold in this process alone.
+    """
+    upstream = AiohttpUpstream(surroundings.environ)
+    url = config.redis.url
+    return Replica(config, surroundings, upstream, parse(url) if url != "embedded" else None)

@@ -15,6 +15,7 @@ from proxy.errors import Fault, FaultKind
 _SAID = {
     FaultKind.FIRST_TOKEN_TIMEOUT: "no content came in time",
     FaultKind.TOTAL_TIMEOUT: "the whole request took too long",
+    FaultKind.OUT_OF_TIME: "earlier attempts took the request's time",
     FaultKind.IDLE_TIMEOUT: "the stream stalled",
     FaultKind.SLOW_CLIENT: "the client did not read on",
 }

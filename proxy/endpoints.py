@@ -190,10 +190,10 @@ class Edge:
         self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink
     ) -> Exchange:
         snapshot = self._fleet.snapshot
-        head, length = read_head(scope["headers"])
+        head = read_head(scope["headers"])
         cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
         kind = endpoint or cold
-        source = HttpSource(receive, snapshot.config.bounds, length) if endpoint else _NoBody()
+        source = HttpSource(receive, snapshot.config.bounds, head.length) if endpoint else _NoBody()
         record = Record(f"req_{self._draw.getrandbits(96):024x}", kind.value, self._clock.monotonic())
         return Exchange(kind, _CODECS.get(kind, _CODECS[Endpoint.CHAT]), head, source, sink, snapshot, record)
 
@@ -241,8 +241,8 @@ def _outcome(status: int) -> str:
     return records.COMPLETED if status < 400 else records.REFUSED if status < 500 else records.FAILED
 
 
-def read_head(headers: list[tuple[bytes, bytes]]) -> tuple[Head, int | None]:
-    """What is taken from request headers, and the announced length of the body."""
+def read_head(headers: list[tuple[bytes, bytes]]) -> Head:
+    """What is taken from request headers."""
     credential = bearer = None
     content_type = encoding = b""
     length: int | None = None
@@ -261,7 +261,7 @@ def read_head(headers: list[tuple[bytes, bytes]]) -> tuple[Head, int | None]:
             encoding = value.lower()
         elif name in _FORWARDED:
             forwarded.append((name.decode(), value.decode("latin-1")))
-    return Head(bearer or credential, content_type, encoding, tuple(forwarded)), length
+    return Head(bearer or credential, content_type, encoding, length, tuple(forwarded))
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

@@ -65,6 +65,7 @@ class FaultKind(enum.StrEnum):
     FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105  (a word for a timeout, not a secret)
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
+    OUT_OF_TIME = "out_of_time"
     STATUS = "status"
     ERROR_IN_REPLY = "error_in_reply"
     EMPTY = "empty"
@@ -92,6 +93,7 @@ TIMEOUTS = frozenset(
         FaultKind.FIRST_TOKEN_TIMEOUT,
         FaultKind.IDLE_TIMEOUT,
         FaultKind.TOTAL_TIMEOUT,
+        FaultKind.OUT_OF_TIME,
     }
 )
 """Faults that a caller is told as 504."""

@@ -16,7 +16,9 @@ from proxy.targets import Model, Target
 from proxy.tenants import Tenant
 from proxy.wire.codec import Codec
 from proxy.wire.envelope import Envelope
-from proxy.wire.model import Endpoint
+from proxy.wire.model import Endpoint, Usage
+from ratelimit.quota import Decision
+from ratelimit.scope import Reservation
 
 Headers = list[tuple[bytes, bytes]]
 """Response headers, names in lower case."""
@@ -53,18 +55,34 @@ class Sink(Protocol):
 class Head:
     """What is taken from a request's headers, and nothing else of them.
 
-    `credential` is the client's key. `forwarded` are the allowed headers that go upstream as they came.
+    `credential` is the client's key, `length` the announced size of the body in bytes. `forwarded` are the
+    allowed headers that go upstream as they came.
     """
 
     credential: bytes | None = dataclasses.field(default=None, repr=False)
     content_type: bytes = b""
     content_encoding: bytes = b""
+    length: int | None = None
     forwarded: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
+class Held:
+    """What an exchange has reserved of limits. `full` are the waits, in seconds, of keys without room."""
+
+    client: Reservation | None = None
+    model: Reservation | None = None
+    key: Reservation | None = None
+    full: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
 class Exchange:
-    """One request from its head to its record. `began` is monotonic, in seconds."""
+    """One request from its head to its record.
+
+    `limited` is what the limits of its client said, for the headers of the answer. `used` is what the reply
+    has cost, estimated where the provider did not say.
+    """
 
     endpoint: Endpoint
     codec: Codec
@@ -80,6 +98,9 @@ class Exchange:
     target: Target | None = None
     committed: bool = False
     retried: bool = False
+    held: Held = dataclasses.field(default_factory=Held)
+    limited: Decision | None = None
+    used: Usage | None = None
     faults: list[Fault] = dataclasses.field(default_factory=list)
 
     @property

@@ -10,10 +10,11 @@ import random
 from collections.abc import Mapping
 
 from proxy import health as healths
-from proxy import targets
+from proxy import scopes, targets
 from proxy.clock import Clock
 from proxy.config.settings import Config
 from proxy.health import Health, Report
+from proxy.scopes import Scopes
 from proxy.targets import Model, Target
 from proxy.tenants import Tenants
 
@@ -25,6 +26,7 @@ class Snapshot:
     config: Config
     tenants: Tenants
     models: Mapping[str, Model]
+    scopes: Scopes
     health: Health
     created: int
 
@@ -72,4 +74,5 @@ class Fleet:
 
 def snapshot(config: Config, tenants: Tenants, created: int) -> Snapshot:
     """The first snapshot of a configuration: everything healthy."""
-    return Snapshot(config, tenants, targets.models(config), Health(), created)
+    models = targets.models(config)
+    return Snapshot(config, tenants, models, scopes.scopes(config, models), Health(), created)

@@ -12,7 +12,6 @@ HTTP/1.1, body and all, except that a WebSocket is refused: nothing here could s
 
 import asyncio
 import contextlib
-import dataclasses
 import math
 import secrets
 import socket
@@ -28,6 +27,9 @@ from proxy.errors import Refusal
 from proxy.wire.chat import ChatCodec
 
 BACKLOG = 2048
+LAST_WORDS = 1.0
+"""Seconds a request that is cut has to tell its client so."""
+
 _AFTER_ANSWER = 64 * 1024 * 1024
 """Bytes that are read and dropped after an answer that did not wait for the whole body, so that the client
 can finish sending and read it; a connection closed at once would be reset before that."""
@@ -38,14 +40,6 @@ _REFUSAL = (
 )
 _STAND_IN = b"POST / HTTP/1.1\r\n%b\r\n\r\n"
 """The head that tells a new parser how the body behind it is framed. Nothing in it is the client's text."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Port:
-    """How long a port keeps idle connections and, when stopping, busy ones (seconds)."""
-
-    keep_alive: float
-    drain: float
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -268,9 +262,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Listener(uvicorn.Server):
-    """One port and what answers on it. Signals are the owner's business, not the server's."""
+    """One port and what answers on it. Signals are the owner's business, not the server's.
 
-    def __init__(self, app: Callable[..., Any], port: Port, bounds: Bounds) -> None:
+    `keep_alive` is how long an idle connection is kept, in seconds.
+    """
+
+    def __init__(self, app: Callable[..., Any], keep_alive: float, bounds: Bounds) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -282,8 +279,7 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=math.ceil(port.keep_alive),
-                timeout_graceful_shutdown=math.ceil(port.drain),
+                timeout_keep_alive=math.ceil(keep_alive),
             )
         )
         self.up = asyncio.Event()
@@ -299,8 +295,16 @@ class Listener(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        """Stop accepting, let what is in flight finish within the drain time, then end `serve`."""
+        """Stop accepting and let what is in flight finish; then `serve` ends."""
         self.should_exit = True
+
+    async def cut(self) -> None:
+        """Cancel what is still being answered, and wait a moment for its last words."""
+        running = set(self.server_state.tasks)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=LAST_WORDS)
 
 
 def bind(host: str, port: int, *, shared: bool) -> socket.socket:

@@ -1,13 +1,15 @@
 """READ THIS FIRST: what happens to a request, in order.
 
     authenticate    whose key is this?                        401
+    enter           is there room on this replica?            503
     read            the body, and the little of it we need    400 408 413
     route           the model, and the targets that serve it  404
-    attempt         pick, send, judge; again while it helps   502 503 504
+    reserve         what the client's limits allow            429
+    attempt         pick, admit, try; again while it helps    502 503 504
       pick          routing.Plan over the health of this moment
-      send          upstream, under one deadline
-      relay         hold back, commit with the first content, pass on
-      judge         retry: what the fault means for the request and for the target
+      admit         what the model's and the key's limits allow; a full key means the next target
+      try           attempt.Attempts: send, relay, judge
+    settle          limits to what was really used
     conclude        the refusal in the caller's dialect, in-band if the stream has begun
     record          one record, rendered once
 
@@ -22,31 +24,22 @@ import re
 from collections.abc import Callable
 
 from metrics import record as records
-from metrics.record import Attempt, Record, Tokens
+from metrics.record import Record
 from proxy import retry, targets
+from proxy.admission import Admission, full
 from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
+from proxy.attempt import Attempts
 from proxy.clock import Clock
-from proxy.deadline import Deadline
-from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal, Said
+from proxy.errors import FaultKind, Refusal
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
-from proxy.health import Effect, Report
-from proxy.redaction import Redactor
-from proxy.relay import PATIENCE, Outward, Patience, Pulse, Relay
+from proxy.overload import Guard, Room
+from proxy.relay import PATIENCE, Outward, Patience, Pulse
 from proxy.routing import Plan, earliest
 from proxy.targets import Model, Target
 from proxy.tasks import Tasks
-from proxy.upstream import Call, Reply, Upstream, read_whole
-from proxy.wire import chat, envelope
-from proxy.wire.bypass import Bypass
-from proxy.wire.codec import Passage
-from proxy.wire.model import Endpoint, Usage
-
-ERROR_BODY = 64 * 1024
-"""How much of a provider's error body is read, in bytes."""
-
-ERROR_READ = 5.0
-"""Seconds a provider may take to send its error body; the status counts without it."""
+from proxy.wire import envelope
+from proxy.wire.model import Endpoint
 
 PAUSE = 0.1
 """Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
@@ -61,13 +54,15 @@ class Parts:
     """What the pipeline works with; made by `app`."""
 
     fleet: Fleet
-    upstream: Upstream
-    redactor: Redactor
+    admission: Admission
+    guard: Guard
+    attempts: Attempts
     budget: retry.RetryBudget
     clock: Clock
     draw: random.Random
     tasks: Tasks
     observe: Callable[[Record], None]
+    stopping: Callable[[], bool]
     patience: Patience = PATIENCE
 
 
@@ -76,32 +71,40 @@ class Pipeline:
 
     def __init__(self, parts: Parts) -> None:
         self._fleet = parts.fleet
-        self._upstream = parts.upstream
-        self._redactor = parts.redactor
+        self._admission = parts.admission
+        self._guard = parts.guard
+        self._attempts = parts.attempts
         self._budget = parts.budget
         self._clock = parts.clock
         self._draw = parts.draw
         self._tasks = parts.tasks
         self._observe = parts.observe
+        self._stopping = parts.stopping
         self._patience = parts.patience
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Raises only what is a bug, and `CancelledError` when the client is gone."""
         try:
             authenticate(exchange)
-            await self._read(exchange)
-            self._route(exchange)
-            await self._attempt(exchange)
+            with self._guard.room(_announced(exchange)) as room:
+                await self._read(exchange, room)
+                self._route(exchange)
+                await self._admission.reserve(exchange)
+                await self._attempt(exchange)
         except Refusal as refusal:
             await self._conclude(exchange, refusal)
         except asyncio.CancelledError:
+            if self._stopping():
+                await self._conclude(exchange, _shutting_down())
+                return
             exchange.record.outcome = records.CLIENT_GONE
             exchange.record.status = 499  # never sent; the log's word for a client that left
             raise
         finally:
+            self._admission.settle(exchange)
             self._record(exchange)
 
-    async def _read(self, exchange: Exchange) -> None:
+    async def _read(self, exchange: Exchange, room: Room) -> None:
         head = exchange.head
         if head.content_type.partition(b";")[0].strip().lower() not in _FORM_TYPES:
             raise Refusal(400, "The content type must be application/json.", code="unsupported_content_type")
@@ -111,6 +114,7 @@ class Pipeline:
             )
         body = await exchange.source.body()
         exchange.record.bytes_in = len(body)
+        room.grow_to(len(body))
         seen = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
         if seen.stream and exchange.endpoint is Endpoint.EMBEDDINGS:
             seen = dataclasses.replace(seen, stream=False)  # no such thing: the reply will be a whole one
@@ -137,13 +141,21 @@ class Pipeline:
     async def _attempt(self, exchange: Exchange) -> None:
         """Try targets until one answers, one after another, within one budget and one deadline."""
         assert exchange.envelope is not None
+        assert exchange.model is not None
+        latest = exchange.record.began + exchange.model.timeouts.total
         pulse = self._pulse(exchange) if exchange.envelope.stream else None
         out = Outward(self._clock.monotonic, answer_headers, pulse, self._patience.slow)
         self._budget.deposit()
         try:
             while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
                 target = await self._pick(exchange)
-                if target is None or await self._try(exchange, target, out):
+                if target is None:
+                    break
+                if not await self._admission.admit(exchange, target):
+                    continue
+                if self._clock.monotonic() >= latest:
+                    break
+                if await self._attempts.make(exchange, target, out):
                     break
         finally:
             if pulse is not None:
@@ -172,119 +184,12 @@ class Pipeline:
     def _ready(self, target: Target) -> bool:
         return self._fleet.health.ready_at(target) <= self._clock.monotonic()
 
-    async def _try(self, exchange: Exchange, target: Target, out: Outward) -> bool:
-        """One attempt; whether it was the last, for better or for worse."""
-        attempt = Attempt(target.label, target.provider, self._clock.monotonic())
-        exchange.attempts.append(attempt)
-        exchange.target = target
-        exchange.record.target = target.label
-        probe = self._fleet.begin(target)
-        settled = False
-        try:
-            await self._exchange(exchange, target, out)
-        except Fault as fault:
-            settled = True
-            return self._failed(exchange, target, fault, probe=probe)
-        else:
-            settled = True
-            self._fleet.report(target, Report(Effect.SUCCESS, probe=probe))
-            attempt.outcome = "ok"
-            exchange.record.outcome = records.COMPLETED
-            exchange.record.status = 200
-            return True
-        finally:
-            attempt.duration = self._clock.monotonic() - attempt.began
-            self._fleet.end(target)
-            if probe and not settled:
-                self._fleet.report(target, Report(Effect.NEUTRAL, probe=True))
-
-    def _failed(self, exchange: Exchange, target: Target, fault: Fault, *, probe: bool) -> bool:
-        """Learn from `fault`; whether it ends the request."""
-        if fault.said is not None:
-            fault.said = self._redactor.said(fault.said)
-        exchange.faults.append(fault)
-        exchange.attempts[-1].outcome = fault.reason
-        verdict = retry.judge(fault)
-        way = fault.kind in TRANSPORT
-        self._fleet.report(target, Report(verdict.effect, fault.retry_after, way, probe))
-        if verdict.whole_origin and exchange.plan is not None:
-            exchange.plan.demote_origin(target.origin)
-        return exchange.committed or not verdict.move_on
-
-    async def _exchange(self, exchange: Exchange, target: Target, out: Outward) -> None:
-        """Send to `target` and pass its answer on. Raises `Fault`."""
-        assert exchange.envelope is not None
-        passage: Passage = Bypass(exchange.envelope, target.edits)
-        call = Call(
-            "POST",
-            target.urls[exchange.endpoint],
-            target.headers + exchange.head.forwarded,
-            passage.request(),
-            target.timeouts.connect,
-        )
-        with Deadline() as deadline:
-            self._bound(exchange, target, deadline)
-            began = self._clock.monotonic()
-            try:
-                reply = await self._upstream.send(call)
-            finally:
-                exchange.record.waited += self._clock.monotonic() - began
-            try:
-                if reply.status != 200:
-                    raise await self._refused(reply)
-                await self._relay(exchange, passage, Relay(exchange, reply, deadline, out), target)
-            finally:
-                reply.close()
-
-    def _bound(self, exchange: Exchange, target: Target, deadline: Deadline) -> None:
-        """How long an attempt may take to its reply, or for a stream to its first content."""
-        assert exchange.envelope is not None
-        waits = target.timeouts
-        latest = exchange.record.began + waits.total
-        first = self._clock.monotonic() + waits.first_token
-        if exchange.envelope.stream and first < latest:
-            deadline.move(first, FaultKind.FIRST_TOKEN_TIMEOUT)
-        else:
-            deadline.move(latest, FaultKind.TOTAL_TIMEOUT)
-
-    async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
-        assert exchange.envelope is not None
-        if not exchange.envelope.stream:
-            usage = await relay.whole(passage, exchange.snapshot.config.bounds.reply)
-            self._settle(exchange, usage)
-            return
-        stream = passage.stream()
-        try:
-            await relay.stream(stream, target.timeouts)
-        finally:
-            if exchange.committed:  # what was seen of a stream counts, however it ended
-                self._settle(exchange, stream.usage)
-
-    def _settle(self, exchange: Exchange, usage: Usage | None) -> None:
-        if usage is not None:
-            exchange.record.tokens = Tokens(usage.input, usage.output, usage.cached, usage.reasoning)
-
-    async def _refused(self, reply: Reply) -> Fault:
-        """A reply that is not a 200, as a fault with what its body and headers say."""
-        said: Said | None = None
-        try:
-            async with asyncio.timeout(ERROR_READ):
-                body = await read_whole(reply, ERROR_BODY)
-            said = chat.said(body) if body else None
-        except (Fault, TimeoutError):
-            pass  # the status alone says enough
-        return Fault(
-            FaultKind.STATUS,
-            f"it answered with status {reply.status}",
-            status=reply.status,
-            retry_after=retry.hint(reply.headers, self._clock.wall()),
-            said=said,
-        )
-
     def _verdict(self, exchange: Exchange) -> Refusal:
         """What the caller is told when no target has answered."""
         assert exchange.plan is not None
         wait = earliest(exchange.plan.targets, self._fleet.health) - self._clock.monotonic()
+        if exchange.held.full and not exchange.faults:
+            return full(exchange.held.full)
         if exchange.faults:
             refusal = retry.refuse(retry.telling(exchange.faults))
             if refusal.retry_after is not None and wait > 0:
@@ -333,6 +238,22 @@ class Pipeline:
         record.client = exchange.tenant.name if exchange.tenant else ""
         record.duration = self._clock.monotonic() - record.began
         self._observe(record)
+
+
+def _shutting_down() -> Refusal:
+    return Refusal(
+        503,
+        "The proxy is shutting down; try again.",
+        kind="server_error",
+        code="shutting_down",
+        retry_after=1.0,
+    )
+
+
+def _announced(exchange: Exchange) -> int:
+    """Bytes of body to make room for: one beyond the bound is refused for good, and not for now."""
+    length = exchange.head.length or 0
+    return 0 if length > exchange.snapshot.config.bounds.body else length
 
 
 def authenticate(exchange: Exchange) -> None:

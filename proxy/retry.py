@@ -59,7 +59,7 @@ def judge(fault: Fault) -> Verdict:
         )
     if fault.kind is FaultKind.TOTAL_TIMEOUT:
         return Verdict(Effect.FAILURE, move_on=False)
-    if fault.kind in (FaultKind.TOO_LARGE, FaultKind.SLOW_CLIENT):
+    if fault.kind in (FaultKind.TOO_LARGE, FaultKind.SLOW_CLIENT, FaultKind.OUT_OF_TIME):
         return Verdict(Effect.NEUTRAL, move_on=False)
     return _FAILED if fault.kind in TRANSPORT else _ODD
 

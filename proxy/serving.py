@@ -16,7 +16,7 @@ import structlog
 
 from proxy.app import Replica, Surroundings, build
 from proxy.config.settings import Config
-from proxy.listener import Listener, Port, bind
+from proxy.listener import Listener, bind
 from proxy.tasks import Tasks
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -105,6 +105,7 @@ async def run(
     watching = tasks.spawn(operations.serve([ports.operations]), "operations port")
     try:
         await started(replica)
+        await replica.start()
         await client.up.wait()
         await operations.up.wait()
         replica.ready = True
@@ -113,6 +114,7 @@ async def run(
         _say_stopping(len(client.server_state.tasks), config.drain_timeout)
     finally:
         replica.ready = False
+        replica.stopping = True
         hurry = tasks.spawn(signals.now.wait(), "second signal")
         await _wind_down(client, serving, config.drain_timeout, hurry)
         await _wind_down(operations, watching, 1.0, hurry)
@@ -122,17 +124,18 @@ async def run(
 
 
 def _listener(app: Callable[..., Awaitable[None]], config: Config) -> Listener:
-    return Listener(app, Port(config.listen.keep_alive, config.drain_timeout), config.bounds)
+    return Listener(app, config.listen.keep_alive, config.bounds)
 
 
 async def _wind_down(
     listener: Listener, serving: asyncio.Task[None], patience: float, hurry: asyncio.Task[bool]
 ) -> None:
-    """Stop one port; beyond its patience requests are cancelled, and a moment later the port itself."""
+    """Stop one port; what is in flight beyond its patience is told so and cut, then the port goes."""
     listener.stop()
-    await asyncio.wait({serving, hurry}, timeout=patience + 2.0, return_when=asyncio.FIRST_COMPLETED)
-    if not serving.done():
-        serving.cancel()
+    await asyncio.wait({serving, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    await listener.cut()
+    await asyncio.wait({serving}, timeout=1.0)
+    serving.cancel()
 
 
 def _say_ready(config: Config, ports: Ports) -> None:

@@ -24,6 +24,7 @@ from proxy.config.settings import (
 from proxy.config.settings import (
     Model as ModelSettings,
 )
+from proxy.demand import OutputPolicy
 from proxy.profiles import PROFILES, Kind, authorization
 from proxy.wire.bypass import Edits
 from proxy.wire.envelope import encode
@@ -52,6 +53,7 @@ class Target:
     dialects: frozenset[Dialect]
     timeouts: Timeouts
     limits: Limits | None
+    output_policy: OutputPolicy
     edits: Edits = dataclasses.field(repr=False)
     urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
     headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
@@ -63,11 +65,15 @@ class Target:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """A public alias and its targets, in file order. `alias` is the metric label."""
+    """A public alias and its targets, in file order.
+
+    `alias` is the metric label. `timeouts.total` bounds a whole request; a target's own bounds one attempt.
+    """
 
     alias: str
     strategy: str
     targets: tuple[Target, ...]
+    timeouts: Timeouts
     limits: Limits | None = None
 
 
@@ -89,14 +95,15 @@ def direct(config: Config, provider: str, model: str) -> Model | None:
     if provider not in config.providers:
         return None
     entry = Entry(provider=provider, model=model)
-    return Model("", "weighted", tuple(_targets(config, entry, None)))
+    return Model("", "weighted", tuple(_targets(config, entry, None)), config.timeouts)
 
 
 def _model(config: Config, alias: str, settings: ModelSettings) -> Model:
     targets = [
         target for entry in settings.providers for target in _targets(config, entry, settings.timeouts)
     ]
-    return Model(alias, settings.strategy, tuple(targets), settings.limits)
+    waits = _waits(config.timeouts, None, settings.timeouts)
+    return Model(alias, settings.strategy, tuple(targets), waits, settings.limits)
 
 
 def _targets(config: Config, entry: Entry, timeouts: TimeoutOverrides | None) -> Iterator[Target]:
@@ -162,6 +169,7 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         dialects=frozenset(Dialect(dialect) for dialect in account.dialects),
         timeouts=waits,
         limits=(key.limits if key else None) or account.limits,
+        output_policy=OutputPolicy(account.reserve_output),
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),

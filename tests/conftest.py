@@ -1,1 +1,9 @@
-"""Here so that pytest puts this folder on the path, and tests of every room can import `fakes`."""
+"""Here so that pytest puts this folder on the path, and tests of every room can import `fakes`.
+
+The cluster tests stand on the harness of the process tests, whose folder pytest would only add for itself.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).with_name("process")))

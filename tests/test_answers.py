@@ -8,10 +8,18 @@ from fakes.scenes import Scene
 from fakes.virtual_loop import run
 
 from metrics.record import Attempt
-from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
+from proxy.answers import (
+    answer_headers,
+    go_duration,
+    identity_headers,
+    limit_headers,
+    refusal_headers,
+    stream_headers,
+)
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.wire import envelope
+from ratelimit.quota import Decision, Room
 
 
 async def _exchange(streamed: bool) -> Exchange:
@@ -86,3 +94,44 @@ def test_when_to_come_back(after: float | None, again: bool | None, expected: di
     """Whole seconds are rounded up, milliseconds are exact, and nobody is told to come back at once."""
     headers = dict(refusal_headers(Refusal(503, "No.", retry_after=after, should_retry=again)))
     assert headers == {b"content-type": b"application/json"} | expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1.0, "0ms"),
+        (0.0, "0ms"),
+        (0.0004, "0ms"),
+        (0.12, "120ms"),
+        (0.9996, "1s"),
+        (1.0, "1s"),
+        (1.5, "1.5s"),
+        (59.999, "59.999s"),
+        (60.0, "1m0s"),
+        (61.25, "1m1.25s"),
+        (360.0, "6m0s"),
+    ],
+)
+def test_durations_are_as_go_writes_them(seconds: float, said: str) -> None:
+    """Milliseconds below a second, minutes above a minute: what clients of OpenAI parse."""
+    assert go_duration(seconds) == said
+
+
+def test_limits_are_told_in_openais_names() -> None:
+    """Each dimension that is limited, in every answer of the request; nothing where nothing is."""
+    exchange = exchanged()
+    assert limit_headers(exchange) == []
+    exchange.limited = Decision(True, requests=Room(60, 59, 1.0), concurrency=Room(5, 4, 0.0))
+    requests = [
+        (b"x-ratelimit-limit-requests", b"60"),
+        (b"x-ratelimit-remaining-requests", b"59"),
+        (b"x-ratelimit-reset-requests", b"1s"),
+    ]
+    assert limit_headers(exchange) == requests
+    assert identity_headers(exchange)[-3:] == requests
+    exchange.limited = Decision(False, tokens=Room(6000, -7, 0.25))
+    assert limit_headers(exchange) == [
+        (b"x-ratelimit-limit-tokens", b"6000"),
+        (b"x-ratelimit-remaining-tokens", b"0"),
+        (b"x-ratelimit-reset-tokens", b"250ms"),
+    ]

@@ -3,15 +3,18 @@
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 import pytest
+from private_store import PrivateStore
+from structlog.testing import capture_logs
 
 from metrics.record import Record
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock, SystemClock
 from proxy.config.settings import Config
+from proxy.link import parse
 from proxy.upstream import Call, Reply
 
 KEY = "sk-client-0123"
@@ -176,6 +179,97 @@ def test_a_new_replica_does_nothing_and_can_be_closed() -> None:
         assert not replica.ready
         assert replica.fleet.snapshot.created == 1_800_000_000
         assert list(replica.fleet.snapshot.models) == ["chat"]
+        await replica.close()
+
+    asyncio.run(main())
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Give the loop turns until `holds`."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  (what is waited for has no event)
+            await asyncio.sleep(0.01)
+
+
+def sharing(url: str, seed: int) -> Replica:
+    """One of several replicas on a store, with a client that may ask three times a minute."""
+    limits = {"requests_per_minute": 1, "burst": 3}
+    config = configured(redis={"url": url}, clients=[{"name": "tests", "key": KEY, "limits": limits}])
+    return Replica(config, Surroundings(SystemClock(), random.Random(seed), {}), Provider(), parse(url))
+
+
+@pytest.mark.process
+def test_replicas_on_one_store() -> None:
+    """They know of each other, count as one, and one that is closed has said goodbye."""
+
+    async def main(url: str) -> None:
+        first, second = sharing(url, 1), sharing(url, 2)
+        await first.start()
+        await second.start()
+        assert first.replicas is not None
+        assert second.replicas is not None
+        await until(lambda: second.replicas and second.replicas.live == 2)
+        await first.replicas.beat()
+        assert {member.id for member in first.replicas.members} == {first.name, second.name}
+        assert len({member.config_hash for member in first.replicas.members}) == 1
+        statuses = [(await ask(replica)).status_code for replica in (first, second) * 3]
+        assert statuses == [200, 200, 200, 429, 429, 429]
+        await second.close()
+        await first.replicas.beat()
+        assert [member.id for member in first.replicas.members] == [first.name]
+        await first.close()
+
+    with PrivateStore() as store:
+        asyncio.run(main(store.url))
+
+
+@pytest.mark.process
+def test_a_store_that_comes_back_empty_is_told_what_it_had() -> None:
+    """No second burst; nobody gets a 5xx; and the log says what happened, without an address's secrets."""
+
+    async def main(store: PrivateStore) -> None:
+        replica = sharing(store.url, 1)
+        await replica.start()
+        assert replica.link is not None
+        statuses = [(await ask(replica)).status_code for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+        with capture_logs() as logs:
+            store.kill()
+            await until(lambda: replica.link and not replica.link.available)
+            assert (await ask(replica)).status_code == 429
+            store.start()
+            await until(lambda: replica.link and replica.link.available)
+            await until(lambda: replica.limiter.away == 0)
+            assert (await ask(replica)).status_code == 429
+        assert {line["event"] for line in logs} == {"redis"}
+        assert logs[-1]["state"] == "closed"
+        await replica.close()
+
+    with PrivateStore() as store:
+        asyncio.run(main(store))
+
+
+@pytest.mark.process
+def test_a_store_that_is_away_does_not_keep_a_replica_from_starting() -> None:
+    """It serves with its share, and ends in order."""
+
+    async def main() -> None:
+        replica = sharing("unix:///nowhere/at/all.sock", 1)
+        await replica.start()
+        assert (await ask(replica)).status_code == 429  # a share begins empty
+        await replica.close()
+
+    asyncio.run(main())
+
+
+def test_an_embedded_store_that_nobody_started_is_none() -> None:
+    """Limits hold in this process then, and Redis is not looked for."""
+
+    async def main() -> None:
+        replica = build(configured(), Surroundings(ManualClock(), random.Random(1), {}))
+        assert replica.link is None
+        assert replica.replicas is None
+        await replica.start()
         await replica.close()
 
     asyncio.run(main())

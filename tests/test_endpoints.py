@@ -246,14 +246,14 @@ def test_a_stream_ends_once() -> None:
 )
 def test_a_key_is_found_in_three_places(headers: list[tuple[bytes, bytes]], credential: bytes | None) -> None:
     """A bearer token goes before the other two; other schemes are none of ours."""
-    head, _ = endpoints.read_head(headers)
+    head = endpoints.read_head(headers)
     assert (head.credential or None) == credential
     assert "sk-" not in repr(head)
 
 
 def test_only_the_allowed_headers_are_kept() -> None:
     """Everything else of a client's headers stays here, its key and its cookies first of all."""
-    head, length = endpoints.read_head(
+    head = endpoints.read_head(
         [
             (b"content-type", b"application/json"),
             (b"content-encoding", b"GZIP"),
@@ -266,7 +266,7 @@ def test_only_the_allowed_headers_are_kept() -> None:
             (b"openai-organization", b"org-client"),
         ]
     )
-    assert (head.content_type, head.content_encoding, length) == (b"application/json", b"gzip", 17)
+    assert (head.content_type, head.content_encoding, head.length) == (b"application/json", b"gzip", 17)
     assert head.forwarded == (
         ("traceparent", "00-1"),
         ("openai-beta", "assistants=v2"),

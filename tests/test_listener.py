@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.config.settings import Bounds
-from proxy.listener import Listener, Port, bind
+from proxy.listener import Listener, bind
 
 Application = Callable[..., Awaitable[None]]
 _BLOCK = 2048
@@ -111,11 +111,9 @@ class Open:
 
 
 @contextlib.asynccontextmanager
-async def opened(app: Application, drain: float = 5.0, **bounds: object) -> AsyncIterator[Open]:
+async def opened(app: Application, **bounds: object) -> AsyncIterator[Open]:
     """A listener with small bounds before `app`."""
-    listener = Listener(
-        app, Port(_KEEP_ALIVE, drain), Bounds.model_validate({"header_block": _BLOCK, **bounds})
-    )
+    listener = Listener(app, _KEEP_ALIVE, Bounds.model_validate({"header_block": _BLOCK, **bounds}))
     sock = bind("127.0.0.1", 0, shared=False)
     port = sock.getsockname()[1]
     serving = asyncio.ensure_future(listener.serve([sock]))
@@ -507,16 +505,18 @@ def test_a_hash_in_a_path_belongs_to_it() -> None:
 
 
 def test_stopping_ends_idle_connections_and_cuts_hanging_requests() -> None:
-    """Idle ones go at once; a request that does not end goes with the drain time."""
+    """Idle ones go at once; a request that does not end goes when it is cut."""
 
     async def scenario() -> None:
         app = App(hang=True)
-        async with opened(app, drain=0.1) as there:
+        async with opened(app) as there:
             idle, busy = await there.connect(), await there.connect()
             busy.send(POST % 0)
             await app.entered.wait()
             there.listener.stop()
             assert await idle.closed()
+            assert not app.gone.is_set()
+            await there.listener.cut()
             await app.gone.wait()
             await there.serving
             with pytest.raises(ConnectionRefusedError):

@@ -13,10 +13,11 @@ from fakes.virtual_loop import START, passed, run
 
 from metrics import record as records
 from metrics.record import Tokens
+from proxy.attempt import ERROR_READ
 from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal
 from proxy.exchange import Head
 from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report, Trouble
-from proxy.pipeline import ERROR_READ, PAUSE
+from proxy.pipeline import PAUSE
 from proxy.wire.model import Endpoint
 
 GOOD = Answer([reply()])
@@ -515,7 +516,7 @@ def test_a_client_may_leave_before_its_body_is_there() -> None:
         (
             True,
             [Answer(before=[HANG]), Answer(before=[HANG])],
-            ["first_token_timeout", "total_timeout"],
+            ["first_token_timeout", "out_of_time"],
             504,
             100,
         ),
@@ -744,5 +745,40 @@ def test_a_bug_leaves_nothing_behind() -> None:
             await scene.ask(request())
         assert scene.last.outcome == records.CRASHED
         assert scene.fleet.in_flight == {}
+
+    run(scenario())
+
+
+def test_a_providers_own_total_bounds_its_attempt_alone() -> None:
+    """It is counted from the attempt's start, and the next provider has the rest of the request's time."""
+    providers: dict[str, int | Tree] = {"a": {"api_keys": ["a1"], "timeouts": {"total": "10s"}}, "b": 1}
+
+    async def scenario() -> None:
+        made = config(providers, timeouts={"total": "100s"})
+        scene = Scene(made, {"a": [Answer(before=[HANG])], "b": [Answer([reply()], before=[60.0])]})
+        sink = await scene.ask(request())
+        assert sink.status == 200
+        assert scene.outcomes == ["first_token_timeout", "ok"]
+        assert passed() == pytest.approx(70.0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_cut_when_the_proxy_stops_is_told_so(streamed: bool) -> None:
+    """Not the client has left: a 503 before the status, an error event after it."""
+
+    async def scenario() -> None:
+        life = Answer([role() + delta("Hi"), HANG]) if streamed else Answer(before=[HANG])
+        scene = Scene(config({"a": 1}), {"a": [life]})
+        sink = RecordingSink()
+        exchange = scene.exchange(request(stream=streamed), sink=sink)
+        task = asyncio.create_task(scene.pipeline.handle(exchange))
+        await asyncio.sleep(1.0)
+        scene.stopping = True
+        task.cancel()
+        await task
+        assert b'"shutting_down"' in sink.body
+        assert scene.records[-1].outcome == ("broken" if streamed else "failed")
 
     run(scenario())

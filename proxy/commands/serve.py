@@ -90,6 +90,7 @@ def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifel
     try:
         if store is not None:
             store.start()
+            config = config.model_copy(update={"redis": config.redis.model_copy(update={"url": store.url})})
 
         async def started(_replica: Replica) -> None:
             if lifeline is not None:

@@ -35,6 +35,8 @@ from proxy.profiles import Kind
 
 Strategy = Literal["weighted", "ordered", "least_busy"]
 Window = Literal["smooth", "strict"]
+OnOutage = Literal["share", "deny", "allow"]
+ReserveOutput = Literal["p90", "max_tokens", "none"]
 
 
 class Section(BaseModel):
@@ -85,6 +87,11 @@ class Redis(Section):
     embedded_memory: Annotated[Size, Field(ge=16 * 1024**2)] = Field(
         default=256 * 1024**2, description="The most memory the embedded server may use."
     )
+    min_replicas: Positive = Field(
+        default=1,
+        description="While Redis is away, limits are divided by the replicas last seen alive, but by no "
+        "fewer than this. Set it to the most replicas there may be.",
+    )
 
 
 class Limits(Section):
@@ -105,6 +112,11 @@ class Limits(Section):
         default="smooth",
         description="`smooth` admits at most burst + rate x t in any time t; `strict` never admits more "
         "than the per-minute figure in any 60 seconds.",
+    )
+    on_outage: OnOutage = Field(
+        default="share",
+        description="While Redis is away: `share` allows each replica its part of the limit, `deny` "
+        "refuses, `allow` does not limit.",
     )
 
     @model_validator(mode="after")
@@ -192,6 +204,11 @@ class Provider(Section):
         "for one. Without any, no key is sent.",
     )
     limits: Limits | None = Field(default=None, description="Limits for each of its keys.")
+    reserve_output: ReserveOutput = Field(
+        default="p90",
+        description="How much output a token limit charges ahead: `p90`, what nine of ten replies have "
+        "stayed under, `max_tokens`, the client's own cap, or `none`. Corrected when the reply is over.",
+    )
     dialects: Annotated[Dialects, Derived("by kind")] = Field(
         default=("chat",), description="What it speaks; by its kind unless given."
     )
@@ -327,6 +344,18 @@ class Retry(Section):
     )
 
 
+class Overload(Section):
+    """When a replica has enough: beyond these bounds requests are refused at once, with 503."""
+
+    max_in_flight: Positive = Field(default=2_000, description="The most requests in flight on one replica.")
+    max_bytes: Annotated[Size, Field(ge=1024**2)] = Field(
+        default=1024**3, description="The most bytes of request bodies in flight on one replica."
+    )
+    max_lag: Wait = Field(
+        default=1.0, description="How late the event loop may be before new requests are refused."
+    )
+
+
 class Log(Section):
     """What the program says about itself, on standard error."""
 
@@ -355,6 +384,7 @@ class Config(Section):
         default=None, description="Which web pages may call the proxy; none unless given."
     )
     retry: Retry = Field(default=Retry(), description="How often a request is tried again.")
+    overload: Overload = Field(default=Overload(), description="When a replica has enough.")
     drain_timeout: Duration = Field(
         default=120.0, description="How long requests in flight may go on after the signal to stop."
     )

@@ -120,7 +120,7 @@ class ChatStream:
         if not block:
             return b""
         if self.content and _NOTABLE.search(block) is None:
-            self.events += 1
+            self.events += block.count(b"\n\n") or 1
             return block
         return self._look(sse.events(block))
 

@@ -65,7 +65,17 @@ def test_the_example_shows_defaults() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     names = re.findall(r"\$\{(\w+)\}", text)
     config = load(text, {name: f"sk-{name}" for name in names})
-    for name in ("listen", "operations", "redis", "timeouts", "bounds", "retry", "drain_timeout", "log"):
+    for name in (
+        "listen",
+        "operations",
+        "redis",
+        "timeouts",
+        "bounds",
+        "retry",
+        "overload",
+        "drain_timeout",
+        "log",
+    ):
         assert getattr(config, name) == getattr(Config(), name), name
 
 

@@ -15,15 +15,19 @@ def config(providers: Mapping[str, int | Tree], **rest: Any) -> Config:
     """A configuration with one model over all `providers`.
 
     A provider is the number of its keys (`a1`, `a2` for provider `a`), or its own settings. In `entries`
-    are settings of an entry by provider; `strategy` is the model's, `ordered` unless given.
+    are settings of an entry by provider; `strategy` is the model's, `ordered` unless given; `client` and
+    `model` are further settings of the one client and the one model.
     """
     entries: Mapping[str, Tree] = rest.pop("entries", {})
     strategy = rest.pop("strategy", "ordered")
+    client: Tree = rest.pop("client", {})
+    model: Tree = rest.pop("model", {})
     tree: Tree = {
-        "clients": [{"name": "dev", "keys": [CLIENT_KEY], "models": ["*"]}],
+        "clients": [{"name": "dev", "keys": [CLIENT_KEY], "models": ["*"], **client}],
         "providers": {name: _provider(name, what) for name, what in providers.items()},
         "models": {
             MODEL: {
+                **model,
                 "strategy": strategy,
                 "providers": [
                     {"provider": name, "model": f"{name}-model", **entries.get(name, {})}

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from metrics.record import Record
 from proxy import fleet
+from proxy.admission import Admission
+from proxy.attempt import Attempts, Means
 from proxy.config.settings import Config
+from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
 from proxy.health import Trouble
+from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.retry import RetryBudget
@@ -18,37 +22,55 @@ from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.wire.chat import ChatCodec
 from proxy.wire.model import Endpoint
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import NOTHING, Decision
+from ratelimit.scope import Limits
 
 from .clients import BodySource, RecordingSink
 from .configs import CLIENT_KEY, MODEL
 from .providers import Answer, ScriptedUpstream
+from .stores import CountingStore
 from .virtual_loop import LoopClock
 
 HEAD = Head(credential=CLIENT_KEY.encode(), content_type=b"application/json")
 
 
 class Scene:
-    """A pipeline over scripted providers, and all that went through it. Make it inside a running loop."""
+    """A pipeline over scripted providers, and all that went through it. Make it inside a running loop.
+
+    Nothing runs in the background: what is to be settled is settled when `settled` is called.
+    """
 
     def __init__(self, made: Config, answers: Mapping[str, Sequence[Answer]]) -> None:
         clock, draw = LoopClock(), random.Random(7)
         tenants = Tenants(made.clients, b"pepper")
         self.clock = clock
+        self.stopping = False
         self.fleet = Fleet(fleet.snapshot(made, tenants, 1_800_000_000), clock, draw)
         self.upstream = ScriptedUpstream(answers)
         self.records: list[Record] = []
         self.tasks = Tasks()
         self.budget = RetryBudget(made.retry.budget)
+        self.store = CountingStore(MemoryStore(clock))
+        self.limiter = Limiter(self.store, MemoryStore(clock), clock, lambda: 1, "scene")
+        self.estimator = Estimator()
+        self.admission = Admission(self.limiter, self.estimator)
+        self.guard = Guard(made.overload)
+        redactor = Redactor(secrets_of(made))
+        self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, redactor, clock))
         self.pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
-                upstream=self.upstream,
-                redactor=Redactor(secrets_of(made)),
+                admission=self.admission,
+                guard=self.guard,
+                attempts=self.attempts,
                 budget=self.budget,
                 clock=clock,
                 draw=draw,
                 tasks=self.tasks,
                 observe=self.records.append,
+                stopping=lambda: self.stopping,
             )
         )
 
@@ -90,6 +112,11 @@ class Scene:
         await asyncio.wait([task])
         assert task.cancelled()
         return sink
+
+    async def settled(self, limits: Limits) -> Decision:
+        """What is left of `limits` when all that was handed over is settled."""
+        await self.limiter.flush()
+        return await self.store.peek(limits, NOTHING)
 
     @property
     def last(self) -> Record:

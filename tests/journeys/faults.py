@@ -238,8 +238,8 @@ def perform(case: Case, told: Told, *, stream: bool) -> tuple[Row, Row]:
 
     lives = {"faulty": case.life, "healthy": Behaviour(), "alone": case.life}
     hasty = told.code == "upstream_timeout"
-    accounts = {name: {"timeouts": SHORT} for name in ("faulty", "alone")} if hasty else {}
-    return play(Setting(providers=lives, config={"models": MODELS}, accounts=accounts), scenario)
+    config = {"models": MODELS} | ({"timeouts": SHORT} if hasty else {})
+    return play(Setting(providers=lives, config=config), scenario)
 
 
 async def _row(stage: Stage, model: str, provider: str, *, stream: bool) -> Row:

@@ -23,7 +23,7 @@ from proxy.app import Replica, Surroundings, build
 from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
 from proxy.health import Trouble
-from proxy.listener import Listener, Port, bind
+from proxy.listener import Listener, bind
 from proxy.relay import PATIENCE, Patience
 
 OTHER_KEY = "sk-other-0123456789"
@@ -210,6 +210,7 @@ class _Set:
         for mock in mocks.values():
             self._things.push_async_callback(mock.close)
         self._things.push_async_callback(replica.close)
+        await replica.start()
         stage.operations_port = await self._listen(replica.operations_app, config)
         stage.port = await self._listen(replica.client_app, config)
         self._things.push_async_callback(stage.leave)  # first of all: no listener waits for a client
@@ -218,7 +219,7 @@ class _Set:
 
     async def _listen(self, app: Callable[..., Awaitable[None]], config: Config) -> int:
         sock = bind("127.0.0.1", 0, shared=False)
-        listener = _Prompt(app, Port(config.listen.keep_alive, config.drain_timeout), config.bounds)
+        listener = _Prompt(app, config.listen.keep_alive, config.bounds)
         serving = asyncio.create_task(listener.serve([sock]))
 
         async def end() -> None:
@@ -237,8 +238,8 @@ class _Set:
 class _Prompt(Listener):
     """A listener that ends as soon as nothing is left: uvicorn's own looks ten times a second."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], port: Port, bounds: Bounds) -> None:
-        super().__init__(app, port, bounds)
+    def __init__(self, app: Callable[..., Awaitable[None]], keep_alive: float, bounds: Bounds) -> None:
+        super().__init__(app, keep_alive, bounds)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

@@ -1,26 +1,40 @@
 """`serve --workers 2`: one port, one store, and nobody missing for long."""
 
+import contextlib
+import http.client
+import json
 import os
+import random
 import signal
 import socket
 from pathlib import Path
 
 import pytest
-from harness import Line, Serve, alive, configured, descendants, eventually, get
+from harness import (
+    KEY,
+    MODEL,
+    PATIENCE,
+    Line,
+    Mock,
+    Serve,
+    alive,
+    configured,
+    descendants,
+    eventually,
+    get,
+)
 
 pytestmark = pytest.mark.process
 
 
 def two_free_ports() -> int:
-    """A port that is free and has a free neighbour above it."""
+    """A port that is free and has a free neighbour above it, below those that the kernel gives to others."""
+    draw = random.SystemRandom()
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
+        port = draw.randrange(20_000, 30_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
             return port
 
 
@@ -58,6 +72,44 @@ def test_two_workers_share_a_port_and_a_store_and_are_replaced() -> None:
         everything = descendants(proxy.pid)
         assert proxy.stop() == 0
         assert not any(map(alive, everything))
+
+
+def chat(port: int) -> tuple[int, dict[str, str]]:
+    """Status and headers of a chat on a connection of its own."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]})
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", body, headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}
+
+
+def answered(operations: int) -> float:
+    """How many requests a worker has answered."""
+    lines = get(operations, "/metrics")[1].decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("apex_requests_total"))
+
+
+def test_workers_share_the_limits() -> None:
+    """Whichever worker a client reaches, it counts as one: exactly its limit is let in, and counted down."""
+    base = two_free_ports()
+    limits = {"requests_per_minute": 1, "burst": 10, "tokens_per_minute": 1_000_000}
+    client = {"name": "tests", "key": KEY, "limits": limits}
+    with (
+        Mock() as mock,
+        Serve(configured(mock, operations={"port": base}, clients=[client]), "--workers", "2") as proxy,
+    ):
+        proxy.event("ready", 2)
+        answers = [chat(proxy.port) for _ in range(60)]
+        assert sorted(status for status, _ in answers) == [200] * 10 + [429] * 50
+        left = [int(headers["x-ratelimit-remaining-requests"]) for _, headers in answers]
+        assert left == [*range(9, -1, -1), *[0] * 50]
+        counts = [answered(port) for port in (base, base + 1)]
+        assert all(counts), "one of the workers was never asked"
+        assert sum(counts) == 60
+        assert mock.stats()["requests"] == 10
+        assert proxy.stop() == 0
 
 
 def test_a_killed_parent_takes_workers_and_store_along() -> None:

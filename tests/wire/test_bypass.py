@@ -252,13 +252,15 @@ def test_a_page_is_known_by_its_first_paragraph(end: bytes) -> None:
 
 
 def test_events_are_counted() -> None:
-    """Before content each event counts; after it, blocks that hold nothing notable count as one."""
+    """Each event counts, looked at or not: they tell what a cut stream has cost. CRLF blocks count as one."""
     tap = tapped()
     tap.feed(role() * 3)
     assert tap.events == 3
     tap.feed(delta("x"))
     assert tap.feed(delta("y") * 5) == delta("y") * 5
-    assert tap.events == 5
+    assert tap.events == 9
+    assert tap.feed(delta("z").replace(b"\n", b"\r\n"))
+    assert tap.events == 10
     assert tap.feed(b"data: par") == b""
 
 

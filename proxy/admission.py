@@ -1,0 +1,205 @@
+"""Limits on a request's way: reserve before the work, admit at each target, settle once.
+
+The client's scope is reserved first, with what the dearest candidate is expected to cost. Each target
+then has to admit the request too: the model's limits once, the key's for every attempt. A full key is no
+refusal, only a reason for the next target. Whatever was taken is settled to what was used when the request
+ends, however it ends, or released where it came to nothing.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+from proxy.demand import Estimator, OutputPolicy
+from proxy.errors import TRANSPORT, Refusal
+from proxy.exchange import Exchange, Held
+from proxy.targets import Target
+from proxy.wire.model import Endpoint, Usage
+from ratelimit import limiter, scope
+from ratelimit.quota import LARGEST, Decision, Demand, Dimension, Quota, Window
+
+
+class Admission:
+    """The limiter as the pipeline uses it."""
+
+    def __init__(self, limits: limiter.Limiter, estimator: Estimator) -> None:
+        self._limits = limits
+        self._estimator = estimator
+
+    async def reserve(self, exchange: Exchange) -> None:
+        """Take the client's share for this request. Raises `Refusal` 429."""
+        assert exchange.tenant is not None
+        assert exchange.model is not None
+        assert exchange.plan is not None
+        wanted = exchange.snapshot.scopes.of_client(exchange.tenant.name, exchange.model.alias)
+        if not wanted:
+            return
+        dearest = max(self._expect(exchange, target, wanted) for target in exchange.plan.targets)
+        taken = await self._limits.reserve(wanted, Demand(1, dearest))
+        exchange.limited = taken.decision
+        if isinstance(taken, scope.Refusal):
+            raise refused(taken, "your")
+        exchange.held.client = taken
+
+    async def admit(self, exchange: Exchange, target: Target) -> bool:
+        """Take the model's and the key's share for an attempt on `target`; whether the key has room.
+
+        Raises `Refusal` 429 where the model's own limits are reached: no other target would help.
+        """
+        assert exchange.model is not None
+        held, scopes = exchange.held, exchange.snapshot.scopes
+        model = scopes.of_model(exchange.model.alias) if held.model is None else ()
+        key = scopes.of_key(target.key_id)
+        if not model and not key:
+            return True
+        for_model = Demand(1, self._expect(exchange, target, model))
+        for_key = Demand(1, self._expect(exchange, target, key))
+        if model and key:  # two scopes, one round trip
+            of_model, of_key = await asyncio.gather(
+                self._take_model(held, model, for_model), self._take_key(held, key, for_key)
+            )
+        else:
+            of_model = await self._take_model(held, model, for_model) if model else None
+            of_key = await self._take_key(held, key, for_key) if key else None
+        if of_model is not None:
+            self.attempted(exchange, reached=False)
+            raise refused(of_model, "the model's")
+        if of_key is not None:
+            held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
+        return of_key is None
+
+    async def _take_model(self, held: Held, limits: scope.Limits, demand: Demand) -> scope.Refusal | None:
+        taken = await self._limits.reserve(limits, demand)
+        if isinstance(taken, scope.Refusal):
+            return taken
+        held.model = taken  # noted before anything else can be cancelled, so that it is settled
+        return None
+
+    async def _take_key(self, held: Held, limits: scope.Limits, demand: Demand) -> scope.Refusal | None:
+        taken = await self._limits.reserve(limits, demand)
+        if isinstance(taken, scope.Refusal):
+            return taken
+        held.key = taken
+        return None
+
+    def attempted(self, exchange: Exchange, *, reached: bool) -> None:
+        """An attempt has failed. One that reached the provider counts as a request there, without tokens."""
+        key, exchange.held.key = exchange.held.key, None
+        if key is None:
+            return
+        if reached:
+            self._limits.settle(key, 0)
+        else:
+            self._limits.release(key)
+
+    def learn(self, exchange: Exchange, target: Target, usage: Usage) -> None:
+        """What a request has really cost, for the next expectation."""
+        assert exchange.envelope is not None
+        self._estimator.learn(target.label, exchange.envelope.size, usage)
+
+    def settle(self, exchange: Exchange) -> None:
+        """The request is over, however it ended; one that reached no provider has used nothing."""
+        held, used = exchange.held, exchange.used
+        tokens = used.input + used.output if used is not None else 0
+        tokens = min(max(tokens, 0), LARGEST)  # a provider may say anything
+        for taken in (held.client, held.model, held.key):
+            if taken is None:
+                continue
+            if _reached(exchange):
+                self._limits.settle(taken, tokens)
+            else:
+                self._limits.release(taken)
+        held.client = held.model = held.key = None
+
+    def heed(self, exchange: Exchange, target: Target, headers: Mapping[str, str]) -> None:
+        """What the provider says is left of its own limits only ever lowers our view of the key."""
+        limits = exchange.snapshot.scopes.of_key(target.key_id)
+        if not limits:
+            return
+        requests = _whole(headers.get("x-ratelimit-remaining-requests"))
+        tokens = _whole(headers.get("x-ratelimit-remaining-tokens"))
+        if requests is not None or tokens is not None:
+            self._limits.lower(limits, requests, tokens)
+
+    def seen(self, exchange: Exchange, target: Target, events: int) -> Usage:
+        """What a stream without usage has used, as far as can be told: an event is about a token."""
+        assert exchange.envelope is not None
+        prompt = self._estimator.expect(target.label, exchange.envelope.size, None, OutputPolicy.NONE)
+        return Usage(input=prompt, output=events)
+
+    def _expect(self, exchange: Exchange, target: Target, limits: scope.Limits) -> int:
+        """Tokens to charge ahead. What is only guessed of the output never makes a request too large."""
+        envelope = exchange.envelope
+        assert envelope is not None
+        prompt = self._estimator.expect(target.label, envelope.size, None, OutputPolicy.NONE)
+        if exchange.endpoint is Endpoint.EMBEDDINGS:
+            return prompt
+        cap = envelope.max_output * envelope.choices if envelope.max_output is not None else None
+        policy = target.output_policy
+        expected = self._estimator.expect(target.label, envelope.size, cap, policy)
+        if policy is OutputPolicy.MAX_TOKENS and cap is not None:
+            return expected
+        return min(expected, max(prompt, _bucket(limits)))
+
+
+def _bucket(limits: scope.Limits) -> int:
+    """The most tokens that all of `limits` ever allow at one moment."""
+    return min((_burst(limit.quota) for limit in limits), default=LARGEST)
+
+
+def _burst(quota: Quota) -> int:
+    burst = quota.burst_tokens if quota.window is Window.SMOOTH else None
+    return burst or quota.tokens_per_minute or LARGEST
+
+
+def _reached(exchange: Exchange) -> bool:
+    """Whether any attempt got as far as a provider."""
+    missed = sum(fault.kind in TRANSPORT for fault in exchange.faults)
+    return exchange.used is not None or len(exchange.attempts) > missed
+
+
+def refused(taken: scope.Refusal, whose: str) -> Refusal:
+    """What the caller is told of a limit that is reached."""
+    decision = taken.decision
+    if decision.never_fits:
+        return Refusal(
+            429,
+            f"This request is larger than {whose} limit of {_what(decision)} ever allows.",
+            kind="rate_limit_error",
+            code="rate_limit_exceeded",
+            should_retry=False,
+        )
+    return Refusal(
+        429,
+        f"Rate limit reached: {whose} {_what(decision)}. Try again in {decision.retry_after:.1f} s.",
+        kind="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=decision.retry_after,
+    )
+
+
+def full(waits: Sequence[float]) -> Refusal:
+    """What the caller is told when every key that could be asked has no room."""
+    wait = min(waits)
+    return Refusal(
+        429,
+        "The limits of all provider keys for this model are reached.",
+        kind="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=wait if math.isfinite(wait) else None,
+        should_retry=None if math.isfinite(wait) else False,
+    )
+
+
+def _what(decision: Decision) -> str:
+    return {
+        Dimension.REQUESTS: "requests per minute",
+        Dimension.TOKENS: "tokens per minute",
+        Dimension.CONCURRENCY: "requests at one time",
+        Dimension.OUTAGE: "limits, which cannot be counted at the moment",
+        None: "limits",
+    }[decision.refused_by]
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None

@@ -1,0 +1,193 @@
+"""One try on one target: send, relay, and judge what came of it.
+
+What an attempt teaches is reported to the fleet, whatever way it ends: a verdict, or none where the client
+left meanwhile. What it has used of limits is settled, and of what it was expected to use is learned.
+"""
+
+import asyncio
+import dataclasses
+
+from metrics import record as records
+from metrics.record import Attempt, Tokens
+from proxy import retry
+from proxy.admission import Admission
+from proxy.clock import Clock
+from proxy.deadline import Deadline
+from proxy.errors import TRANSPORT, Fault, FaultKind, Said
+from proxy.exchange import Exchange
+from proxy.fleet import Fleet
+from proxy.health import Effect, Report
+from proxy.redaction import Redactor
+from proxy.relay import Outward, Relay
+from proxy.targets import Target
+from proxy.upstream import Call, Reply, Upstream, read_whole
+from proxy.wire import chat
+from proxy.wire.bypass import Bypass
+from proxy.wire.codec import Passage
+from proxy.wire.model import Usage
+
+ERROR_BODY = 64 * 1024
+"""How much of a provider's error body is read, in bytes."""
+
+ERROR_READ = 5.0
+"""Seconds a provider may take to send its error body; the status counts without it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Means:
+    """What attempts are made with; made by `app`."""
+
+    fleet: Fleet
+    upstream: Upstream
+    admission: Admission
+    redactor: Redactor
+    clock: Clock
+
+
+class _Noted:
+    """A passage that keeps its reply's usage: a client that leaves while it is told has used it too."""
+
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self.request = passage.request
+        self.stream = passage.stream
+        self.usage: Usage | None = None
+
+    def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
+        """See `Passage.reply`."""
+        body, self.usage = self._passage.reply(body)
+        return body, self.usage
+
+
+class Attempts:
+    """Makes attempts."""
+
+    def __init__(self, means: Means) -> None:
+        self._fleet = means.fleet
+        self._upstream = means.upstream
+        self._admission = means.admission
+        self._redactor = means.redactor
+        self._clock = means.clock
+
+    async def make(self, exchange: Exchange, target: Target, out: Outward) -> bool:
+        """One attempt; whether it was the last, for better or for worse."""
+        attempt = Attempt(target.label, target.provider, self._clock.monotonic())
+        exchange.attempts.append(attempt)
+        exchange.target = target
+        exchange.record.target = target.label
+        probe = self._fleet.begin(target)
+        settled = False
+        try:
+            await self._exchange(exchange, target, out)
+        except Fault as fault:
+            settled = True
+            return self._failed(exchange, target, fault, probe=probe)
+        else:
+            settled = True
+            self._fleet.report(target, Report(Effect.SUCCESS, probe=probe))
+            attempt.outcome = "ok"
+            exchange.record.outcome = records.COMPLETED
+            exchange.record.status = 200
+            return True
+        finally:
+            attempt.duration = self._clock.monotonic() - attempt.began
+            self._fleet.end(target)
+            if probe and not settled:
+                self._fleet.report(target, Report(Effect.NEUTRAL, probe=True))
+
+    def _failed(self, exchange: Exchange, target: Target, fault: Fault, *, probe: bool) -> bool:
+        """Learn from `fault`; whether it ends the request."""
+        if fault.said is not None:
+            fault.said = self._redactor.said(fault.said)
+        exchange.faults.append(fault)
+        exchange.attempts[-1].outcome = fault.reason
+        verdict = retry.judge(fault)
+        if not exchange.committed:
+            self._admission.attempted(exchange, reached=fault.kind not in TRANSPORT)
+        way = fault.kind in TRANSPORT
+        self._fleet.report(target, Report(verdict.effect, fault.retry_after, way, probe))
+        if verdict.whole_origin and exchange.plan is not None:
+            exchange.plan.demote_origin(target.origin)
+        return exchange.committed or not verdict.move_on
+
+    async def _exchange(self, exchange: Exchange, target: Target, out: Outward) -> None:
+        """Send to `target` and pass its answer on. Raises `Fault`."""
+        assert exchange.envelope is not None
+        passage: Passage = Bypass(exchange.envelope, target.edits)
+        call = Call(
+            "POST",
+            target.urls[exchange.endpoint],
+            target.headers + exchange.head.forwarded,
+            passage.request(),
+            target.timeouts.connect,
+        )
+        with Deadline() as deadline:
+            self._bound(exchange, target, deadline)
+            began = self._clock.monotonic()
+            try:
+                reply = await self._upstream.send(call)
+            finally:
+                exchange.record.waited += self._clock.monotonic() - began
+            try:
+                self._admission.heed(exchange, target, reply.headers)
+                if reply.status != 200:
+                    raise await self._refused(reply)
+                await self._relay(exchange, passage, Relay(exchange, reply, deadline, out), target)
+            finally:
+                reply.close()
+
+    def _bound(self, exchange: Exchange, target: Target, deadline: Deadline) -> None:
+        """How long an attempt may take to its reply, or for a stream to its first content."""
+        assert exchange.envelope is not None
+        assert exchange.model is not None
+        now, own = self._clock.monotonic(), target.timeouts
+        patience = min(own.total, own.first_token) if exchange.envelope.stream else own.total
+        total = exchange.model.timeouts.total
+        latest = exchange.record.began + total
+        if now + patience < latest:
+            deadline.move(now + patience, FaultKind.FIRST_TOKEN_TIMEOUT)
+        elif latest - now >= total / 2:
+            deadline.move(latest, FaultKind.TOTAL_TIMEOUT)
+        else:  # others have used the time up: no fault of this target
+            deadline.move(latest, FaultKind.OUT_OF_TIME)
+
+    async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
+        assert exchange.envelope is not None
+        if not exchange.envelope.stream:
+            noted = _Noted(passage)
+            try:
+                await relay.whole(noted, exchange.snapshot.config.bounds.reply)
+            finally:
+                if exchange.committed:
+                    self._used(exchange, target, noted.usage, 1)
+            return
+        stream = passage.stream()
+        try:
+            await relay.stream(stream, target.timeouts)
+        finally:
+            if exchange.committed:  # what was seen of a stream counts, however it ended
+                self._used(exchange, target, stream.usage, stream.events)
+
+    def _used(self, exchange: Exchange, target: Target, usage: Usage | None, events: int) -> None:
+        """Note what the reply has cost; what a provider did not count is estimated and not learned from."""
+        if usage is not None:
+            self._admission.learn(exchange, target, usage)
+            exchange.record.tokens = Tokens(usage.input, usage.output, usage.cached, usage.reasoning)
+        exchange.used = usage or self._admission.seen(exchange, target, events)
+
+    async def _refused(self, reply: Reply) -> Fault:
+        """A reply that is not a 200, as a fault with what its body and headers say."""
+        said: Said | None = None
+        try:
+            async with asyncio.timeout(ERROR_READ):
+                body = await read_whole(reply, ERROR_BODY)
+            said = chat.said(body) if body else None
+        except (Fault, TimeoutError):
+            pass  # the status alone says enough
+        return Fault(
+            FaultKind.STATUS,
+            f"it answered with status {reply.status}",
+            status=reply.status,
+            retry_after=retry.hint(reply.headers, self._clock.wall()),
+            said=said,
+        )

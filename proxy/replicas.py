@@ -1,0 +1,100 @@
+"""Who is in the cluster: each replica says every two seconds that it lives, and hears who else does.
+
+The number of the living is what limits are divided by while Redis is away, so it is remembered from the
+last time it could be asked. A replica that says nothing for six seconds is gone.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import importlib.resources
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from proxy.link import Link, Unavailable
+
+EVERY = 2.0
+"""Seconds between two signs of life."""
+
+SILENCE = 6.0
+"""Seconds of silence after which a replica is gone."""
+
+KEYS = ("apex:{replicas}", "apex:{replicas}:about")
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a replica says of itself. `started` is Unix time in seconds."""
+
+    id: str
+    version: str
+    config_hash: str
+    started: int
+    in_flight: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReplicasScript:
+    """The script as the link takes it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def load_script() -> ReplicasScript:
+    """The script from the package's files."""
+    text = (importlib.resources.files("proxy") / "lua" / "replicas.lua").read_text(encoding="utf-8")
+    return ReplicasScript("replicas", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Replicas:
+    """This replica among the others. `about` is asked anew for each sign of life."""
+
+    def __init__(self, link: Link, script: ReplicasScript, about: Callable[[], About]) -> None:
+        self._link = link
+        self._script = script
+        self._about = about
+        self._decode = msgspec.json.Decoder(About)
+        self._count = 1
+        self.members: tuple[About, ...] = ()
+
+    @property
+    def live(self) -> int:
+        """How many replicas were last seen alive, this one included."""
+        return self._count
+
+    async def beat(self) -> None:
+        """Say once that this replica lives. While Redis is away nothing is learned and nothing forgotten."""
+        with contextlib.suppress(Unavailable):
+            about = self._about()
+            self._heard(await self._say(about.id, msgspec.json.encode(about)))
+
+    async def leave(self) -> None:
+        """Say goodbye."""
+        with contextlib.suppress(Unavailable):
+            await self._say(self._about().id, b"")
+
+    async def run(self) -> None:
+        """Say it every `EVERY` seconds until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(EVERY)
+
+    async def _say(self, id_: str, about: bytes) -> Sequence[bytes]:
+        reply: Sequence[bytes] = await self._link.call(
+            self._script, list(KEYS), [id_, about, round(SILENCE * 1000)]
+        )
+        return reply
+
+    def _heard(self, reply: Sequence[bytes]) -> None:
+        """Note who lives. One whose words cannot be read, of another version, counts all the same."""
+        self._count = max(1, len(reply) // 2)
+        self.members = tuple(filter(None, map(self._read, reply[1::2])))
+
+    def _read(self, about: bytes) -> About | None:
+        try:
+            return self._decode.decode(about)
+        except msgspec.MsgspecError:
+            return None

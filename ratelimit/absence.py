@@ -1,0 +1,158 @@
+"""The limits that are held here because the shared store is away, and their way back.
+
+Away: a limit is held as this replica's share of it, begun empty, or it denies, or it allows, as its quota
+says. Back: what the share granted is charged to the shared limit, and the open reservations are registered
+there, before the shared limit is asked again. A replay keeps its mark until it is answered, so a store that
+is only slow is not charged over and over. Other replicas come back at other moments, and what they have
+granted is not charged yet: so the share is kept a while longer, or the first to return would spend it again.
+"""
+
+import dataclasses
+import itertools
+
+from ratelimit.bucket import MARK, Replay
+from ratelimit.held import OpenReservations
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import UNLIMITED, Decision, Demand, Dimension, OnOutage
+from ratelimit.scope import Limit, Limits
+from ratelimit.store import Store, Unavailable
+from ratelimit.together import together
+
+ROUNDS = 3
+"""How often what was granted during a replay is replayed in turn before the limit counts as back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outage:
+    """How an outage is lived through.
+
+    A share is 1 of max(live replicas last seen, `min_replicas`). A refusal by `on_outage: deny` says
+    `deny_retry` seconds. Every `probe` seconds it is tried whether the store is back. Once it is, shares are
+    kept for `regroup` seconds more, but no longer than the outage has lasted.
+    """
+
+    min_replicas: int = 1
+    deny_retry: float = 1.0
+    probe: float = 0.25
+    regroup: float = 0.0
+
+
+OUTAGE = Outage()
+
+
+@dataclasses.dataclass(slots=True)
+class _Away:
+    """A limit that is held here, and the replay of it that was not answered yet."""
+
+    limit: Limit
+    replay: Replay | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class _Scope:
+    """The limits of one tag, since when they are held here, and since when the store is back (seconds)."""
+
+    since: float
+    limits: dict[str, _Away] = dataclasses.field(default_factory=dict)
+    back: float | None = None
+
+    def regrouping(self, now: float, most: float) -> bool:
+        """Whether the store is back but others may not have said yet what they granted."""
+        return self.back is not None and now - self.back < min(most, self.back - self.since)
+
+
+class Absence:
+    """Which scopes are held here, by hash tag: what shares one tag goes away and comes back together."""
+
+    def __init__(self, shared: Store, local: MemoryStore, held: OpenReservations, name: str) -> None:
+        self._shared = shared
+        self._local = local
+        self._held = held
+        self._away: dict[str, _Scope] = {}
+        self._marks = (f"{MARK}{name}.{serial:x}" for serial in itertools.count())
+
+    def __len__(self) -> int:
+        """How many scopes are held here."""
+        return len(self._away)
+
+    def covers(self, limits: Limits) -> bool:
+        """Whether the scope of `limits` is held here."""
+        return limits[0].tag in self._away
+
+    def begin(self, limits: Limits, sharers: int, now: float) -> None:
+        """Hold 1 of `sharers` parts of every limit of a scope that is not held here yet."""
+        scope = self._away.setdefault(limits[0].tag, _Scope(now)).limits
+        for limit in limits:
+            if limit.key not in scope:
+                scope[limit.key] = _Away(limit)
+                self._local.begin(limit, sharers, self._held.of(limit))
+
+    async def admit(
+        self, rid: str, limits: Limits, demand: Demand, deny_retry: float
+    ) -> tuple[Decision, Limits]:
+        """The decision of this replica alone, and the limits that were charged."""
+        for limit in limits:
+            if limit.quota.on_outage is OnOutage.DENY:
+                return Decision(False, Dimension.OUTAGE, limit.name, deny_retry), limits
+        shared = tuple(limit for limit in limits if limit.quota.on_outage is OnOutage.SHARE)
+        if not shared:
+            return UNLIMITED, ()
+        return await self._local.admit(rid, shared, demand), shared
+
+    async def come_back(self, now: float, regroup: float) -> None:
+        """Try one scope, and where it is back all the others."""
+        first = next(iter(self._away), None)
+        if first is None:
+            return
+        if await self._return(first, now, regroup):
+            await together(self._return(tag, now, regroup) for tag in tuple(self._away))
+        else:
+            self._away[first] = self._away.pop(first)
+
+    async def _return(self, tag: str, now: float, regroup: float) -> bool:
+        """Whether the store answers for this scope."""
+        scope = self._away[tag]
+        if scope.regrouping(now, regroup):
+            return True
+        for _ in range(ROUNDS):
+            for away in tuple(scope.limits.values()):
+                if not await self._replayed(away):
+                    scope.back = None
+                    return False
+            if all(self._local.taken(away.limit) == (0, 0) for away in scope.limits.values()):
+                break
+        if scope.back is None:
+            scope.back = now
+            if scope.regrouping(now, regroup):
+                return True
+        elif not await self._levelled(scope):
+            return False
+        for away in scope.limits.values():
+            self._local.end(away.limit)
+        del self._away[tag]
+        return True
+
+    async def _levelled(self, scope: _Scope) -> bool:
+        """Whether the store knows how full the shares were: it has drained while not all had charged it."""
+        for away in tuple(scope.limits.values()):
+            try:
+                await self._shared.restore(away.limit, Replay(floor=self._local.fullness(away.limit)))
+            except Unavailable:
+                scope.back = None
+                return False
+        return True
+
+    async def _replayed(self, away: _Away) -> bool:
+        """Whether the shared store has taken what was granted here, and the open reservations."""
+        held = self._held.of(away.limit)
+        if away.replay is None:
+            requests, tokens = self._local.taken(away.limit)
+            away.replay = Replay(next(self._marks) if requests or tokens else "", requests, tokens)
+        replay = away.replay
+        try:
+            await self._shared.restore(away.limit, replay._replace(held=held))
+        except Unavailable:
+            return False
+        self._local.replayed(away.limit, replay.requests, replay.tokens)
+        away.replay = None
+        return True

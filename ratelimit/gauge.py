@@ -1,0 +1,259 @@
+"""What a quota means in whole numbers, and what the numbers of a bucket mean to a caller.
+
+One token of a smooth limit is `UNIT` = 60 million units, and a limit of n per minute drains n units a
+microsecond: 60 million microseconds drain n tokens, exactly, in integers. So a level is a whole number, it
+keeps its meaning when the limit changes, and Lua's doubles hold it exactly up to 2^53 (a burst of 150
+million tokens; beyond it is off by less than a millionth of a token). A strict limit counts plain requests
+and tokens and drains nothing: its log says when they leave.
+
+A share is the same limit with every cost multiplied by the number of sharers: nothing has to be divided,
+so nothing has to be rounded.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from ratelimit.quota import Decision, Demand, Dimension, Quota, Room, Window
+
+UNIT = 60_000_000
+UNBOUNDED = 1 << 62
+"""The capacity of what is not limited."""
+INSTANT = 1 << 20
+"""The drain of what is not limited: a level left over from an older config is gone at once."""
+SECOND_US = 1_000_000
+WINDOW_S = 60
+SPARE_MS = 120_000
+"""How long a key outlives the time in which a full bucket drains: longer than any lease and its tidying."""
+CONCURRENCY_RETRY_S = 1.0
+"""What a caller refused for concurrency is told. Nobody knows when another request ends."""
+
+
+class Ask(NamedTuple):
+    """What one limit is asked for, in its own units: `<i8 x7` for admit.lua. A drain of 0: strict."""
+
+    requests: int
+    requests_cap: int
+    requests_drain: int
+    tokens: int
+    tokens_cap: int
+    tokens_drain: int
+    most: int
+
+
+class Header(NamedTuple):
+    """The head of a limit's state, as admit.lua stores and answers it."""
+
+    at: int
+    requests: int
+    tokens: int
+    held: int
+    due: int
+
+
+class Level(NamedTuple):
+    """How full a limit is, without the demand; the waits are microseconds, and 0 for a smooth window."""
+
+    requests: int
+    tokens: int
+    held: int
+    due: int
+    requests_wait: int
+    tokens_wait: int
+
+
+class Change(NamedTuple):
+    """What settling adds to a limit (`<i8 x4` for settle.lua); below 0 it gives back."""
+
+    requests: int
+    tokens: int
+    requests_drain: int
+    tokens_drain: int
+
+
+class Limited(Protocol):
+    """What is needed of a limit to decide on it (`scope.Limit`)."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def quota(self) -> Quota:
+        """What is allowed."""
+
+    @property
+    def gauge(self) -> "Gauge":
+        """The same in units."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gauge:
+    """A quota in units. `request` and `token` are the units of one; 0 where they are not limited."""
+
+    request: int
+    requests_cap: int
+    requests_drain: int
+    token: int
+    tokens_cap: int
+    tokens_drain: int
+    most: int
+    keep_ms: int
+
+    @classmethod
+    def of(cls, quota: Quota, share: int = 1) -> "Gauge":
+        """`quota` in units, where `share` replicas divide it between them."""
+        most = UNBOUNDED if quota.concurrency is None else max(1, quota.concurrency // share)
+        requests, tokens = quota.requests_per_minute, quota.tokens_per_minute
+        if quota.window is Window.STRICT:
+            keep_ms = SPARE_MS + (WINDOW_S + 1) * 1000
+            return cls(*_counted(requests, share), *_counted(tokens, share), most, keep_ms)
+        of_requests, of_tokens = (
+            _drained(requests, quota.burst, share),
+            _drained(tokens, quota.burst_tokens, share),
+        )
+        keep_ms = SPARE_MS + max(_drain_ms(*of_requests), _drain_ms(*of_tokens))
+        return cls(*of_requests, *of_tokens, most, keep_ms)
+
+    @property
+    def strict(self) -> bool:
+        """Whether the window is strict."""
+        return self.requests_drain == 0
+
+    @property
+    def full(self) -> tuple[int, int]:
+        """The requests and tokens of a limit that is all used up."""
+        return self.requests_cap if self.request else 0, self.tokens_cap if self.token else 0
+
+    def ask(self, demand: Demand) -> Ask:
+        """What `demand` costs, and what is allowed."""
+        return Ask(
+            self.request * demand.requests,
+            self.requests_cap,
+            self.requests_drain,
+            self.token * demand.tokens,
+            self.tokens_cap,
+            self.tokens_drain,
+            self.most,
+        )
+
+    def change(self, reserved: Demand, actual: Demand) -> Change:
+        """What settling `reserved` at `actual` adds."""
+        return Change(
+            self.request * (actual.requests - reserved.requests),
+            self.token * (actual.tokens - reserved.tokens),
+            self.requests_drain,
+            self.tokens_drain,
+        )
+
+
+def _counted(limit: int | None, share: int) -> tuple[int, int, int]:
+    return (0, UNBOUNDED, 0) if limit is None else (share, limit, 0)
+
+
+def _drained(limit: int | None, burst: int | None, share: int) -> tuple[int, int, int]:
+    if limit is None:
+        return 0, UNBOUNDED, INSTANT
+    return UNIT * share, UNIT * (limit if burst is None else burst), limit
+
+
+def _drain_ms(cost: int, cap: int, drain: int) -> int:
+    return -(-cap // (drain * 1000)) if cost else 0
+
+
+def floor(held: Gauge, requests: int | None, tokens: int | None) -> tuple[int, int]:
+    """How full a limit is at least, where no more than these requests and tokens remain (None: unknown)."""
+    full = held.full
+    return (
+        0 if requests is None else max(0, full[0] - requests * held.request),
+        0 if tokens is None else max(0, full[1] - tokens * held.token),
+    )
+
+
+def too_large(limits: Sequence[Limited], demand: Demand) -> Decision | None:
+    """The refusal of a demand that no waiting makes fit, or None."""
+    for limit in limits:
+        ask = limit.gauge.ask(demand)
+        if ask.requests > ask.requests_cap:
+            return Decision(False, Dimension.REQUESTS, limit.name, never_fits=True)
+        if ask.tokens > ask.tokens_cap:
+            return Decision(False, Dimension.TOKENS, limit.name, never_fits=True)
+    return None
+
+
+def granted(limits: Sequence[Limited], gauges: Sequence[Gauge], headers: Sequence[Header]) -> Decision:
+    """The decision on a demand that was charged."""
+    levels = [Level(h.requests, h.tokens, h.held, h.due, 0, 0) for h in headers]
+    return _decision(limits, gauges, levels, (None, "", 0))
+
+
+def judged(
+    limits: Sequence[Limited], gauges: Sequence[Gauge], asks: Sequence[Ask], levels: Sequence[Level]
+) -> Decision:
+    """The decision on a demand that was refused, or only asked about."""
+    worst: tuple[Dimension | None, str, int] = (None, "", 0)
+    for limit, ask, level in zip(limits, asks, levels, strict=True):
+        for dimension, wait in _waits(ask, level):
+            if wait > worst[2]:
+                worst = dimension, limit.name, wait
+    return _decision(limits, gauges, levels, worst)
+
+
+def _waits(ask: Ask, level: Level) -> tuple[tuple[Dimension, int], ...]:
+    requests, tokens = level.requests_wait, level.tokens_wait
+    if ask.requests_drain:
+        requests = -(-(level.requests + ask.requests - ask.requests_cap) // ask.requests_drain)
+        tokens = -(-(level.tokens + ask.tokens - ask.tokens_cap) // ask.tokens_drain)
+    held = int(CONCURRENCY_RETRY_S * SECOND_US) if level.held >= ask.most else 0
+    return (Dimension.CONCURRENCY, held), (Dimension.REQUESTS, requests), (Dimension.TOKENS, tokens)
+
+
+def _decision(
+    limits: Sequence[Limited],
+    gauges: Sequence[Gauge],
+    levels: Sequence[Level],
+    worst: tuple[Dimension | None, str, int],
+) -> Decision:
+    requests: Room | None = None
+    tokens: Room | None = None
+    concurrency: Room | None = None
+    for limit, held, level in zip(limits, gauges, levels, strict=True):
+        quota = limit.quota
+        if quota.requests_per_minute is not None:
+            room = _room(
+                quota.requests_per_minute,
+                held.request,
+                held.requests_cap,
+                level.requests,
+                held.requests_drain,
+            )
+            requests = _tighter(requests, room)
+        if quota.tokens_per_minute is not None:
+            room = _room(
+                quota.tokens_per_minute, held.token, held.tokens_cap, level.tokens, held.tokens_drain
+            )
+            tokens = _tighter(tokens, room)
+        if quota.concurrency is not None:
+            room = Room(quota.concurrency, max(0, held.most - level.held), 0.0)
+            concurrency = _tighter(concurrency, room)
+    dimension, name, wait = worst
+    return Decision(
+        dimension is None,
+        dimension,
+        name,
+        wait / SECOND_US,
+        requests=requests,
+        tokens=tokens,
+        concurrency=concurrency,
+    )
+
+
+def _room(limit: int, unit: int, cap: int, level: int, drain: int) -> Room:
+    remaining = max(0, (cap - level) // unit)
+    if drain:
+        return Room(limit, remaining, level / drain / SECOND_US)
+    return Room(limit, remaining, float(WINDOW_S + 1) if level else 0.0)
+
+
+def _tighter(room: Room | None, other: Room) -> Room:
+    return other if room is None or other.remaining < room.remaining else room

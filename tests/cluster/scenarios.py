@@ -1,0 +1,37 @@
+"""All scenarios by name, each at two lengths: the short one for every change, the full one for the record."""
+
+from collections.abc import Callable, Mapping
+
+import cost
+import crash
+import limits
+import outages
+import overload
+import steps
+from figures import Figures
+
+ALL: Mapping[str, Callable[[bool], Figures]] = {
+    "limits.requests": lambda full: limits.by_requests() if full else limits.by_requests(6.0, 1800, 60),
+    "limits.tokens": lambda full: limits.by_tokens() if full else limits.by_tokens(6.0, 180_000, 6_000),
+    "limits.concurrency": lambda full: (
+        limits.by_concurrency() if full else limits.by_concurrency(5.0, delay=0.25)
+    ),
+    "limits.strict": lambda full: limits.strict() if full else limits.strict(6.0, 150),
+    "limits.drift": lambda full: limits.drift() if full else limits.drift(300),
+    "cost.calls": lambda full: cost.calls() if full else cost.calls(200),
+    "cost.effort": lambda full: cost.effort(100_000) if full else cost.effort(),
+    "crash.kill": lambda full: crash.kill() if full else crash.kill(30, 50.0, 2.0),
+    "outages.killed": lambda full: outages.killed() if full else outages.killed(outages.SHORT),
+    "outages.failover": lambda full: outages.failover() if full else outages.failover(outages.SHORT),
+    "outages.hole": lambda full: outages.hole() if full else outages.hole(outages.SHORT),
+    "outages.slow": lambda full: outages.slow() if full else outages.slow(outages.SHORT),
+    "outages.moved": lambda full: outages.moved() if full else outages.moved(outages.SHORT),
+    "clock.step": lambda full: steps.step() if full else steps.step(6.0),
+    "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
+}
+
+GATE = tuple(
+    name for name in ALL if name not in {"outages.slow", "outages.failover", "outages.moved", "cost.effort"}
+)
+"""What every change is tested with, in at most two minutes. Of the rest, test_link_topologies.py and
+test_link_stores.py test what is most likely to break, and `make cluster` runs all."""

@@ -1,0 +1,92 @@
+"""Three replicas lose the shared store and come back at different moments: arithmetic alone, no process.
+
+What `outages.py` sees from outside with real servers, here on a clock that is moved by hand.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from fakes.stores import CountingStore
+
+from proxy.clock import ManualClock
+from ratelimit.absence import Outage
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import Demand, Quota
+from ratelimit.scope import Kind, Refusal, Scope
+
+BURST = 60
+RATE = 20
+STEP = 0.01
+LIMITS = Scope.of(Kind.CLIENT, "tight", Quota(requests_per_minute=60 * RATE, burst=BURST)).limits()
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One of three, with a way of its own to the shared store."""
+
+    way: CountingStore
+    limiter: Limiter
+
+    async def pressed(self) -> int:
+        """Ask for one request and end it at once; how many were admitted."""
+        taken = await self.limiter.reserve(LIMITS, Demand())
+        if isinstance(taken, Refusal):
+            return 0
+        self.limiter.settle(taken, 0)
+        return 1
+
+
+def _replicas(clock: ManualClock, regroup: float) -> list[Replica]:
+    shared = MemoryStore(clock)
+    made = []
+    for number in range(3):
+        way = CountingStore(shared)
+        outage = Outage(regroup=regroup)
+        limiter = Limiter(way, MemoryStore(clock), clock, lambda: 3, f"replica{number}", outage)
+        made.append(Replica(way, limiter))
+    return made
+
+
+async def _live(away: float, spread: float, regroup: float = 1.0, after: float = 10.0) -> tuple[float, float]:
+    """An outage of `away` seconds that ends for each replica `spread` seconds after the one before.
+
+    Returns the most that was admitted beyond rate x t since the beginning, and the share of all that was
+    allowed in the end. Every replica always asks for more than there is.
+    """
+    clock = ManualClock()
+    replicas = _replicas(clock, regroup)
+    admitted = 0
+    worst = 0.0
+    now = 0.0
+    while now < 2.0 + away + after:
+        for number, replica in enumerate(replicas):
+            replica.way.away = 2.0 <= now < 2.0 + away + number * spread
+            admitted += await replica.pressed()
+            await replica.limiter.tick()
+        worst = max(worst, admitted - RATE * now)
+        clock.advance(STEP)
+        now += STEP
+    return worst, admitted / (BURST + RATE * now)
+
+
+@pytest.mark.parametrize("away", [0.5, 2.0, 10.0, 60.0])
+@pytest.mark.parametrize("spread", [0.0, 0.2, 0.4])
+def test_the_first_to_return_does_not_spend_what_the_others_have_granted(away: float, spread: float) -> None:
+    """Beyond burst + rate x t no more than the rate in the time between the first and the last."""
+    worst, _ = asyncio.run(_live(away, spread))
+    assert worst <= BURST + 1 + RATE * 2 * spread
+
+
+@pytest.mark.parametrize("away", [2.0, 10.0, 60.0])
+def test_what_was_granted_is_charged_once(away: float) -> None:
+    """A long outage leaves no debt behind: what it granted has mostly drained when it ends."""
+    _, share = asyncio.run(_live(away, 0.2))
+    assert share >= 0.92
+
+
+def test_without_regrouping_the_first_would_spend_it_again() -> None:
+    """The trap this is for, seen by leaving it out."""
+    worst, _ = asyncio.run(_live(10.0, 0.4, regroup=0.0))
+    assert worst > BURST + RATE

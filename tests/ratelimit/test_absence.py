@@ -1,0 +1,115 @@
+import asyncio
+
+from limit_stand_ins import ShakyStore, StillClock
+
+from ratelimit.absence import Absence
+from ratelimit.held import Held, OpenReservations
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import NOTHING, UNLIMITED, Demand, Dimension, OnOutage, Quota
+from ratelimit.scope import Kind, Limits, Reservation, Scope
+
+
+class World:
+    """One replica of two, its store of the cluster, and a clock."""
+
+    def __init__(self) -> None:
+        self.clock = StillClock()
+        self.shared = ShakyStore(self.clock)
+        self.local = MemoryStore(self.clock)
+        self.held = OpenReservations()
+        self.absence = Absence(self.shared, self.local, self.held, "me")
+
+    def admit(self, rid: str, limits: Limits, tokens: int) -> bool:
+        """Whether this replica alone admits a request."""
+        decision, _ = asyncio.run(self.absence.admit(rid, limits, Demand(1, tokens), 2.0))
+        return decision.admitted
+
+    def come_back(self) -> None:
+        """See `Absence.come_back`."""
+        asyncio.run(self.absence.come_back(self.clock.monotonic(), 0.0))
+
+    def remaining(self, limits: Limits) -> int:
+        """How many tokens the cluster has left."""
+        seen = asyncio.run(self.shared.inside.peek(limits, NOTHING))
+        assert seen.tokens is not None
+        return seen.tokens.remaining
+
+
+def limits(quota: Quota, tag: str = "acme") -> Limits:
+    """The limits of a client."""
+    return Scope.of(Kind.CLIENT, tag, quota).limits()
+
+
+TOKENS = limits(Quota(tokens_per_minute=60))
+
+
+def test_what_was_granted_is_charged_before_the_store_is_asked_again() -> None:
+    """No second burst: the cluster's bucket drained meanwhile, but what was used of it is not there."""
+    world = World()
+    world.absence.begin(TOKENS, 2, world.clock.monotonic())
+    world.clock.advance(60)
+    assert world.admit("a", TOKENS, 30)
+    world.come_back()
+    assert len(world.absence) == 0
+    assert world.remaining(TOKENS) == 30
+
+
+def test_a_slow_store_is_not_charged_over_and_over() -> None:
+    """It does what it is told but answers too late: the replay keeps its mark until it is answered."""
+    world = World()
+    world.absence.begin(TOKENS, 2, world.clock.monotonic())
+    world.clock.advance(60)
+    assert world.admit("a", TOKENS, 20)
+    world.shared.away = "after"
+    for _ in range(4):
+        world.come_back()
+    assert len(world.absence) == 1
+    assert world.remaining(TOKENS) == 40
+    assert world.admit("b", TOKENS, 5)
+    world.shared.away = ""
+    world.come_back()
+    assert world.remaining(TOKENS) == 35
+
+
+def test_open_reservations_are_registered_again() -> None:
+    """Those of before the outage and those of during it: the cluster knows who holds a place."""
+    world = World()
+    places = limits(Quota(concurrency=4))
+    world.held.add(Held(Reservation("old", places, Demand(), UNLIMITED), 0.0))
+    world.absence.begin(places, 2, world.clock.monotonic())
+    assert world.admit("new", places, 0)
+    assert not world.admit("third", places, 0)
+    world.held.add(Held(Reservation("new", places, Demand(), UNLIMITED), 0.0))
+    world.come_back()
+    seen = asyncio.run(world.shared.peek(places, NOTHING))
+    assert seen.concurrency is not None
+    assert seen.concurrency.remaining == 2
+
+
+def test_a_limit_says_what_holds_during_an_outage() -> None:
+    """Deny refuses, allow lets pass unlimited, share divides."""
+    world = World()
+    deny = limits(Quota(requests_per_minute=9, on_outage=OnOutage.DENY))
+    allow = limits(Quota(requests_per_minute=9, on_outage=OnOutage.ALLOW))
+    decision, _ = asyncio.run(world.absence.admit("a", deny, Demand(), 2.0))
+    assert (decision.refused_by, decision.retry_after) == (Dimension.OUTAGE, 2.0)
+    assert asyncio.run(world.absence.admit("a", allow, Demand(), 2.0)) == (UNLIMITED, ())
+
+
+def test_one_scope_tries_the_way_back_for_all() -> None:
+    """While the store is away an attempt costs one call, and each time another scope tries."""
+    world = World()
+    scopes = [limits(Quota(requests_per_minute=9), f"c{number}") for number in range(3)]
+    for one in scopes:
+        world.absence.begin(one, 1, world.clock.monotonic())
+        assert world.absence.covers(one)
+    world.shared.away = "before"
+    world.come_back()
+    world.come_back()
+    assert world.shared.calls == ["restore", "restore"]
+    assert len(world.absence) == 3
+    world.shared.away = ""
+    world.come_back()
+    assert len(world.absence) == 0
+    world.come_back()
+    assert world.shared.calls == ["restore"] * 5

@@ -1,0 +1,387 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from limit_stand_ins import ShakyStore, StillClock
+
+from ratelimit.absence import Outage
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import NOTHING, Decision, Demand, Dimension, OnOutage, Quota
+from ratelimit.scope import Kind, Limits, Refusal, Reservation, Scope
+
+
+class World:
+    """One replica of two and the store of the cluster, with a clock that is set."""
+
+    def __init__(self) -> None:
+        self.clock = StillClock()
+        self.shared = ShakyStore(self.clock)
+        self.local = MemoryStore(self.clock)
+        self.limiter = Limiter(self.shared, self.local, self.clock, lambda: 2, "me", Outage(min_replicas=1))
+
+    async def reserve(self, limits: Limits, tokens: int = 0) -> Reservation:
+        """Reserve what is known to fit."""
+        reservation = await self.limiter.reserve(limits, Demand(1, tokens))
+        assert isinstance(reservation, Reservation), reservation
+        return reservation
+
+    async def refused(self, limits: Limits, tokens: int = 0) -> Refusal:
+        """Try to reserve what is known not to fit."""
+        refusal = await self.limiter.reserve(limits, Demand(1, tokens))
+        assert isinstance(refusal, Refusal), refusal
+        return refusal
+
+    async def tick(self, seconds: float = 0.0) -> None:
+        """Let time pass, and do what is due."""
+        self.clock.advance(seconds)
+        await self.limiter.tick()
+
+    async def left(self, limits: Limits) -> tuple[int, int]:
+        """The tokens and places the cluster has left."""
+        seen = await self.shared.inside.peek(limits, NOTHING)
+        assert seen.tokens is not None
+        assert seen.concurrency is not None
+        return seen.tokens.remaining, seen.concurrency.remaining
+
+
+def limits(quota: Quota, tag: str = "acme") -> Limits:
+    """The limits of a client."""
+    return Scope.of(Kind.CLIENT, tag, quota).limits()
+
+
+ACME = limits(Quota(tokens_per_minute=60, concurrency=4))
+ONE = limits(Quota(requests_per_minute=1))
+
+
+def live(life: Callable[[World], Awaitable[None]]) -> None:
+    """Run `life` in a fresh world."""
+
+    async def run() -> None:
+        await life(World())
+
+    asyncio.run(run())
+
+
+def test_what_nothing_limits_costs_no_call() -> None:
+    """Neither to reserve nor to settle."""
+
+    async def life(world: World) -> None:
+        reservation = await world.reserve(())
+        world.limiter.settle(reservation, 5)
+        world.limiter.release(reservation)
+        await world.tick()
+        assert world.shared.calls == []
+        assert await world.limiter.peek(()) is None
+
+    live(life)
+
+
+def test_a_reservation_is_settled_in_the_background_once() -> None:
+    """`settle` returns at once; whatever ends the reservation later changes nothing."""
+
+    async def life(world: World) -> None:
+        reservation = await world.reserve(ACME, 50)
+        assert repr(world.limiter) == "<Limiter [1 held, 0 to settle, 0 scopes away]>"
+        world.limiter.settle(reservation, 20)
+        world.limiter.settle(reservation, 0)
+        world.limiter.release(reservation)
+        assert repr(world.limiter) == "<Limiter [0 held, 1 to settle, 0 scopes away]>"
+        assert world.shared.calls == ["admit"]
+        await world.tick()
+        assert world.shared.calls == ["admit", "settle"]
+        assert await world.left(ACME) == (40, 4)
+
+    live(life)
+
+
+def test_a_released_reservation_gives_all_back() -> None:
+    """As where a later scope refused the request."""
+
+    async def life(world: World) -> None:
+        world.limiter.release(await world.reserve(ONE))
+        await world.tick()
+        await world.reserve(ONE)
+
+    live(life)
+
+
+def test_a_refusal_is_remembered_for_a_moment() -> None:
+    """Asking again in vain costs no call, until the second is over or something was given back here."""
+
+    async def life(world: World) -> None:
+        first = await world.reserve(ONE)
+        refusal = await world.refused(ONE)
+        assert (refusal.decision.retry_after, refusal.cached) == (60.0, False)
+        world.clock.advance(0.5)
+        refusal = await world.refused(ONE)
+        assert (refusal.decision.retry_after, refusal.cached) == (59.5, True)
+        world.clock.advance(0.5)
+        assert not (await world.refused(ONE)).cached
+        assert world.shared.calls == ["admit"] * 3
+        world.limiter.release(first)
+        await world.tick()
+        await world.reserve(ONE)
+
+    live(life)
+
+
+def test_what_can_never_fit_costs_no_call() -> None:
+    """And is told so: waiting does not help."""
+
+    async def life(world: World) -> None:
+        refusal = await world.refused(ACME, 61)
+        assert refusal.decision == Decision(False, Dimension.TOKENS, "client acme", never_fits=True)
+        assert world.shared.calls == []
+
+    live(life)
+
+
+def test_only_long_reservations_need_heartbeats() -> None:
+    """One call per limit every third of a lease; a lease that is lost is registered again."""
+
+    async def life(world: World) -> None:
+        long = await world.reserve(ACME)
+        await world.tick(9.9)
+        await world.reserve(ACME)
+        world.shared.calls.clear()
+        await world.tick(0.1)
+        assert world.shared.calls == ["heartbeat"]
+        world.shared.inside = MemoryStore(world.clock)
+        world.shared.calls.clear()
+        await world.tick(10)
+        assert world.shared.calls == ["heartbeat", "restore"]
+        assert (await world.left(ACME))[1] == 2
+        for _ in range(5):
+            await world.tick(10)
+        assert (await world.left(ACME))[1] == 2
+        world.limiter.settle(long, 0)
+        await world.tick()
+        assert (await world.left(ACME))[1] == 3
+
+    live(life)
+
+
+def test_a_lapsed_replica_frees_its_places() -> None:
+    """A crash is a replica that never ticks again."""
+
+    async def life(world: World) -> None:
+        await world.reserve(ACME)
+        world.clock.advance(30)
+        assert await world.left(ACME) == (60, 4)
+
+    live(life)
+
+
+def test_an_outage_is_lived_through_with_a_share() -> None:
+    """No error and no burst: half the rate for one of two replicas, starting from nothing."""
+
+    async def life(world: World) -> None:
+        world.shared.away = "before"
+        refusal = await world.refused(ACME, 10)
+        assert refusal.decision.retry_after == 20.0
+        assert world.limiter.away == 1
+        world.clock.advance(20)
+        reservation = await world.reserve(ACME, 10)
+        assert world.shared.calls == ["admit"]  # once away, the store is only asked in the background
+        assert await world.limiter.peek(ACME) is None
+        world.limiter.settle(reservation, 4)
+        await world.tick()
+        assert (await world.refused(ACME, 10)).decision.retry_after == 8.0
+
+    live(life)
+
+
+@pytest.mark.parametrize(("on_outage", "admitted"), [(OnOutage.DENY, False), (OnOutage.ALLOW, True)])
+def test_a_limit_may_deny_or_allow_during_an_outage(on_outage: OnOutage, admitted: bool) -> None:
+    """For what must never be exceeded, and for what matters less than an answer."""
+
+    async def life(world: World) -> None:
+        strict = limits(Quota(requests_per_minute=1, on_outage=on_outage))
+        world.shared.away = "before"
+        for _ in range(3):
+            answer = await world.limiter.reserve(strict, Demand())
+            assert isinstance(answer, Reservation) == admitted
+
+    live(life)
+
+
+def test_coming_back_replays_before_it_trusts() -> None:
+    """What was granted during the outage is missing from the shared bucket, and nothing else is."""
+
+    async def life(world: World) -> None:
+        world.shared.away = "before"
+        await world.refused(ACME, 10)
+        world.clock.advance(60)
+        reservation = await world.reserve(ACME, 30)
+        world.shared.away = ""
+        world.shared.calls.clear()
+        await world.tick()
+        assert world.shared.calls[0] == "restore"
+        assert world.limiter.away == 0
+        assert await world.left(ACME) == (30, 3)
+        await world.reserve(ACME, 30)
+        world.limiter.settle(reservation, 10)
+        await world.tick()
+        assert await world.left(ACME) == (20, 3)
+
+    live(life)
+
+
+def test_no_second_burst_over_an_outage() -> None:
+    """Two replicas and an outage of half a minute: from the first moment at most burst + rate x t."""
+
+    async def run() -> None:
+        one = World()
+        two = World()
+        two.clock = one.clock
+        two.shared = one.shared
+        two.limiter = Limiter(one.shared, MemoryStore(one.clock), one.clock, lambda: 2, "two")
+        admitted = 0
+        client = limits(Quota(tokens_per_minute=60, burst_tokens=20))
+        for second in range(90):
+            one.shared.away = "before" if 30 <= second < 60 else ""
+            for world in (one, two):
+                answer = await world.limiter.reserve(client, Demand(1, 1))
+                if isinstance(answer, Reservation):
+                    admitted += 1
+                    world.limiter.settle(answer, 1)
+                await world.limiter.tick()
+            assert admitted <= 20 + second
+            one.clock.advance(1)
+        assert admitted >= 95
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_was_lost_is_given_back() -> None:
+    """The store granted it too late: nobody holds it, so it is released when the store answers again."""
+
+    async def life(world: World) -> None:
+        world.shared.away = "after"
+        await world.refused(ACME, 40)
+        assert await world.left(ACME) == (20, 3)
+        world.shared.away = ""
+        await world.tick(0.25)
+        await world.tick()
+        assert await world.left(ACME) == (60, 4)
+
+    live(life)
+
+
+def test_a_cancelled_request_holds_nothing() -> None:
+    """The call goes on without its caller; what it took is given back."""
+
+    async def life(world: World) -> None:
+        gate = asyncio.Event()
+        admit = world.shared.admit
+
+        class Slow(ShakyStore):
+            """A store that answers when the gate opens."""
+
+            async def admit(self, rid: str, limits: object, demand: Demand) -> Decision:
+                decision = await admit(rid, ACME, demand)
+                await gate.wait()
+                return decision
+
+        slow = Slow(world.clock)
+        slow.inside = world.shared.inside
+        limiter = Limiter(slow, world.local, world.clock, lambda: 1, "me")
+        request = asyncio.ensure_future(limiter.reserve(ACME, Demand(1, 40)))
+        await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert await world.left(ACME) == (20, 3)
+        await limiter.tick()
+        assert await world.left(ACME) == (60, 4)
+
+    live(life)
+
+
+def test_settlements_wait_for_the_store_as_long_as_their_lease() -> None:
+    """Then the lease has lapsed anyway, and settling would change nothing."""
+
+    async def life(world: World) -> None:
+        early, late = await world.reserve(ACME, 20), await world.reserve(ACME, 20)
+        world.shared.away = "before"
+        world.limiter.settle(early, 0)
+        await world.tick()
+        assert world.limiter.away == 1
+        world.clock.advance(1)
+        world.limiter.settle(late, 0)
+        await world.tick(28)
+        assert repr(world.limiter) == "<Limiter [0 held, 2 to settle, 1 scopes away]>"
+        await world.tick(1)
+        assert repr(world.limiter) == "<Limiter [0 held, 1 to settle, 1 scopes away]>"
+
+    live(life)
+
+
+def test_places_held_before_an_outage_count_during_it() -> None:
+    """And come free when their requests end, whether the store hears of it or not."""
+
+    async def life(world: World) -> None:
+        two = [await world.reserve(ACME), await world.reserve(ACME)]
+        world.shared.away = "before"
+        assert (await world.refused(ACME)).decision.refused_by is not None
+        world.clock.advance(15)
+        await world.tick()
+        assert (await world.refused(ACME)).decision.refused_by is Dimension.CONCURRENCY
+        world.limiter.settle(two[0], 0)
+        await world.tick()
+        await world.reserve(ACME)
+
+    live(life)
+
+
+def test_a_providers_word_is_handed_on() -> None:
+    """In the background, and not to a store that is away."""
+
+    async def life(world: World) -> None:
+        world.limiter.lower(ACME, None, 7)
+        await world.tick()
+        assert await world.left(ACME) == (7, 4)
+        seen = await world.limiter.peek(ACME)
+        assert seen is not None
+        assert seen.tokens is not None
+        world.shared.away = "before"
+        assert await world.limiter.peek(ACME) is None
+        world.limiter.lower(ACME, None, 3)
+        await world.tick()
+        assert world.shared.calls.count("lower") == 2
+
+    live(life)
+
+
+def test_it_runs_in_the_background_until_cancelled() -> None:
+    """A settlement wakes it."""
+
+    async def life(world: World) -> None:
+        running = asyncio.ensure_future(world.limiter.run())
+        world.limiter.settle(await world.reserve(ACME, 50), 0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await world.left(ACME) == (60, 4)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    live(life)
+
+
+def test_a_flush_that_is_cancelled_loses_nothing() -> None:
+    """What was being settled is settled again: harmless twice, but never lost."""
+
+    async def life(world: World) -> None:
+        world.limiter.settle(await world.reserve(ACME, 50), 0)
+        ticking = asyncio.ensure_future(world.limiter.flush())
+        await asyncio.sleep(0)
+        ticking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ticking
+        assert repr(world.limiter) == "<Limiter [0 held, 1 to settle, 0 scopes away]>"
+        await world.limiter.flush()
+        assert await world.left(ACME) == (60, 4)
+
+    live(life)
