@@ -10,7 +10,7 @@ UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
 
-.PHONY: help demo test check format cluster bench-quick micro startup js lock docs clean
+.PHONY: help demo test check format cluster cluster-short bench-quick micro startup js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(RUN)/ready ## try the proxy on port 8080 (another: ARGS="--port 8000"); 
 
 test: $(DEV)/ready ## all tests, with branch coverage of at least 95 %
 	@rm -f .coverage .coverage.*
-	$(DEV)/bin/coverage run -m pytest -n 2 --dist worksteal
+	$(DEV)/bin/coverage run -m pytest -n 2 --dist worksteal -m "not cluster"
 	@$(DEV)/bin/coverage combine -q
 	$(DEV)/bin/coverage report --fail-under=95
 
@@ -33,6 +33,12 @@ check: $(DEV)/ready ## formatting, lint, types, architecture
 format: $(DEV)/ready ## format the code and mend what lint can mend
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
+
+cluster: $(DEV)/ready ## limits, outages and crashes over real replicas and stores (about 20 minutes)
+	$(DEV)/bin/python tests/cluster/run.py $(or $(ARGS),--full)
+
+cluster-short: $(DEV)/ready ## the same, two minutes' worth
+	$(DEV)/bin/pytest -q -n 2 -m cluster tests/cluster
 
 bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
 	$(DEV)/bin/python benchmarks/quick.py $(ARGS)
