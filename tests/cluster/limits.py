@@ -161,7 +161,7 @@ def by_concurrency(seconds: float = 60.0, limit: int = 12, delay: float = 1.0) -
         config = configured(mock, f"redis://127.0.0.1:{store.port}", {"pressed": limits})
         with replicas(config) as running:
             ports = [replica.port for replica in running]
-            wanted = Load("pressed", ports, CALLERS * 40, CALLERS * 5)
+            wanted = Load("pressed", ports, CALLERS * 40, CALLERS * 5, patient=True)
             answers = asyncio.run(traffic.run(wanted, seconds))
             spans = [
                 (entry["at"], entry["done_at"])

@@ -146,7 +146,7 @@ class Load:
     """What one kind of client sends: `rate` a second in all, by so many callers that take turns.
 
     Every caller has a connection to each of `ports` and uses them in turn. With `moving` a caller that finds
-    nobody there takes the next one, as a balancer would.
+    nobody there takes the next one, as a balancer would. A caller that is late catches up, unless `patient`.
     """
 
     client: str
@@ -156,6 +156,7 @@ class Load:
     model: str = CHAT
     stream: bool = False
     moving: bool = False
+    patient: bool = False
 
 
 async def run(load: Load, seconds: float) -> list[Answer]:
@@ -196,7 +197,7 @@ async def _caller(load: Load, number: int, span: tuple[float, float], answers: l
                 answer = await ask(wires[turn % len(wires)], load.client, payload, at)
             answers.append(answer)
             turn += 1
-            due += step
+            due = max(due + step, time.monotonic()) if load.patient else due + step
     finally:
         for wire in wires:
             wire.close()
@@ -222,7 +223,7 @@ async def stream(client: str, port: int, model: str, begun: Begun) -> None:
     wire = Wire(port)
     try:
         await wire.open()
-        wire.write(request(client, model, stream=True))
+        wire.write(request(client, model, stream=True, cap=4000))
         begun.status, headers = await wire.head()
         if begun.status != 200:
             begun.data = await wire.body(headers)
