@@ -248,9 +248,9 @@ def admitted(answers: Sequence[Answer]) -> list[Answer]:
 
 
 def span(answers: Sequence[Answer]) -> float:
-    """Seconds from the first request sent to the last."""
-    sent = [answer.sent for answer in answers]
-    return max(sent) - min(sent)
+    """Seconds in which requests were due."""
+    due = [answer.due for answer in answers]
+    return max(due) - min(due)
 
 
 def burst(answers: Sequence[Answer], rate: float, weight: float = 1.0) -> float:
