@@ -56,6 +56,12 @@ class Instruments:
             registry=registry,
         )
         self.in_flight = Gauge("apex_requests_in_flight", "Requests now being served.", registry=registry)
+        self.replicas = Gauge("apex_replicas_live", "Replicas last seen alive.", registry=registry)
+        self.away = Gauge(
+            "apex_limit_scopes_away",
+            "Scopes that this replica limits alone, for Redis is away.",
+            registry=registry,
+        )
         build = Gauge("apex_build_info", "The running version; always 1.", ("version",), registry=registry)
         build.labels(version).set(1)
         self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
@@ -64,6 +70,11 @@ class Instruments:
     def began(self) -> None:
         """A request began."""
         self.in_flight.inc()
+
+    def stand(self, replicas: int, away: int) -> None:
+        """How the cluster stands: replicas alive, and scopes limited here alone."""
+        self.replicas.set(replicas)
+        self.away.set(away)
 
     def observe(self, record: Record) -> None:
         """A request ended: count it."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from proxy.demand import Estimator, OutputPolicy
-from proxy.errors import TRANSPORT, Refusal
+from proxy.errors import TIMEOUTS, TRANSPORT, Fault, Refusal
 from proxy.exchange import Exchange, Held
 from proxy.targets import Target
 from proxy.wire.model import Endpoint, Usage
@@ -62,7 +62,7 @@ class Admission:
             of_model = await self._take_model(held, model, for_model) if model else None
             of_key = await self._take_key(held, key, for_key) if key else None
         if of_model is not None:
-            self.attempted(exchange, reached=False)
+            self.attempted(exchange, None)
             raise refused(of_model, "the model's")
         if of_key is not None:
             held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
@@ -82,33 +82,40 @@ class Admission:
         held.key = taken
         return None
 
-    def attempted(self, exchange: Exchange, *, reached: bool) -> None:
-        """An attempt has failed. One that reached the provider counts as a request there, without tokens."""
+    def attempted(self, exchange: Exchange, fault: Fault | None) -> None:
+        """An attempt has failed, or (None) was not made; what the provider was asked counts as a request.
+
+        One that was too slow may have been worked on, and billed: its reservation stands.
+        """
         key, exchange.held.key = exchange.held.key, None
         if key is None:
             return
-        if reached:
-            self._limits.settle(key, 0)
-        else:
+        if fault is None or fault.kind in TRANSPORT:
             self._limits.release(key)
+        else:
+            self._limits.settle(key, key.demand.tokens if fault.kind in TIMEOUTS else 0)
 
     def learn(self, exchange: Exchange, target: Target, usage: Usage) -> None:
         """What a request has really cost, for the next expectation."""
         assert exchange.envelope is not None
-        self._estimator.learn(target.label, exchange.envelope.size, usage)
+        self._estimator.learn(target.label, exchange.envelope.weight, usage)
 
     def settle(self, exchange: Exchange) -> None:
-        """The request is over, however it ended; one that reached no provider has used nothing."""
+        """The request is over, however it ended; one that reached no provider has used nothing.
+
+        One whose client left while the provider was at work is charged what was reserved for it: nobody
+        knows what it has cost, and leaving early must not be a way around a limit.
+        """
         held, used = exchange.held, exchange.used
-        tokens = used.input + used.output if used is not None else 0
-        tokens = min(max(tokens, 0), LARGEST)  # a provider may say anything
         for taken in (held.client, held.model, held.key):
             if taken is None:
                 continue
-            if _reached(exchange):
-                self._limits.settle(taken, tokens)
-            else:
+            if not _reached(exchange):
                 self._limits.release(taken)
+            elif used is not None:  # a provider may say anything
+                self._limits.settle(taken, min(max(used.input + used.output, 0), LARGEST))
+            else:
+                self._limits.settle(taken, taken.demand.tokens if _left(exchange) else 0)
         held.client = held.model = held.key = None
 
     def heed(self, exchange: Exchange, target: Target, headers: Mapping[str, str]) -> None:
@@ -124,19 +131,19 @@ class Admission:
     def seen(self, exchange: Exchange, target: Target, events: int) -> Usage:
         """What a stream without usage has used, as far as can be told: an event is about a token."""
         assert exchange.envelope is not None
-        prompt = self._estimator.expect(target.label, exchange.envelope.size, None, OutputPolicy.NONE)
+        prompt = self._estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
         return Usage(input=prompt, output=events)
 
     def _expect(self, exchange: Exchange, target: Target, limits: scope.Limits) -> int:
         """Tokens to charge ahead. What is only guessed of the output never makes a request too large."""
         envelope = exchange.envelope
         assert envelope is not None
-        prompt = self._estimator.expect(target.label, envelope.size, None, OutputPolicy.NONE)
+        prompt = self._estimator.expect(target.label, envelope.weight, None, OutputPolicy.NONE)
         if exchange.endpoint is Endpoint.EMBEDDINGS:
             return prompt
         cap = envelope.max_output * envelope.choices if envelope.max_output is not None else None
         policy = target.output_policy
-        expected = self._estimator.expect(target.label, envelope.size, cap, policy)
+        expected = self._estimator.expect(target.label, envelope.weight, cap, policy)
         if policy is OutputPolicy.MAX_TOKENS and cap is not None:
             return expected
         return min(expected, max(prompt, _bucket(limits)))
@@ -150,6 +157,11 @@ def _bucket(limits: scope.Limits) -> int:
 def _burst(quota: Quota) -> int:
     burst = quota.burst_tokens if quota.window is Window.SMOOTH else None
     return burst or quota.tokens_per_minute or LARGEST
+
+
+def _left(exchange: Exchange) -> bool:
+    """Whether the last attempt came to no verdict: its client left while the provider was at work."""
+    return len(exchange.attempts) > len(exchange.faults)
 
 
 def _reached(exchange: Exchange) -> bool:

@@ -109,7 +109,9 @@ class Replica:
             EdgeParts(self.fleet, pipeline, clock, draw, self.instruments.began, self._observe, cors),
             operations.client_app(lambda: self.ready),
         )
-        self.operations_app: FastAPI = operations.operations_app(lambda: self.ready, self.instruments)
+        self.operations_app: FastAPI = operations.operations_app(
+            lambda: self.ready, self.instruments, self._stand
+        )
 
     def _observe(self, record: Record) -> None:
         self.instruments.observe(record)
@@ -133,6 +135,10 @@ class Replica:
         return Limiter(
             store, local, clock, lambda: replicas.live if replicas else 1, self.name, outage
         ), store
+
+    def _stand(self) -> operations.Stand:
+        members = self.replicas.members if self.replicas is not None else ()
+        return operations.Stand(members or (self._about(),), self.limiter.away)
 
     def _about(self) -> About:
         """What this replica says of itself to the others."""

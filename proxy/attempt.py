@@ -103,7 +103,7 @@ class Attempts:
         exchange.attempts[-1].outcome = fault.reason
         verdict = retry.judge(fault)
         if not exchange.committed:
-            self._admission.attempted(exchange, reached=fault.kind not in TRANSPORT)
+            self._admission.attempted(exchange, fault)
         way = fault.kind in TRANSPORT
         self._fleet.report(target, Report(verdict.effect, fault.retry_after, way, probe))
         if verdict.whole_origin and exchange.plan is not None:

@@ -4,6 +4,7 @@ FastAPI serves these, and shapes what the framework itself refuses like every ot
 happened before (`endpoints.Edge`), for every route but the probes.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from fastapi import FastAPI, Request, Response
@@ -15,12 +16,21 @@ from proxy.endpoints import HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.pipeline import find_model
+from proxy.replicas import About
 from proxy.wire.chat import ChatCodec
 from proxy.wire.envelope import encode
 
 OWNER = "apex-ai-proxy"
 
 Ready = Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stand:
+    """How the cluster stands, seen from here: who lives, and how many scopes are limited here alone."""
+
+    members: tuple[About, ...]
+    away: int
 
 
 def client_app(ready: Ready) -> FastAPI:
@@ -34,14 +44,20 @@ def client_app(ready: Ready) -> FastAPI:
     return app
 
 
-def operations_app(ready: Ready, instruments: Instruments) -> FastAPI:
+def operations_app(ready: Ready, instruments: Instruments, stand: Callable[[], Stand]) -> FastAPI:
     """The application of the operations port."""
     app = _app("Apex AI Proxy operations")
 
     async def metrics() -> Response:
+        now = stand()
+        instruments.stand(len(now.members), now.away)
         return Response(instruments.render(), media_type=CONTENT_TYPE)
 
+    async def replicas() -> Response:
+        return _json({"replicas": stand().members})
+
     app.get("/metrics")(metrics)
+    app.get("/replicas")(replicas)
     _probes(app, ready)
     return app
 

@@ -38,8 +38,8 @@ class Room:
         self._guard.leave(self._size)
 
     def grow_to(self, size: int) -> None:
-        """The body has been read: it is `size` bytes, whatever was announced."""
-        self._guard.bytes += size - self._size
+        """The body has been read: it is `size` bytes, whatever was announced. Raises `Refusal` 503."""
+        self._guard.grow(size - self._size)
         self._size = size
 
 
@@ -61,15 +61,15 @@ class Guard:
         """Take room. Raises `Refusal` 503 where there is none."""
         why = self._why(size)
         if why is not None:
-            raise Refusal(
-                503,
-                f"The proxy is overloaded: {why}.",
-                kind="server_error",
-                code="overloaded",
-                retry_after=_COME_BACK,
-            )
+            raise _overloaded(why)
         self.in_flight += 1
         self.bytes += size
+
+    def grow(self, more: int) -> None:
+        """Take `more` bytes for a request that has entered. Raises `Refusal` 503 where there is no room."""
+        if more > 0 and self.in_flight > 1 and self.bytes + more > self._bounds.max_bytes:
+            raise _overloaded("too many bytes are in flight")
+        self.bytes += more
 
     def leave(self, size: int) -> None:
         """Give room back."""
@@ -94,3 +94,13 @@ class Guard:
             await asyncio.sleep(EVERY)
             late = max(0.0, loop.time() - due)
             self.lag += _SMOOTH * (late - self.lag)
+
+
+def _overloaded(why: str) -> Refusal:
+    return Refusal(
+        503,
+        f"The proxy is overloaded: {why}.",
+        kind="server_error",
+        code="overloaded",
+        retry_after=_COME_BACK,
+    )

@@ -7,11 +7,11 @@ Scopes are named in Redis by digests: names of clients are not for whoever can l
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from proxy.config.settings import Config
 from proxy.config.settings import Limits as Settings
-from proxy.targets import Model
+from proxy.targets import Model, direct
 from ratelimit.quota import OnOutage, Quota, Window
 from ratelimit.scope import Kind, Limits, Scope
 
@@ -62,11 +62,19 @@ def scopes(config: Config, models: Mapping[str, Model]) -> Scopes:
     }
     keys = {
         target.key_id: Scope.of(Kind.KEY, _tag(target.key_id), quota(target.limits), name=target.key_id)
-        for model in models.values()
+        for model in (*models.values(), *_addressed(config))
         for target in model.targets
         if target.limits
     }
     return Scopes(clients, aliases, keys)
+
+
+def _addressed(config: Config) -> Iterator[Model]:
+    """A model at each provider, as clients may address it: its keys are limited all the same."""
+    for provider in config.providers:
+        found = direct(config, provider, "any")
+        if found is not None:
+            yield found
 
 
 def quota(limits: Settings | None) -> Quota:

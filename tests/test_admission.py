@@ -525,7 +525,7 @@ def test_a_failover_asks_the_next_targets_limits() -> None:
     ids=["connect", "dns", "500", "429", "400", "empty", "timeout"],
 )
 def test_an_attempt_that_failed(answer: Answer, requests: int) -> None:
-    """Counts as a request of its key if it got there, and never tokens; a client pays for no more."""
+    """Counts as a request of its key if it got there; only one that was too slow may have been billed."""
 
     async def scenario() -> None:
         made = everywhere(timeouts={"total": "5s"}, retry={"attempts": 1})
@@ -534,7 +534,9 @@ def test_an_attempt_that_failed(answer: Answer, requests: int) -> None:
         left = await scene.settled(of_key(scene))
         assert left.requests is not None
         assert left.concurrency is not None
-        assert scene.store.ended == [Demand(requests, 0)] * 3
+        kept = [demand for demand in scene.store.ended if demand.tokens]
+        assert len(kept) == (scene.outcomes == ["total_timeout"])
+        assert [demand.requests for demand in scene.store.ended] == [requests] * 3
         assert left.concurrency.remaining == 5
 
     run(scenario())
@@ -664,8 +666,10 @@ def test_a_client_that_leaves_holds_nothing(after: float, where: str) -> None:
             assert left.requests is not None
             assert left.requests.remaining == 600 or sent
         charged = [demand for demand in scene.store.ended if demand.requests]
-        seen = prompt_of(request(stream=True)) + 2 if after > 6.0 else 0
-        assert charged == ([Demand(1, seen)] * 3 if sent else [])
+        assert len(charged) == (3 if sent else 0)
+        seen = prompt_of(request(stream=True)) + 2
+        # Before content nobody knows what it has cost: the reservation stands. After it, what was seen.
+        assert all(demand.tokens == seen if after > 6.0 else demand.tokens > seen for demand in charged)
         assert repr(scene.limiter).startswith("<Limiter [0 held, 0 to settle")
 
     run(scenario())

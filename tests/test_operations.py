@@ -15,6 +15,7 @@ from proxy import operations
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
 from proxy.config.settings import Config
+from proxy.replicas import About
 
 CONFIG = Config.model_validate(
     {
@@ -150,9 +151,13 @@ def test_the_hot_routes_never_come_here() -> None:
     assert answer.json()["error"]["code"] == "not_found"
 
 
+def _stand() -> operations.Stand:
+    return operations.Stand((About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6)), 3)
+
+
 def operations_app(ready: bool) -> FastAPI:
     """The application of an operations port."""
-    return operations.operations_app(lambda: ready, Instruments(CollectorRegistry(), "1.2.3"))
+    return operations.operations_app(lambda: ready, Instruments(CollectorRegistry(), "1.2.3"), _stand)
 
 
 def test_the_operations_port_has_metrics_and_probes() -> None:
@@ -160,6 +165,10 @@ def test_the_operations_port_has_metrics_and_probes() -> None:
     answer = asyncio.run(_through(operations_app(True), "GET", "/metrics"))
     assert answer.headers["content-type"].startswith("text/plain")
     assert "# TYPE apex_" in answer.text
+    assert "apex_replicas_live 2.0" in answer.text
+    assert "apex_limit_scopes_away 3.0" in answer.text
+    seen = asyncio.run(_through(operations_app(True), "GET", "/replicas")).json()["replicas"]
+    assert [one["id"] for one in seen] == ["me", "other"]
     assert asyncio.run(_through(operations_app(False), "GET", "/readyz")).status_code == 503
     assert asyncio.run(_through(operations_app(False), "GET", "/livez")).status_code == 200
     assert (

@@ -122,3 +122,11 @@ def test_a_quota_is_the_setting() -> None:
     strict = quota(Settings.model_validate({"requests_per_minute": 60, "window": "strict"}))
     assert strict == Quota(60, window=Window.STRICT)
     assert quota(None).unlimited
+
+
+def test_a_key_is_limited_whether_or_not_a_model_names_its_provider() -> None:
+    """A client that may address providers directly meets the same limits."""
+    found = config({"a": 1})
+    other = found.providers["a"].model_copy(update={"limits": Settings(requests_per_minute=1)})
+    found = found.model_copy(update={"providers": {**found.providers, "b": other}})
+    assert [key.partition("@")[0] for key in scopes(found, models(found)).keys] == ["b"]

@@ -18,6 +18,7 @@ from proxy.commands.process import check_proxies, environment, refused, store_of
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
 from proxy.embedded import Description, EmbeddedError
+from proxy.link import AddressError, parse
 from proxy.workers import Crew, Workers, WorkersError, command_of
 
 
@@ -99,12 +100,24 @@ def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifel
                 _say_store(await store.ready())
 
         uvloop.run(serving.run(config, surroundings, ports, started))
-    except EmbeddedError as error:
+    except (EmbeddedError, AddressError) as error:
         raise click.ClickException(str(error)) from None
     finally:
         ports.close()
         if store is not None:
             store.stop()
+
+
+def _check_redis(config: Config) -> None:
+    """Say now what each worker would die of: a Redis URL whose certificates cannot be read."""
+    if config.redis.url == "embedded":
+        return
+    try:
+        tls = parse(config.redis.url).tls
+        if tls is not None:
+            tls.context()
+    except AddressError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _say_store(store: Description) -> None:
@@ -120,6 +133,7 @@ def _orphaned() -> None:
 
 def _parent(config: Config, environ: Mapping[str, str]) -> int:
     """Run the workers of one `serve` on one store."""
+    _check_redis(config)
     command = command_of([*sys.argv[1:], "--port", str(_free_port(config))])
     store = store_of(config, environ)
     try:

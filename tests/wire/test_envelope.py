@@ -196,3 +196,13 @@ def test_values_travel_byte_for_byte() -> None:
     """Numbers keep their digits and objects their order and spaces."""
     fields = envelope.decode(b'{"a":1.10, "b": {"z":1,  "a":2}, "c": 12345678901234567890}', DEPTH)
     assert envelope.encode(fields) == b'{"a":1.10,"b":{"z":1,  "a":2},"c":12345678901234567890}'
+
+
+def test_a_file_weighs_little_whatever_its_size() -> None:
+    """What a prompt costs has little to do with how large its pictures are."""
+    picture = "data:image/png;base64," + "A" * 100_000
+    body = json.dumps({"model": "m", "messages": [{"content": [{"image_url": {"url": picture}}] * 2}]})
+    seen = envelope.read(body.encode(), 64)
+    assert seen.size == len(body)
+    assert 2 * envelope.FILE < seen.weight < 2 * envelope.FILE + 300
+    assert envelope.read(b'{"model": "m"}', 64).weight == 14
