@@ -1,7 +1,8 @@
 """Who is in the cluster: each replica says every two seconds that it lives, and hears who else does.
 
 The number of the living is what limits are divided by while Redis is away, so it is remembered from the
-last time it could be asked. A replica that says nothing for six seconds is gone.
+last time it could be asked. A replica that says nothing for six seconds is gone. A store that was away or was
+replaced knows only who has spoken since, so for a while after that the number may grow but not shrink.
 """
 
 import asyncio
@@ -13,13 +14,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from proxy.link import Link, Unavailable
+from proxy.link import Link, ScriptError, Unavailable
 
 EVERY = 2.0
 """Seconds between two signs of life."""
 
 SILENCE = 6.0
 """Seconds of silence after which a replica is gone."""
+
+STEADY = round((SILENCE + EVERY) / EVERY)
+"""Signs of life in a row after which the store has heard from everybody who lives."""
 
 KEYS = ("apex:{replicas}", "apex:{replicas}:about")
 
@@ -58,22 +62,28 @@ class Replicas:
         self._about = about
         self._decode = msgspec.json.Decoder(About)
         self._count = 1
+        self._steady = 0
+        self._generation = link.generation
         self.members: tuple[About, ...] = ()
 
     @property
     def live(self) -> int:
-        """How many replicas were last seen alive, this one included."""
+        """How many replicas were last seen alive, this one included. Too many rather than too few."""
         return self._count
 
     async def beat(self) -> None:
         """Say once that this replica lives. While Redis is away nothing is learned and nothing forgotten."""
-        with contextlib.suppress(Unavailable):
-            about = self._about()
-            self._heard(await self._say(about.id, msgspec.json.encode(about)))
+        about = self._about()
+        try:
+            reply = await self._say(about.id, msgspec.json.encode(about))
+        except (Unavailable, ScriptError):  # an error is our key in foreign hands: as good as away
+            self._steady = 0
+        else:
+            self._heard(reply)
 
     async def leave(self) -> None:
         """Say goodbye."""
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(Unavailable, ScriptError):
             await self._say(self._about().id, b"")
 
     async def run(self) -> None:
@@ -90,7 +100,11 @@ class Replicas:
 
     def _heard(self, reply: Sequence[bytes]) -> None:
         """Note who lives. One whose words cannot be read, of another version, counts all the same."""
-        self._count = max(1, len(reply) // 2)
+        if self._link.generation != self._generation:
+            self._generation, self._steady = self._link.generation, 0
+        count = max(1, len(reply) // 2)
+        self._count = count if self._steady >= STEADY else max(count, self._count)
+        self._steady += 1
         self.members = tuple(filter(None, map(self._read, reply[1::2])))
 
     def _read(self, about: bytes) -> About | None:

@@ -11,7 +11,7 @@ from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import NOTHING, Decision, Demand, Dimension, OnOutage, Quota, Room, Window
 from ratelimit.redis_store import RedisStore
 from ratelimit.scope import Kind, Limit, Limits, Refusal, Reservation, Scope
-from ratelimit.store import LEASE_S, Clock, Link, Script, Store, Unavailable, load_scripts
+from ratelimit.store import LEASE_S, Clock, Link, Script, Store, StoreError, Unavailable, load_scripts
 
 __all__ = [
     "LEASE_S",
@@ -36,6 +36,7 @@ __all__ = [
     "Scope",
     "Script",
     "Store",
+    "StoreError",
     "Unavailable",
     "Window",
     "load_scripts",

@@ -1,10 +1,11 @@
 """The limits that are held here because the shared store is away, and their way back.
 
-Away: a limit is held as this replica's share of it, begun empty, or it denies, or it allows, as its quota
-says. Back: what the share granted is charged to the shared limit, and the open reservations are registered
-there, before the shared limit is asked again. A replay keeps its mark until it is answered, so a store that
-is only slow is not charged over and over. Other replicas come back at other moments, and what they have
-granted is not charged yet: so the share is kept a while longer, or the first to return would spend it again.
+Away: a limit is held as this replica's share of it, begun with next to nothing, or it denies, or it
+allows, as its quota says. Back: what the share granted is charged to the shared limit, and the open
+reservations are registered there, before the shared limit is asked again. A replay keeps its mark until it is
+answered, so a store that is only slow is not charged over and over. Other replicas come back at other
+moments, and what they have granted is not charged yet: so the share is kept a while longer, or the first to
+return would spend it again.
 """
 
 import dataclasses
@@ -13,9 +14,11 @@ import itertools
 from ratelimit.bucket import MARK, Replay
 from ratelimit.held import OpenReservations
 from ratelimit.memory_store import MemoryStore
-from ratelimit.quota import UNLIMITED, Decision, Demand, Dimension, OnOutage
+from ratelimit.mishaps import Mishaps
+from ratelimit.quota import NOTHING, UNLIMITED, Decision, Demand, Dimension, OnOutage
+from ratelimit.rooms import Rooms
 from ratelimit.scope import Limit, Limits
-from ratelimit.store import Store, Unavailable
+from ratelimit.store import Store, StoreError, Unavailable
 from ratelimit.together import together
 
 ROUNDS = 3
@@ -69,6 +72,8 @@ class Absence:
         self._local = local
         self._held = held
         self._away: dict[str, _Scope] = {}
+        self.rooms = Rooms()
+        self.mishaps = Mishaps()
         self._marks = (f"{MARK}{name}.{serial:x}" for serial in itertools.count())
 
     def __len__(self) -> int:
@@ -79,13 +84,17 @@ class Absence:
         """Whether the scope of `limits` is held here."""
         return limits[0].tag in self._away
 
-    def begin(self, limits: Limits, sharers: int, now: float) -> None:
-        """Hold 1 of `sharers` parts of every limit of a scope that is not held here yet."""
+    def begin(self, limits: Limits, sharers: int, now: float, demand: Demand = NOTHING) -> None:
+        """Hold 1 of `sharers` parts of every limit of a scope that is not held here yet.
+
+        `demand` is what found the store away; a share in which it was known to fit begins with room for it.
+        """
         scope = self._away.setdefault(limits[0].tag, _Scope(now)).limits
         for limit in limits:
             if limit.key not in scope:
                 scope[limit.key] = _Away(limit)
-                self._local.begin(limit, sharers, self._held.of(limit))
+                free = self.rooms.free(limit, sharers, demand, now)
+                self._local.begin(limit, sharers, self._held.of(limit), free)
 
     async def admit(
         self, rid: str, limits: Limits, demand: Demand, deny_retry: float
@@ -110,7 +119,14 @@ class Absence:
             self._away[first] = self._away.pop(first)
 
     async def _return(self, tag: str, now: float, regroup: float) -> bool:
-        """Whether the store answers for this scope."""
+        """Whether the store answers. A scope it answers with an error stays here, and holds up no other."""
+        try:
+            return await self._returned(tag, now, regroup)
+        except StoreError as error:
+            self.mishaps.note("restore", error)
+            return True
+
+    async def _returned(self, tag: str, now: float, regroup: float) -> bool:
         scope = self._away[tag]
         if scope.regrouping(now, regroup):
             return True

@@ -3,6 +3,7 @@
     the shared store answers   it decides
     it is unavailable          each limit says: share (a local part of it), deny, or allow
     it answers again           what was granted meanwhile is replayed to it; then it decides again
+    it answers with an error   a request is decided as if it were away, other work given up
 
 The limiter starts no task: its owner runs `run()`, which flushes what was settled, renews leases and comes
 back from an outage. `settle` and `release` only hand over and return at once; call them in a `finally`.
@@ -13,7 +14,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ratelimit.absence import OUTAGE, Absence, Outage
 from ratelimit.bucket import Replay
@@ -23,7 +24,7 @@ from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import NOTHING, Decision, Demand
 from ratelimit.refusals import Refusals
 from ratelimit.scope import Limit, Limits, Refusal, Reservation, unlimited
-from ratelimit.store import LEASE_S, Clock, Store, Unavailable
+from ratelimit.store import LEASE_S, Clock, Store, StoreError, Unavailable
 from ratelimit.together import together
 
 
@@ -80,6 +81,11 @@ class Limiter:
         """How many scopes are limited by this replica alone because the store is away."""
         return len(self._absence)
 
+    @property
+    def errors(self) -> int:
+        """How often the store failed for a reason that waiting does not mend (`StoreError`)."""
+        return self._absence.mishaps.count
+
     async def reserve(self, limits: Limits, demand: Demand) -> Reservation | Refusal:
         """Take `demand` and a lease from every limit of one scope, or nothing.
 
@@ -96,11 +102,14 @@ class Limiter:
         decision = None if self._absence.covers(limits) else await self._ask(rid, limits, demand)
         local = decision is None
         if decision is None:
-            self._begin(limits)
+            self._begin(limits, demand)
             rid += "l"  # the shared store may have granted the first id after all
             decision, limits = await self._absence.admit(rid, limits, demand, self._outage.deny_retry)
-        elif not decision.admitted:
-            self._refusals.add(limits, demand, decision, now)
+        else:
+            if not self._absence.covers(limits):  # else its share has begun, and grants what is not noted
+                self._absence.rooms.note(limits, decision, now)
+            if not decision.admitted:
+                self._refusals.add(limits, demand, decision, now)
         if not decision.admitted:
             return Refusal(limits, demand, decision)
         reservation = Reservation(rid, limits, demand, decision)
@@ -112,9 +121,13 @@ class Limiter:
         """What is left of the limits of one scope; None where nothing limits, or the store is away."""
         if not limits or self._absence.covers(limits):
             return None
-        with contextlib.suppress(Unavailable):
+        try:
             return await self._shared.peek(limits, demand)
-        return None
+        except Unavailable:
+            return None
+        except StoreError as error:
+            self._absence.mishaps.note("peek", error)
+            return None
 
     def settle(self, reservation: Reservation, tokens: int) -> None:
         """End a reservation: it used its requests and `tokens`. Only the first end counts."""
@@ -151,7 +164,7 @@ class Limiter:
             await self._absence.come_back(now, self._outage.regroup)
             self._ended.extend(self._deferred)
             self._deferred.clear()
-            with contextlib.suppress(Unavailable):
+            with self._giving_up("upkeep"):
                 await self._shared.upkeep()
         if now >= self._next_beat:
             self._next_beat = now + LEASE_S / 3
@@ -179,14 +192,27 @@ class Limiter:
             return decision
         except Unavailable:
             return None
+        except StoreError as error:
+            self._absence.mishaps.note("admit", error)
+            return None
         finally:
             if not answered:  # unavailable or cancelled: it may have been granted, and nobody holds it
                 now = self._clock.monotonic()
                 self._hand_over(_Ended(Held(Reservation(rid, limits, demand, _LOST), now), NOTHING, now))
 
-    def _begin(self, limits: Limits) -> None:
+    def _begin(self, limits: Limits, demand: Demand = NOTHING) -> None:
         sharers = max(self._replicas(), self._outage.min_replicas)
-        self._absence.begin(limits, sharers, self._clock.monotonic())
+        self._absence.begin(limits, sharers, self._clock.monotonic(), demand)
+
+    @contextlib.contextmanager
+    def _giving_up(self, operation: str) -> Iterator[None]:
+        """Give `operation` up where the store cannot do it, be it for now or for good."""
+        try:
+            yield
+        except Unavailable:
+            pass
+        except StoreError as error:
+            self._absence.mishaps.note(operation, error)
 
     def _end(self, reservation: Reservation, actual: Demand) -> None:
         held = self._held.take(reservation.id)
@@ -207,10 +233,15 @@ class Limiter:
                 return
             await self._local.settle(rid, limits, demand, demand)  # its place is free here already
         else:
-            with contextlib.suppress(Unavailable):
+            try:
                 await self._shared.settle(rid, limits, demand, ended.actual)
+            except StoreError as error:  # dropped: the next attempt would fail as well
+                self._absence.mishaps.note("settle", error)
                 return
-            self._begin(limits)
+            except Unavailable:
+                self._begin(limits)
+            else:
+                return
         if self._clock.monotonic() - ended.at < LEASE_S:
             self._deferred.append(ended)
 
@@ -218,14 +249,14 @@ class Limiter:
         lowered, self._lowered = self._lowered, {}
         for limit, requests, tokens in lowered.values():
             if not self._absence.covers((limit,)):
-                with contextlib.suppress(Unavailable):
+                with self._giving_up("lower"):
                     await self._shared.lower(limit, requests, tokens)
 
     async def _beat(self, limit: Limit, rids: Sequence[str]) -> None:
         if self._absence.covers((limit,)):
             await self._local.heartbeat(limit, rids)
             return
-        with contextlib.suppress(Unavailable):
+        with self._giving_up("heartbeat"):
             missing = await self._shared.heartbeat(limit, rids)
             open_still = tuple(rid for rid in missing if rid in self._held)
             if open_still:

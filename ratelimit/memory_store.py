@@ -1,9 +1,9 @@
 """A store in this process: the pure twin behind the same protocol as Redis.
 
 It is the local share while Redis is away (`begin`, `taken`, `end`): then each of N replicas holds limit / N,
-written as the full limit at N times the cost. A share begins empty, so that the switch grants no burst, and
-what it grants meanwhile is replayed to Redis afterwards. A demand larger than the whole share is admitted
-when the share is untouched, and leaves a debt.
+written as the full limit at N times the cost. A share begins used up but for what its holder says is free,
+so that the switch grants no second burst, and what it grants meanwhile is replayed to Redis afterwards. A
+demand larger than the whole share is admitted when the share is untouched, and leaves a debt.
 """
 
 import dataclasses
@@ -118,14 +118,20 @@ class MemoryStore:
                 del self._states[key]
                 self._gauges.pop(key, None)
 
-    def begin(self, limit: Limit, sharers: int, held: Sequence[str] = ()) -> None:
-        """Hold 1 of `sharers` parts of `limit` from now on: all used up, the reservations `held` open."""
+    def begin(
+        self, limit: Limit, sharers: int, held: Sequence[str] = (), free: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Hold 1 of `sharers` parts of `limit` from now on: the reservations `held` open, all used up.
+
+        But for the `free` units of requests and tokens, which have no meaning in a strict window.
+        """
         part = Gauge.of(limit.quota, sharers)
         now = self._now()
         second = now // SECOND_US
-        used = State(now, second + self._lease, *part.full)
+        requests, tokens = (max(0, full - spare) for full, spare in zip(part.full, free, strict=True))
+        used = State(now, second + self._lease, requests, tokens)
         if part.strict:
-            used = dataclasses.replace(used, log=_spread(*part.full, second))
+            used = State(now, used.due, *part.full, log=_spread(*part.full, second))
         self._shares[limit.key] = _Share(part, sharers)
         self._states[limit.key] = self._restored(limit, used, Replay(held=tuple(held)))
 

@@ -1,12 +1,12 @@
 """The last refusals, so that asking again in vain costs no store.
 
-An entry answers only demands that are refused for the same reason at least as surely, and only for a
+An entry answers only demands that would be told the same reason and the same wait, and only for a
 moment: another replica may have given something back. What this replica gives back clears it at once.
 """
 
 import dataclasses
 
-from ratelimit.quota import Decision, Demand, Dimension
+from ratelimit.quota import Decision, Demand, Dimension, Room
 from ratelimit.scope import Limits
 
 LONGEST_S = 1.0
@@ -25,12 +25,21 @@ class _Entry:
     decision: Decision
 
     def covers(self, demand: Demand) -> bool:
-        """Whether `demand` would be refused for the same reason."""
-        if self.decision.refused_by is Dimension.REQUESTS:
-            return demand.requests >= self.demand.requests
-        if self.decision.refused_by is Dimension.TOKENS:
-            return demand.tokens >= self.demand.tokens
+        """Whether `demand` would be refused for the same reason and as long.
+
+        What ran out has to be asked for alike. Of anything else it asks no more than the entry did, or fits
+        there: then it waits no longer.
+        """
+        by, asked = self.decision.refused_by, self.demand
+        return _alike(
+            demand.requests, asked.requests, self.decision.requests, ran_out=by is Dimension.REQUESTS
+        ) and _alike(demand.tokens, asked.tokens, self.decision.tokens, ran_out=by is Dimension.TOKENS)
+
+
+def _alike(wanted: int, refused: int, room: Room | None, *, ran_out: bool) -> bool:
+    if wanted == refused:
         return True
+    return not ran_out and (wanted < refused or room is None or wanted <= room.remaining)
 
 
 class Refusals:

@@ -27,6 +27,13 @@ class Unavailable(Exception):
     """
 
 
+class StoreError(Exception):
+    """The store answered that it cannot do this, now or ever: a bug, or a foreign value under our key.
+
+    It says nothing of other keys, so whoever works for many catches it for each.
+    """
+
+
 class Clock(Protocol):
     """Monotonic time. The store's own time decides; this one only schedules."""
 
@@ -65,11 +72,17 @@ class Link(Protocol):
     """
 
     async def call(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Any:
-        """Run `script`; what Redis answers: an int, bytes, or a list of ints. Raises `Unavailable` alone."""
+        """Run `script`; what Redis answers: an int, bytes, or a list of ints.
+
+        Raises `Unavailable`, or `StoreError` where the server runs it and that fails.
+        """
 
 
 class Store(Protocol):
-    """Where the states of limits are kept. Every method raises `Unavailable` where it cannot answer."""
+    """Where the states of limits are kept.
+
+    Every method raises `Unavailable` where it cannot answer, and `StoreError` where that fails for good.
+    """
 
     async def admit(self, rid: str, limits: Sequence[Limit], demand: Demand) -> Decision:
         """Take `demand` and a lease from every limit, or nothing from any. Idempotent by `rid`."""

@@ -11,8 +11,8 @@ from fakes.virtual_loop import run
 from private_store import PrivateStore
 
 from proxy.clock import SystemClock
-from proxy.link import Link, Reason, Unavailable, parse
-from proxy.replicas import EVERY, KEYS, SILENCE, About, Replicas, ReplicasScript, load_script
+from proxy.link import Link, Reason, ScriptError, Unavailable, parse
+from proxy.replicas import EVERY, KEYS, SILENCE, STEADY, About, Replicas, ReplicasScript, load_script
 from proxy.tasks import Tasks
 
 SCRIPT = load_script()
@@ -119,6 +119,7 @@ class Line(Link):
 
     def __init__(self, answer: Callable[[], Sequence[bytes]]) -> None:
         self._answer = answer
+        self._generation = 0
         self.said: list[Any] = []
 
     async def call(self, what: object, keys: Sequence[object] = (), args: Sequence[object] = ()) -> Any:
@@ -156,6 +157,68 @@ def test_without_the_store_the_last_count_holds() -> None:
         assert here.members[1].in_flight == 3
 
     asyncio.run(scenario())
+
+
+def alive(count: int) -> Sequence[bytes]:
+    """What the store says where so many live."""
+    return [word for number in range(count) for word in (b"r%d" % number, b"{}")]
+
+
+@pytest.mark.parametrize("error", [Unavailable(Reason.TIMEOUT), ScriptError("WRONGTYPE"), None])
+def test_the_number_grows_at_once_and_shrinks_late(error: Exception | None) -> None:
+    """A store that was away, or is another, has not heard from everybody before silence would be noticed."""
+    seen = 5
+    failing: Exception | None = None
+
+    def answer() -> Sequence[bytes]:
+        if failing is not None:
+            raise failing
+        return alive(seen)
+
+    async def scenario() -> list[int]:
+        nonlocal seen, failing
+        line = Line(answer)
+        here = replica(line, "one")
+        for _ in range(STEADY + 1):
+            await here.beat()
+        failing = error
+        if error is None:
+            line._generation += 1
+        else:
+            await here.beat()
+            await here.leave()
+        failing = None
+        counts = []
+        for spoken in (1, 2, 6, 3, 3, 2):
+            seen = spoken
+            await here.beat()
+            counts.append(here.live)
+        return counts
+
+    assert STEADY * EVERY >= SILENCE + EVERY
+    assert asyncio.run(scenario()) == [5, 5, 6, 6, 3, 2]
+
+
+def test_a_store_that_answers_with_errors_does_not_end_it() -> None:
+    """What a foreign value under our key has broken is mended by whoever deletes it, without a restart."""
+    broken = True
+
+    def answer() -> Sequence[bytes]:
+        if broken:
+            raise ScriptError("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return alive(2)
+
+    async def scenario() -> int:
+        nonlocal broken
+        here = replica(Line(answer), "one")
+        task = asyncio.create_task(here.run())
+        await asyncio.sleep(5 * EVERY)
+        broken = False
+        await asyncio.sleep(EVERY)
+        task.cancel()
+        return here.live
+
+    assert run(scenario()) == 2
 
 
 def test_it_is_said_again_and_again() -> None:

@@ -45,7 +45,7 @@ class Unavailable(store.Unavailable):
         self.detail = detail
 
 
-class ScriptError(Exception):
+class ScriptError(store.StoreError):
     """The server ran what it was given, and that was wrong. The text is the server's, without arguments."""
 
 

@@ -16,7 +16,7 @@ from ratelimit.bucket import Replay
 from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import Decision, Demand
 from ratelimit.scope import Limit
-from ratelimit.store import Script, Unavailable
+from ratelimit.store import Script, StoreError, Unavailable
 
 T = TypeVar("T")
 
@@ -111,15 +111,22 @@ class FlakyLink:
 
 
 class ShakyStore:
-    """A store of the cluster whose time is the test's, and which is away like `FlakyLink`."""
+    """A store of the cluster whose time is the test's, and which is away like `FlakyLink`.
+
+    What concerns a tag in `poisoned` fails with an error.
+    """
 
     def __init__(self, clock: StillClock) -> None:
         self.inside = MemoryStore(clock)
         self.away = ""
         self.calls: list[str] = []
+        self.poisoned: set[str] = set()
 
-    async def _call(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+    async def _call(self, name: str, limits: Sequence[Limit], work: Coroutine[Any, Any, T]) -> T:
         self.calls.append(name)
+        if self.poisoned.intersection(limit.tag for limit in limits):
+            work.close()
+            raise StoreError("WRONGTYPE")
         if self.away == "before":
             work.close()
             raise Unavailable(name)
@@ -130,30 +137,32 @@ class ShakyStore:
 
     async def admit(self, rid: str, limits: Sequence[Limit], demand: Demand) -> Decision:
         """See `Store`."""
-        return await self._call("admit", self.inside.admit(rid, limits, demand))
+        return await self._call("admit", limits, self.inside.admit(rid, limits, demand))
 
     async def peek(self, limits: Sequence[Limit], demand: Demand) -> Decision:
         """See `Store`."""
-        return await self._call("peek", self.inside.peek(limits, demand))
+        return await self._call("peek", limits, self.inside.peek(limits, demand))
 
     async def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> bool:
         """See `Store`."""
-        return await self._call("settle", self.inside.settle(rid, limits, reserved, actual))
+        return await self._call("settle", limits, self.inside.settle(rid, limits, reserved, actual))
 
     async def heartbeat(self, limit: Limit, rids: Sequence[str]) -> Sequence[str]:
         """See `Store`."""
-        return await self._call("heartbeat", self.inside.heartbeat(limit, rids))
+        return await self._call("heartbeat", (limit,), self.inside.heartbeat(limit, rids))
 
     async def restore(self, limit: Limit, replay: Replay) -> None:
         """See `Store`."""
-        await self._call("restore", self.inside.restore(limit, replay))
+        await self._call("restore", (limit,), self.inside.restore(limit, replay))
 
     async def lower(self, limit: Limit, requests: int | None, tokens: int | None) -> None:
         """See `Store`."""
-        await self._call("lower", self.inside.lower(limit, requests, tokens))
+        await self._call("lower", (limit,), self.inside.lower(limit, requests, tokens))
 
     async def upkeep(self) -> None:
         """See `Store`."""
+        if self.poisoned:
+            raise StoreError("WRONGTYPE")
         await self.inside.upkeep()
 
 

@@ -385,3 +385,162 @@ def test_a_flush_that_is_cancelled_loses_nothing() -> None:
         assert await world.left(ACME) == (60, 4)
 
     live(life)
+
+
+def test_a_larger_demand_is_told_its_own_wait() -> None:
+    """The cached refusal of a smaller one would send it back too early."""
+
+    async def life(world: World) -> None:
+        await world.reserve(ACME, 60)
+        assert (await world.refused(ACME, 10)).decision.retry_after == 10.0
+        larger = await world.refused(ACME, 30)
+        assert (larger.decision.retry_after, larger.cached) == (30.0, False)
+
+    live(life)
+
+
+def test_a_poisoned_settlement_is_dropped_and_stops_no_other() -> None:
+    """One key in foreign hands: everything else is settled, lowered, renewed and tidied as ever."""
+
+    async def life(world: World) -> None:
+        poisoned = limits(Quota(tokens_per_minute=60, concurrency=4), "poisoned")
+        ended, held = await world.reserve(poisoned, 50), await world.reserve(poisoned)
+        others = await world.reserve(ACME, 50)
+        world.shared.poisoned.add(poisoned[0].tag)
+        world.limiter.settle(ended, 0)
+        world.limiter.settle(others, 20)
+        world.limiter.lower((*poisoned, *ACME), None, 30)
+        await world.limiter.flush()
+        assert await world.left(ACME) == (30, 4)
+        assert repr(world.limiter) == "<Limiter [1 held, 0 to settle, 0 scopes away]>"
+        assert world.limiter.errors == 2
+        await world.tick(10)
+        assert world.limiter.errors == 4
+        assert await world.limiter.peek(poisoned) is None
+        world.shared.poisoned.clear()
+        world.limiter.settle(held, 0)
+        await world.tick()
+        assert await world.left(poisoned) == (20, 3)  # the place of the dropped one lapses with its lease
+
+    live(life)
+
+
+def test_a_poisoned_request_is_decided_here() -> None:
+    """It and its scope, until the store can be asked again; the way back of others is not held up."""
+
+    async def life(world: World) -> None:
+        poisoned = limits(Quota(tokens_per_minute=60, concurrency=4), "poisoned")
+        world.limiter.settle(await world.reserve(poisoned), 0)
+        await world.tick()
+        world.shared.poisoned.add(poisoned[0].tag)
+        world.limiter.settle(await world.reserve(poisoned, 20), 20)
+        world.shared.away = "before"
+        await world.refused(ACME, 10)
+        assert world.limiter.away == 2
+        world.shared.away = ""
+        for _ in range(3):
+            await world.tick(0.25)
+        assert world.limiter.away == 1
+        assert await world.left(ACME) == (60, 4)
+        world.shared.poisoned.clear()
+        await world.tick(0.25)
+        assert world.limiter.away == 0
+        assert (await world.left(poisoned))[0] in range(40, 43)
+
+    live(life)
+
+
+def test_a_background_that_meets_errors_goes_on() -> None:
+    """`run` ends only when it is cancelled."""
+
+    async def life(world: World) -> None:
+        world.shared.poisoned.add(ACME[0].tag)
+        running = asyncio.ensure_future(world.limiter.run())
+        await world.refused(ACME, 10)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert world.limiter.errors > 1
+        assert not running.done()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    live(life)
+
+
+def test_one_late_answer_refuses_no_idle_client() -> None:
+    """The request that met it is admitted, and a second's worth of the limit with it, once."""
+
+    async def life(world: World) -> None:
+        client = limits(Quota(requests_per_minute=600))
+        small = limits(Quota(requests_per_minute=2), "small")
+        for one in (client, small):
+            world.limiter.settle(await world.reserve(one), 0)
+        await world.tick(30)
+        world.shared.away = "after"
+        for _ in range(5):
+            world.limiter.settle(await world.reserve(client), 0)
+        await world.refused(client)
+        await world.reserve(small)
+        await world.refused(small)
+
+    live(life)
+
+
+def test_a_store_that_comes_and_goes_lends_nothing_twice() -> None:
+    """What a share granted beforehand is known to the next one only once the store has decided again."""
+
+    async def life(world: World) -> None:
+        client = limits(Quota(requests_per_minute=60))
+        await world.reserve(client)
+        for admitted in (True, False):
+            world.limiter._begin(client, Demand())
+            answer = await world.limiter.reserve(client, Demand())
+            assert isinstance(answer, Reservation) == admitted
+            await world.tick(0.25)
+            assert world.limiter.away == 0
+
+    live(life)
+
+
+@pytest.mark.parametrize("idle", [1, 60])
+@pytest.mark.parametrize("flap", [0, 40, 200])
+def test_an_old_memory_of_a_free_limit_is_no_second_burst(idle: int, flap: int) -> None:
+    """Three replicas, two that saw the bucket full of room before the third used it all: a second's worth.
+
+    With `flap` the store comes and goes every so many hundredths of a second.
+    """
+
+    async def run() -> None:
+        clock = StillClock()
+        shared = ShakyStore(clock)
+        three = [
+            Limiter(shared, MemoryStore(clock), clock, lambda: 3, f"r{number}", Outage(regroup=1.0))
+            for number in range(3)
+        ]
+        client = limits(Quota(requests_per_minute=1_200, burst=60))
+        admitted = 0
+
+        async def press(limiter: Limiter) -> None:
+            nonlocal admitted
+            answer = await limiter.reserve(client, Demand())
+            if isinstance(answer, Reservation):
+                admitted += 1
+                limiter.settle(answer, 0)
+            await limiter.tick()
+
+        for limiter in three:
+            await press(limiter)
+        clock.advance(idle)
+        admitted, began = 0, clock.monotonic()
+        for _ in range(60):
+            await press(three[0])
+        for step in range(1_500):
+            shared.away = "before" if step < 1_000 and not (flap and step // flap % 2) else ""
+            for limiter in three:
+                await press(limiter)
+            assert admitted <= 60 + 20 * (clock.monotonic() - began) + 20
+            clock.advance(0.01)
+        assert admitted >= 0.9 * (60 + 20 * 15) or flap
+
+    asyncio.run(run())

@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from ratelimit.quota import Decision, Demand, Dimension, Quota
+from ratelimit.quota import Decision, Demand, Dimension, Quota, Room
 from ratelimit.refusals import MOST, Refusals
 from ratelimit.scope import Kind, Scope
 
@@ -21,15 +23,26 @@ def refused(by: Dimension, retry_after: float) -> Decision:
         (Dimension.TOKENS, Demand(1, 50), True),
         (Dimension.TOKENS, Demand(9, 49), False),
         (Dimension.CONCURRENCY, Demand(0, 0), True),
+        (Dimension.REQUESTS, Demand(3, 50), False),
+        (Dimension.TOKENS, Demand(1, 51), False),
     ],
 )
-def test_a_refusal_answers_demands_that_are_refused_as_surely(
-    by: Dimension, again: Demand, covered: bool
-) -> None:
-    """A smaller demand may fit and has to ask."""
+def test_a_refusal_answers_demands_that_wait_as_long(by: Dimension, again: Demand, covered: bool) -> None:
+    """A smaller demand may fit, and a larger one waits longer: both have to ask."""
     refusals = Refusals()
-    refusals.add(LIMITS, Demand(2, 50), refused(by, 5.0), now=10.0)
+    none = Room(60, 0, 60.0)
+    decision = dataclasses.replace(refused(by, 5.0), requests=none, tokens=none)
+    refusals.add(LIMITS, Demand(2, 50), decision, now=10.0)
     assert (refusals.find(LIMITS, again, now=10.05) is not None) == covered
+
+
+@pytest.mark.parametrize(("tokens", "covered"), [(70, True), (71, False)])
+def test_what_did_not_run_out_may_differ_while_it_fits(tokens: int, covered: bool) -> None:
+    """A flood of requests of every size costs no call: only what would itself wait has to ask."""
+    refusals = Refusals()
+    decision = dataclasses.replace(refused(Dimension.REQUESTS, 5.0), tokens=Room(100, 70, 18.0))
+    refusals.add(LIMITS, Demand(1, 50), decision, now=10.0)
+    assert (refusals.find(LIMITS, Demand(1, tokens), now=10.05) is not None) == covered
 
 
 def test_the_wait_shrinks_while_it_is_told() -> None:
