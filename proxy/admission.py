@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from proxy.demand import Estimator, OutputPolicy
 from proxy.errors import TIMEOUTS, TRANSPORT, Fault, Refusal
-from proxy.exchange import Exchange, Held
+from proxy.exchange import Exchange
 from proxy.targets import Target
 from proxy.wire.model import Endpoint, Usage
 from ratelimit import limiter, scope
@@ -52,15 +52,13 @@ class Admission:
         key = scopes.of_key(target.key_id)
         if not model and not key:
             return True
-        for_model = Demand(1, self._expect(exchange, target, model))
-        for_key = Demand(1, self._expect(exchange, target, key))
         if model and key:  # two scopes, one round trip
             of_model, of_key = await asyncio.gather(
-                self._take_model(held, model, for_model), self._take_key(held, key, for_key)
+                self._take_model(exchange, target, model), self._take_key(exchange, target, key)
             )
         else:
-            of_model = await self._take_model(held, model, for_model) if model else None
-            of_key = await self._take_key(held, key, for_key) if key else None
+            of_model = await self._take_model(exchange, target, model) if model else None
+            of_key = await self._take_key(exchange, target, key) if key else None
         if of_model is not None:
             self.attempted(exchange, None)
             raise refused(of_model, "the model's")
@@ -68,18 +66,22 @@ class Admission:
             held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
         return of_key is None
 
-    async def _take_model(self, held: Held, limits: scope.Limits, demand: Demand) -> scope.Refusal | None:
-        taken = await self._limits.reserve(limits, demand)
+    async def _take_model(
+        self, exchange: Exchange, target: Target, limits: scope.Limits
+    ) -> scope.Refusal | None:
+        taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
         if isinstance(taken, scope.Refusal):
             return taken
-        held.model = taken  # noted before anything else can be cancelled, so that it is settled
+        exchange.held.model = taken  # noted before anything else can be cancelled, so that it is settled
         return None
 
-    async def _take_key(self, held: Held, limits: scope.Limits, demand: Demand) -> scope.Refusal | None:
-        taken = await self._limits.reserve(limits, demand)
+    async def _take_key(
+        self, exchange: Exchange, target: Target, limits: scope.Limits
+    ) -> scope.Refusal | None:
+        taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
         if isinstance(taken, scope.Refusal):
             return taken
-        held.key = taken
+        exchange.held.key = taken
         return None
 
     def attempted(self, exchange: Exchange, fault: Fault | None) -> None:

@@ -7,14 +7,13 @@ replaced knows only who has spoken since, so for a while after that the number m
 
 import asyncio
 import contextlib
-import dataclasses
-import hashlib
 import importlib.resources
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from proxy.link import Link, ScriptError, Unavailable
+from ratelimit.store import Script
 
 EVERY = 2.0
 """Seconds between two signs of life."""
@@ -38,25 +37,16 @@ class About(msgspec.Struct, frozen=True):
     in_flight: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReplicasScript:
-    """The script as the link takes it."""
-
-    name: str
-    text: str
-    sha: str
-
-
-def load_script() -> ReplicasScript:
+def load_script() -> Script:
     """The script from the package's files."""
     text = (importlib.resources.files("proxy") / "lua" / "replicas.lua").read_text(encoding="utf-8")
-    return ReplicasScript("replicas", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script.of("replicas", text)
 
 
 class Replicas:
     """This replica among the others. `about` is asked anew for each sign of life."""
 
-    def __init__(self, link: Link, script: ReplicasScript, about: Callable[[], About]) -> None:
+    def __init__(self, link: Link, script: Script, about: Callable[[], About]) -> None:
         self._link = link
         self._script = script
         self._about = about

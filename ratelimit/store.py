@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from ratelimit.bucket import Replay
 from ratelimit.quota import Decision, Demand
@@ -49,6 +49,11 @@ class Script:
     text: str
     sha: str
 
+    @classmethod
+    def of(cls, name: str, text: str) -> Self:
+        """The script of this text."""
+        return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
     def __repr__(self) -> str:
         """Name and digest: the text is in lua/."""
         return f"<Script {self.name} {self.sha[:10]}>"
@@ -58,10 +63,7 @@ def load_scripts() -> Mapping[str, Script]:
     """Every script of lua/ by its name. Reads the package's files: call it once, at the start."""
     folder = importlib.resources.files("ratelimit") / "lua"
     texts = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in SCRIPTS}
-    return {
-        name: Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-        for name, text in texts.items()
-    }
+    return {name: Script.of(name, text) for name, text in texts.items()}
 
 
 class Link(Protocol):

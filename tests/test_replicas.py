@@ -12,8 +12,9 @@ from private_store import PrivateStore
 
 from proxy.clock import SystemClock
 from proxy.link import Link, Reason, ScriptError, Unavailable, parse
-from proxy.replicas import EVERY, KEYS, SILENCE, STEADY, About, Replicas, ReplicasScript, load_script
+from proxy.replicas import EVERY, KEYS, SILENCE, STEADY, About, Replicas, load_script
 from proxy.tasks import Tasks
+from ratelimit.store import Script
 
 SCRIPT = load_script()
 
@@ -124,7 +125,7 @@ class Line(Link):
 
     async def call(self, what: object, keys: Sequence[object] = (), args: Sequence[object] = ()) -> Any:
         """Answer."""
-        assert isinstance(what, ReplicasScript)
+        assert isinstance(what, Script)
         assert tuple(keys) == KEYS
         self.said.append(args[0])
         return self._answer()
