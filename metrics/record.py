@@ -44,7 +44,8 @@ class Record:
     """All that is said of one request.
 
     `model` is the configured alias, "" where the request named none that exists. `waited` is the time
-    spent waiting for upstreams, so that `duration - waited` is the proxy's own part. `ttft` is the time
+    spent waiting for upstreams, so that `duration - waited` is the proxy's own part; `queued` is the part of it
+    spent in the queue for one. `ttft` is the time
     from the request's start to the first content sent, None where there was none.
     """
 
@@ -62,5 +63,6 @@ class Record:
     error: str = ""
     duration: float = 0.0
     waited: float = 0.0
+    queued: float = 0.0
     ttft: float | None = None
     bytes_in: int = 0

@@ -84,6 +84,11 @@ class Admission:
         exchange.held.key = taken
         return None
 
+    def expected(self, exchange: Exchange) -> int:
+        """Tokens that a request is expected to take, by its first target."""
+        assert exchange.plan is not None
+        return self._expect(exchange, exchange.plan.targets[0], ())
+
     def attempted(self, exchange: Exchange, fault: Fault | None) -> None:
         """An attempt has failed, or (None) was not made; what the provider was asked counts as a request.
 

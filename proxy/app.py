@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, fleet, link, operations
+from proxy import __version__, fleet, link, operations, peers
 from proxy.admission import Admission
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
@@ -29,6 +29,7 @@ from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
 from proxy.link import Address, Change, Link, parse
 from proxy.overload import Guard
+from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
@@ -38,6 +39,7 @@ from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
 from proxy.upstream.aiohttp_client import AiohttpUpstream
+from proxy.waiting import WaitingRoom
 from ratelimit.absence import Outage
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
@@ -69,7 +71,7 @@ class Replica:
         clock, draw = surroundings.clock, surroundings.draw
         self.name = f"{draw.getrandbits(48):012x}"
         tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=surroundings.open_to_all)
-        self.fleet = Fleet(fleet.snapshot(config, tenants, int(clock.wall())), clock, draw)
+        self.fleet = Fleet(fleet.snapshot(config, tenants, int(clock.wall())), clock, draw, self.name)
         self.instruments = Instruments(CollectorRegistry(), __version__)
         self.request_log = RequestLog()
         self.tasks = Tasks()
@@ -83,8 +85,12 @@ class Replica:
         self.guard = Guard(config.overload)
         scripts = load_scripts()
         says = load_script()
-        self.link = self._linked(address, surroundings, [says, *scripts.values()]) if address else None
+        shares = peers.load_scripts()
+        known = [says, *shares.values(), *scripts.values()]
+        self.link = self._linked(address, surroundings, known) if address else None
         self.replicas = Replicas(self.link, says, self._about) if self.link is not None else None
+        self.peers = Peers(self.link, shares, self.fleet, draw) if self.link is not None else None
+        self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
         admission = Admission(self.limiter, Estimator())
         redactor = Redactor(secrets_of(config))
@@ -92,6 +98,7 @@ class Replica:
         pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
+                waiting=self.waiting,
                 admission=admission,
                 guard=self.guard,
                 attempts=attempts,
@@ -162,15 +169,26 @@ class Replica:
             self._generation = self.link.generation
             self.link.on_change(self._link_changed)
             self._background.spawn(self.replicas.run(), "replicas")
+            await self._share(self.link)
+        self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
+
+    async def _share(self, link: Link) -> None:
+        """Hear what the cluster knows of providers, and tell it what is learned here."""
+        assert self.peers is not None
+        await self.peers.poll()
+        link.subscribe(CHANNEL, self.peers.hear, self.peers.missed)
+        self._background.spawn(self.peers.tell(), "peers-tell")
+        self._background.spawn(self.peers.listen(), "peers-listen")
 
     async def close(self) -> None:
         """End what runs in the background; everything in flight has ended before."""
         await self.tasks.close()
         await self._background.close()
         await self.limiter.flush()
-        if self.link is not None and self.replicas is not None:
+        if self.link is not None and self.replicas is not None and self.peers is not None:
+            await self.peers.flush()
             await self.replicas.leave()
             await self.link.close()
         await self._link_tasks.close()

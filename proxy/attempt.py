@@ -15,7 +15,7 @@ from proxy.clock import Clock
 from proxy.deadline import Deadline
 from proxy.errors import TRANSPORT, Fault, FaultKind, Said
 from proxy.exchange import Exchange
-from proxy.fleet import Fleet
+from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
 from proxy.redaction import Redactor
 from proxy.relay import Outward, Relay
@@ -69,50 +69,70 @@ class Attempts:
         self._redactor = means.redactor
         self._clock = means.clock
 
-    async def make(self, exchange: Exchange, target: Target, out: Outward) -> bool:
-        """One attempt; whether it was the last, for better or for worse."""
+    async def make(self, exchange: Exchange, turn: Turn, out: Outward) -> bool:
+        """One attempt at the target of `turn`; whether it was the last, for better or for worse."""
+        target = turn.target
         attempt = Attempt(target.label, target.provider, self._clock.monotonic())
         exchange.attempts.append(attempt)
         exchange.target = target
         exchange.record.target = target.label
-        probe = self._fleet.begin(target)
-        settled = False
         try:
-            await self._exchange(exchange, target, out)
+            await self._exchange(exchange, turn, out)
         except Fault as fault:
-            settled = True
-            return self._failed(exchange, target, fault, probe=probe)
+            return self._failed(exchange, turn, fault)
         else:
-            settled = True
-            self._fleet.report(target, Report(Effect.SUCCESS, probe=probe))
+            self._succeeded(exchange, turn)
             attempt.outcome = "ok"
             exchange.record.outcome = records.COMPLETED
             exchange.record.status = 200
             return True
         finally:
             attempt.duration = self._clock.monotonic() - attempt.began
-            self._fleet.end(target)
-            if probe and not settled:
-                self._fleet.report(target, Report(Effect.NEUTRAL, probe=True))
 
-    def _failed(self, exchange: Exchange, target: Target, fault: Fault, *, probe: bool) -> bool:
+    def _succeeded(self, exchange: Exchange, turn: Turn) -> None:
+        """Content has come: that is a success of a stream as well, for all that may come of it later."""
+        assert exchange.envelope is not None
+        answered = self._clock.monotonic() - exchange.attempts[-1].began
+        if exchange.record.ttft is not None:
+            answered = exchange.record.began + exchange.record.ttft - exchange.attempts[-1].began
+        whole = not exchange.envelope.stream
+        self._fleet.report(turn, Report(Effect.SUCCESS, answered=answered, whole=whole))
+
+    def _failed(self, exchange: Exchange, turn: Turn, fault: Fault) -> bool:
         """Learn from `fault`; whether it ends the request."""
+        assert exchange.envelope is not None
         if fault.said is not None:
             fault.said = self._redactor.said(fault.said)
+        repeat = retry.server_error(fault) and bool(exchange.errored - {turn.target.id})
+        if retry.server_error(fault):
+            exchange.errored.add(turn.target.id)
         exchange.faults.append(fault)
         exchange.attempts[-1].outcome = fault.reason
         verdict = retry.judge(fault)
         if not exchange.committed:
             self._admission.attempted(exchange, fault)
-        way = fault.kind in TRANSPORT
-        self._fleet.report(target, Report(verdict.effect, fault.retry_after, way, probe))
-        if verdict.whole_origin and exchange.plan is not None:
-            exchange.plan.demote_origin(target.origin)
+        slow = fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT
+        report = Report(
+            verdict.effect,
+            fault.retry_after,
+            way=fault.kind in TRANSPORT,
+            repeat=repeat,
+            overload=verdict.overload,
+            answered=self._clock.monotonic() - turn.began if slow else None,
+            whole=not exchange.envelope.stream,
+        )
+        self._fleet.report(turn, report)
+        assert exchange.plan is not None
+        if verdict.whole_origin:
+            exchange.plan.demote_origin(turn.target.origin)
+        if verdict.effect is Effect.BACK_OFF:
+            exchange.plan.give_back(turn.target)
         return exchange.committed or not verdict.move_on
 
-    async def _exchange(self, exchange: Exchange, target: Target, out: Outward) -> None:
-        """Send to `target` and pass its answer on. Raises `Fault`."""
+    async def _exchange(self, exchange: Exchange, turn: Turn, out: Outward) -> None:
+        """Send to the target of `turn` and pass its answer on. Raises `Fault`."""
         assert exchange.envelope is not None
+        target = turn.target
         passage: Passage = Bypass(exchange.envelope, target.edits)
         call = Call(
             "POST",
@@ -132,9 +152,15 @@ class Attempts:
                 self._admission.heed(exchange, target, reply.headers)
                 if reply.status != 200:
                     raise await self._refused(reply)
-                await self._relay(exchange, passage, Relay(exchange, reply, deadline, out), target)
+                relay = Relay(exchange, reply, deadline, out, lambda: self._probed(exchange, turn))
+                await self._relay(exchange, passage, relay, target)
             finally:
                 reply.close()
+
+    def _probed(self, exchange: Exchange, turn: Turn) -> None:
+        """The first content of a stream is a probe's verdict: it may go on for an hour."""
+        if turn.probe:
+            self._succeeded(exchange, turn)
 
     def _bound(self, exchange: Exchange, target: Target, deadline: Deadline) -> None:
         """How long an attempt may take to its reply, or for a stream to its first content."""

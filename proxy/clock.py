@@ -6,6 +6,7 @@ only for what people and other machines read (log lines, `Retry-After` dates, `c
 """
 
 import time
+from collections import deque
 from typing import Protocol
 
 
@@ -54,3 +55,30 @@ class ManualClock:
     def step_wall(self, seconds: float) -> None:
         """Move only the wall clock, as an operator or NTP would."""
         self._wall += seconds
+
+
+class ClusterClock:
+    """The time of the cluster (that of Redis), told by this process's own monotonic clock.
+
+    What Redis said was true at the latest when it was heard, so this clock is never ahead of it, and late by
+    the time that the fastest of the last answers took. Until something was heard it is the wall clock as it
+    was at the start, and steps of that have no part in it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: deque[float] = deque(maxlen=16)
+        self._ahead = clock.wall() - clock.monotonic()
+
+    def now(self) -> int:
+        """Whole milliseconds since the Unix epoch."""
+        return int((self._clock.monotonic() + self._ahead) * 1000)
+
+    def heard(self, milliseconds: int) -> None:
+        """Redis said just now that it was so late."""
+        self._heard.append(milliseconds / 1000 - self._clock.monotonic())
+        self._ahead = max(self._heard)
+
+    def forget(self) -> None:
+        """Another server answers now: what the old one said counts no more."""
+        self._heard.clear()

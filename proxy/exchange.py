@@ -81,7 +81,7 @@ class Exchange:
     """One request from its head to its record.
 
     `limited` is what the limits of its client said, for the headers of the answer. `used` is what the reply
-    has cost, estimated where the provider did not say.
+    has cost, estimated where the provider did not say. `errored` are the ids of targets that gave a 5xx.
     """
 
     endpoint: Endpoint
@@ -102,6 +102,7 @@ class Exchange:
     limited: Decision | None = None
     used: Usage | None = None
     faults: list[Fault] = dataclasses.field(default_factory=list)
+    errored: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def request_id(self) -> str:

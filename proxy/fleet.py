@@ -1,22 +1,39 @@
 """The owner of the snapshot: configuration, tenants, models and health behind one reference.
 
 A request reads `fleet.snapshot` once and keeps it; whoever changes something builds a new one and swaps
-it in. What an attempt taught is reported here, and the picks that follow, of this request and all others,
-see it. Requests in flight are counted here too; they are the one thing that changes in place.
+it in. A target is taken for an attempt as a `Turn`, and what the attempt taught is reported with it. What is
+learned goes out to the cluster through the `outbox` while somebody carries it, and what the cluster decided
+comes back through `adopt`; without a carrier it is decided here, and marked, to be told later.
 """
 
+import asyncio
 import dataclasses
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from proxy import health as healths
-from proxy import scopes, targets
-from proxy.clock import Clock
+import msgspec
+
+from proxy import circuit, latency, scopes, targets
+from proxy.circuit import NOTHING, Change, Kind, Record, Rules
+from proxy.clock import Clock, ClusterClock
+from proxy.config.resilience import AdaptiveConcurrency
+from proxy.config.resilience import Health as HealthSettings
 from proxy.config.settings import Config
-from proxy.health import Health, Report
+from proxy.health import Effect, Health, Report, Standing, lessons
+from proxy.latency import Latencies
+from proxy.outbox import Outbox
+from proxy.probes import Probes
+from proxy.routing import Plan
 from proxy.scopes import Scopes
 from proxy.targets import Model, Target
 from proxy.tenants import Tenants
+from proxy.throttle import Steps, Throttle
+
+ENTRIES = 10_000
+"""The most names remembered; a client that may address providers directly makes them up."""
+
+TEND = 0.2
+"""Seconds between two looks at the probes that are on their way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,48 +48,298 @@ class Snapshot:
     created: int
 
 
-class Fleet:
-    """Holds the snapshot and is told how attempts end."""
+@dataclasses.dataclass(slots=True, eq=False)
+class Turn:
+    """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
 
-    def __init__(self, snapshot: Snapshot, clock: Clock, draw: random.Random) -> None:
+    `probe` are the tokens, by name, of what it is the probe of, until it is reported.
+    """
+
+    target: Target
+    began: float
+    probe: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Fleet:
+    """Holds the snapshot, hands out turns and is told how they end. `name` is the replica's."""
+
+    def __init__(self, snapshot: Snapshot, clock: Clock, draw: random.Random, name: str = "replica") -> None:
+        config = snapshot.config
         self.snapshot = snapshot
         self.in_flight: dict[str, int] = {}
+        self.others: Mapping[str, int] = {}
+        self.latencies = Latencies()
+        self.throttle = Throttle(steps(config.adaptive_concurrency))
+        self.cluster_clock = ClusterClock(clock)
+        self.outbox = Outbox()
+        self.dirty: set[str] = set()
+        self.most_ejected = config.health.max_ejected
+        self.name = name
         self._clock = clock
         self._draw = draw
+        self._probes = Probes(name)
+        self._succeeded: dict[str, int] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    # What a pick needs to know: see `routing.Moment`.
 
     @property
     def health(self) -> Health:
         """The health of this moment, which moves on while a request keeps its snapshot."""
         return self.snapshot.health
 
-    def begin(self, target: Target) -> bool:
-        """An attempt on `target` begins; whether it is the probe of a half-open circuit."""
+    @property
+    def calm(self) -> bool:
+        """Whether nothing at all is known against anybody."""
+        return not self.snapshot.health.records and not self.throttle
+
+    def now(self) -> int:
+        """The cluster's time in ms."""
+        return self.cluster_clock.now()
+
+    def standing(self, target: Target) -> Standing:
+        """How it stands now."""
+        return self.snapshot.health.standing(target, self.now())
+
+    def full(self, target: Target) -> bool:
+        """Whether it has as many requests as it may have."""
+        return self.throttle.full(target.id, self.in_flight.get(target.id, 0))
+
+    def granted(self, target: Target) -> bool:
+        """Whether this replica may send it its probe."""
+        trial = self.standing(target).trial
+        return bool(trial) and self._probes.granted(trial)
+
+    def load(self, target: Target) -> float:
+        """Requests in flight over the cluster, for its weight."""
+        busy = self.in_flight.get(target.id, 0) + self.others.get(target.id, 0)
+        return busy / target.weight
+
+    def latency(self, target: Target, *, whole: bool) -> float:
+        """Seconds to its first content."""
+        return self.latencies.of(latency.key(target.id, whole=whole), self._clock.monotonic())
+
+    def told_latencies(self) -> dict[str, float]:
+        """This replica's latencies, for the others."""
+        return self.latencies.told(self._clock.monotonic())
+
+    def hear_loads(self, busy: Mapping[str, int], latencies: Iterable[Mapping[str, float]]) -> None:
+        """What the other replicas have in flight, by target, and what each knows of latencies."""
+        self.others = busy
+        self.latencies.hear(latencies, self._clock.monotonic())
+
+    # Turns.
+
+    def pick(self, plan: Plan) -> Turn | None:
+        """The next of a plan, taken; None where none may be tried now.
+
+        Where a half-open target would have been picked, its probe is asked for; it may come in a moment.
+        """
+        if self.snapshot.health.records:
+            for target in plan.wanted(self):
+                self._tell(self._probes.ask(self.standing(target).trial))
+        chosen = plan.next(self)
+        return self.take(chosen) if chosen is not None else None
+
+    def take(self, target: Target) -> Turn:
+        """A place at `target`, whatever stands against it."""
         self.in_flight[target.id] = self.in_flight.get(target.id, 0) + 1
-        lease = target.timeouts.first_token + 2.0
-        changed = healths.claim(self.health, target, self._clock.monotonic(), lease)
-        probe = changed is not self.health
-        self._swap(changed)
-        return probe
+        trial = self.standing(target).trial
+        probe = self._probes.begin(trial) if trial and self._probes.granted(trial) else {}
+        return Turn(target, self._clock.monotonic(), probe)
 
-    def end(self, target: Target) -> None:
-        """The attempt on `target` is over, however it went."""
-        left = self.in_flight[target.id] - 1
+    def report(self, turn: Turn, report: Report) -> None:
+        """What the attempt taught."""
+        target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
+        probe, turn.probe = turn.probe, {}
+        self._probes.end(probe)
+        if report.overload:
+            self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
+        elif self.throttle and report.effect is Effect.SUCCESS:
+            self.throttle.succeeded(target.id, busy)
+        if report.answered is not None:
+            name = latency.key(target.id, whole=report.whole)
+            self.latencies.observe(name, report.answered, self._clock.monotonic())
+        if report.effect is Effect.SUCCESS:
+            self._note(target.id)
+            if not self.health.records:
+                return
+        self._tell(lessons(target, report, probe, self._draw))
+
+    def end(self, turn: Turn) -> None:
+        """The turn is over, however it went; a probe without a verdict gives its place up."""
+        left = self.in_flight[turn.target.id] - 1
         if left:
-            self.in_flight[target.id] = left
+            self.in_flight[turn.target.id] = left
         else:
-            del self.in_flight[target.id]
+            del self.in_flight[turn.target.id]
+        if turn.probe:
+            self._probes.end(turn.probe)
+            self._tell([Change(Kind.RELEASE, name, token) for name, token in turn.probe.items()])
+        self._changed()
 
-    def report(self, target: Target, report: Report) -> None:
-        """What an attempt on `target` taught."""
-        now = self._clock.monotonic()
-        self._swap(healths.apply(self.health, target, report, now, self._draw))
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever somebody may be picked who could not be before."""
+        self._listeners.append(listener)
 
-    def _swap(self, health: Health) -> None:
-        if health is not self.snapshot.health:
-            self.snapshot = dataclasses.replace(self.snapshot, health=health)
+    # Probes.
+
+    async def run(self) -> None:
+        """Tend the probes until cancelled."""
+        while True:
+            await asyncio.sleep(TEND)
+            self.tend()
+
+    def tend(self) -> None:
+        """Renew the leases of the probes on their way, and give up those that nobody has used."""
+        self._tell(self._probes.tend(self.now(), self.health.rules.lease))
+
+    # What is known, and how it changes.
+
+    def _tell(self, changes: Iterable[Change]) -> None:
+        known, now = self.health.records, self.now()
+        told = []
+        for change in changes:
+            if change.kind is Kind.OK and change.name not in known and not change.token:
+                continue  # nothing is remembered of it: there is nothing to mend
+            if change.kind is Kind.FAIL and change.name in self._succeeded:
+                change = _aged(change, now - self._succeeded[change.name])  # noqa: PLW2901  (the same, completed)
+            told.append(change)
+        if not told:
+            return
+        if not self.outbox.open:
+            self.decide(told)
+            return
+        for change in told:
+            self.outbox.put(change)
+        self._swap(self._after([change for change in told if change.kind in _AT_ONCE], now))
+
+    def _note(self, name: str) -> None:
+        if len(self._succeeded) >= ENTRIES:
+            self._succeeded.clear()
+        self._succeeded[name] = self.now()
+
+    def decide(self, changes: Sequence[Change]) -> None:
+        """Carry changes out here, for nobody else can: the pure twin of the script."""
+        if changes:
+            now = self.now()
+            if self.outbox.carried:
+                self.dirty.update(change.name for change in changes)
+            self._swap(self._after(changes, now))
+            self.answered(changes)
+
+    def _after(self, changes: Sequence[Change], now: int) -> dict[str, Record] | None:
+        """The records after `changes`; None where they are the same."""
+        if not changes:
+            return None
+        before, rules = self.health.records, self.health.rules
+        records = dict(before)
+        for change in changes:
+            records[change.name] = circuit.apply(records.get(change.name, NOTHING), change, rules, now)
+        for name in {change.name for change in changes}:
+            if circuit.idle(records[name], rules, now):
+                del records[name]
+        return records
+
+    def adopt(self, news: Mapping[str, Record | None], version: int) -> None:
+        """The cluster has decided: records as of `version`, None for one that is forgotten."""
+        records = dict(self.health.records)
+        for name, record in news.items():
+            kept = records.get(name)
+            if record is None:
+                if kept is not None and kept.version <= version:
+                    del records[name]
+            elif kept is None or kept.version <= record.version:
+                records[name] = _grown(kept, record)
+        self._swap(records)
+
+    def adopt_all(self, shared: Mapping[str, Record], version: int, *, lost: bool) -> None:
+        """All that the cluster knows as of `version`. What came by message meanwhile is newer, and stays.
+
+        `lost`: the cluster has forgotten something. What it has not, and still counts, is marked to be told.
+        """
+        now, records = self.now(), dict(shared)
+        for name, kept in self.health.records.items():
+            record = shared.get(name)
+            if record is not None and kept.version <= record.version:
+                records[name] = _grown(kept, record)
+            elif kept.version > version and not lost:
+                records[name] = kept
+            elif _matters(kept, now):
+                records[name] = kept
+                self.dirty.add(name)
+        self._swap(records)
+
+    def answered(self, changes: Iterable[Change]) -> None:
+        """`changes` were carried out, and what came of them was adopted: a claim was granted or not."""
+        if self._probes.answered(changes, self.health.records, self.now()):
+            self._changed()
+
+    def _swap(self, records: dict[str, Record] | None) -> None:
+        if records is None or records == self.health.records:
+            return
+        if len(records) > ENTRIES:
+            now = self.now()
+            kept = [(name, record) for name, record in records.items() if _matters(record, now)]
+            records = dict(kept[-ENTRIES // 2 :])
+        health = dataclasses.replace(self.snapshot.health, records=records)
+        self.snapshot = dataclasses.replace(self.snapshot, health=health)
+        self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+_AT_ONCE = frozenset({Kind.BACK_OFF, Kind.REFUSE})
+"""What holds here before the cluster has heard of it: the next pick must not go there."""
+
+
+def _aged(change: Change, age: int) -> Change:
+    return msgspec.structs.replace(change, age=max(age, 0))
+
+
+def _grown(kept: Record | None, record: Record) -> Record:
+    """A record of the cluster; a back-off window that is known here already never shrinks."""
+    if kept is None or kept.back_off_until <= record.back_off_until:
+        return record
+    return msgspec.structs.replace(record, back_off_until=kept.back_off_until)
+
+
+def _matters(record: Record, now: int) -> bool:
+    return max(record.open_until, record.back_off_until) > now
 
 
 def snapshot(config: Config, tenants: Tenants, created: int) -> Snapshot:
     """The first snapshot of a configuration: everything healthy."""
     models = targets.models(config)
-    return Snapshot(config, tenants, models, scopes.scopes(config, models), Health(), created)
+    health = Health(rules(config.health))
+    return Snapshot(config, tenants, models, scopes.scopes(config, models), health, created)
+
+
+def rules(settings: HealthSettings) -> Rules:
+    """The bounds as the script takes them: whole milliseconds and thousandths."""
+    return Rules(
+        failures=settings.failures,
+        rate=round(settings.failure_rate * 1000),
+        requests=settings.failure_rate_requests,
+        window=_ms(settings.window),
+        ejection=_ms(settings.ejection),
+        ejection_cap=_ms(settings.ejection_cap),
+        lease=_ms(settings.probe_lease),
+        slow_start=_ms(settings.slow_start),
+        forgive=_ms(settings.forgive),
+        back_off=_ms(settings.back_off),
+        back_off_cap=_ms(settings.back_off_cap),
+        hint_cap=_ms(settings.hint_cap),
+        quarantine=_ms(settings.quarantine),
+    )
+
+
+def steps(settings: AdaptiveConcurrency) -> Steps:
+    """The steps of the throttle."""
+    return Steps(settings.least, settings.ratio, settings.most)
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 1)

@@ -9,7 +9,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from proxy.config.settings import Overload
+from proxy.config.resilience import Overload
 from proxy.errors import Refusal
 
 EVERY = 0.1

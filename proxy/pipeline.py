@@ -6,7 +6,7 @@
     route           the model, and the targets that serve it  404
     reserve         what the client's limits allow            429
     attempt         pick, admit, try; again while it helps    502 503 504
-      pick          routing.Plan over the health of this moment
+      pick          routing.Plan over the health of this moment; a wait where nobody is free, in fair turns
       admit         what the model's and the key's limits allow; a full key means the next target
       try           attempt.Attempts: send, relay, judge
     settle          limits to what was really used
@@ -19,6 +19,7 @@ leaves cancels the task that runs it.
 
 import asyncio
 import dataclasses
+import math
 import random
 import re
 from collections.abc import Callable
@@ -32,17 +33,24 @@ from proxy.attempt import Attempts
 from proxy.clock import Clock
 from proxy.errors import FaultKind, Refusal
 from proxy.exchange import Exchange
-from proxy.fleet import Fleet
+from proxy.fleet import Fleet, Turn
 from proxy.overload import Guard, Room
 from proxy.relay import PATIENCE, Outward, Patience, Pulse
-from proxy.routing import Plan, earliest
+from proxy.routing import Plan
 from proxy.targets import Model, Target
 from proxy.tasks import Tasks
+from proxy.waiting import WaitingRoom
 from proxy.wire import envelope
 from proxy.wire.model import Endpoint
 
 PAUSE = 0.1
 """Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
+
+LEAST_WAIT = 0.05
+"""Seconds until a key that had no room is asked again, at the least."""
+
+SOON = 1.0
+"""Seconds after which to come back where nobody knows when: a place gets free, or a probe is answered."""
 
 _FORM_TYPES = (b"", b"application/json")
 _MODEL_NAME = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")
@@ -54,6 +62,7 @@ class Parts:
     """What the pipeline works with; made by `app`."""
 
     fleet: Fleet
+    waiting: WaitingRoom
     admission: Admission
     guard: Guard
     attempts: Attempts
@@ -71,6 +80,7 @@ class Pipeline:
 
     def __init__(self, parts: Parts) -> None:
         self._fleet = parts.fleet
+        self._waiting = parts.waiting
         self._admission = parts.admission
         self._guard = parts.guard
         self._attempts = parts.attempts
@@ -135,7 +145,7 @@ class Pipeline:
         exchange.model = model
         exchange.record.model = model.alias
         exchange.plan = Plan(
-            dataclasses.replace(model, targets=tuple(serving)), self._draw, self._fleet.in_flight
+            dataclasses.replace(model, targets=tuple(serving)), self._draw, whole=not exchange.envelope.stream
         )
 
     async def _attempt(self, exchange: Exchange) -> None:
@@ -148,15 +158,17 @@ class Pipeline:
         self._budget.deposit()
         try:
             while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
-                target = await self._pick(exchange)
-                if target is None:
+                turn = await self._pick(exchange)
+                if turn is None:
                     break
-                if not await self._admission.admit(exchange, target):
-                    continue
-                if self._clock.monotonic() >= latest:
-                    break
-                if await self._attempts.make(exchange, target, out):
-                    break
+                try:
+                    if not await self._admission.admit(exchange, turn.target):
+                        self._put_off(exchange, turn.target)
+                        continue
+                    if self._clock.monotonic() >= latest or await self._attempts.make(exchange, turn, out):
+                        break
+                finally:
+                    self._fleet.end(turn)
         finally:
             if pulse is not None:
                 pulse.stop()
@@ -167,40 +179,87 @@ class Pipeline:
         every = self._patience.pulse
         return Pulse(exchange.sink, exchange.codec.ping, lambda: stream_headers(exchange), self._tasks, every)
 
-    async def _pick(self, exchange: Exchange) -> Target | None:
+    async def _pick(self, exchange: Exchange) -> Turn | None:
         """The next target of the plan; with none left, the last one once more if that may help."""
         assert exchange.plan is not None
-        target = exchange.plan.next(self._fleet.health, self._clock.monotonic())
-        if target is not None or not exchange.faults or exchange.retried:
-            return target
+        turn = self._waiting.now(_queue(exchange), exchange.plan)
+        if turn is None and exchange.faults and not exchange.retried:
+            turn = await self._again(exchange)
+        return turn or await self._wait(exchange, exchange.plan)
+
+    def _put_off(self, exchange: Exchange, target: Target) -> None:
+        """The key of `target` has no room: it may be asked again when it has."""
+        assert exchange.plan is not None
+        wait = exchange.held.full[-1]
+        if math.isfinite(wait):
+            after = self._fleet.now() + round(max(wait, LEAST_WAIT) * 1000)
+            exchange.plan.give_back(target, after)
+
+    async def _again(self, exchange: Exchange) -> Turn | None:
+        """A last-resort retry where the last fault may have been a passing one."""
         last, fault = exchange.target, exchange.faults[-1]
         assert last is not None
         if not retry.judge(fault).same or not self._ready(last) or not self._budget.withdraw():
             return None
         exchange.retried = True
         await asyncio.sleep(self._draw.uniform(0.0, PAUSE))
-        return last
+        return self._fleet.take(last) if self._ready(last) else None
 
     def _ready(self, target: Target) -> bool:
-        return self._fleet.health.ready_at(target) <= self._clock.monotonic()
+        """Whether nothing stands against `target`."""
+        standing = self._fleet.standing(target)
+        return standing.until <= self._fleet.now() and not standing.trial and not self._fleet.full(target)
+
+    async def _wait(self, exchange: Exchange, plan: Plan) -> Turn | None:
+        """A turn that comes within the time that requests may wait, and that this one has left."""
+        assert exchange.model is not None
+        assert exchange.tenant is not None
+        began, record = self._clock.monotonic(), exchange.record
+        left = record.began + exchange.model.timeouts.total - began
+        patience = min(exchange.snapshot.config.queue.max_wait - record.queued, left)
+        try:
+            return await self._waiting.turn(
+                _queue(exchange),
+                exchange.tenant.name,
+                plan,
+                patience,
+                lambda: self._admission.expected(exchange),
+            )
+        finally:
+            waited = self._clock.monotonic() - began
+            record.queued += waited
+            record.waited += waited
 
     def _verdict(self, exchange: Exchange) -> Refusal:
-        """What the caller is told when no target has answered."""
+        """What the caller is told when no target has answered; with a time where coming back may help."""
         assert exchange.plan is not None
-        wait = earliest(exchange.plan.targets, self._fleet.health) - self._clock.monotonic()
-        if exchange.held.full and not exchange.faults:
-            return full(exchange.held.full)
-        if exchange.faults:
-            refusal = retry.refuse(retry.telling(exchange.faults))
-            if refusal.retry_after is not None and wait > 0:
-                refusal.retry_after = wait  # sooner than this nobody would be asked
-            return refusal
+        wait = (exchange.plan.back_at(self._fleet) - self._fleet.now()) / 1000
+        if not exchange.faults:
+            return self._nobody(exchange, exchange.plan, wait)
+        refusal = retry.refuse(retry.telling(exchange.faults))
+        if wait > 0 and (refusal.retry_after is not None or refusal.status >= 500):
+            refusal.retry_after = wait  # sooner than this nobody would be asked
+        return refusal
+
+    def _nobody(self, exchange: Exchange, plan: Plan, wait: float) -> Refusal:
+        """Nobody could be asked: limits are reached, ours or the providers', or providers are out."""
+        wait = wait if wait > 0 else SOON
+        if exchange.held.full:
+            return full([wait] if plan.open else exchange.held.full)
+        if plan.limited(self._fleet):
+            return Refusal(
+                429,
+                f"The providers of this model are at their limits. Try again in {wait:.1f} s.",
+                kind="rate_limit_error",
+                code="rate_limit_exceeded",
+                retry_after=wait,
+            )
         return Refusal(
             503,
             "No provider can take this request at the moment.",
             kind="server_error",
             code="no_target_available",
-            retry_after=max(wait, 0.1),
+            retry_after=wait,
         )
 
     async def _conclude(self, exchange: Exchange, refusal: Refusal) -> None:
@@ -248,6 +307,12 @@ def _shutting_down() -> Refusal:
         code="shutting_down",
         retry_after=1.0,
     )
+
+
+def _queue(exchange: Exchange) -> str:
+    """Who waits together: the requests for one model, or for one that is addressed directly."""
+    assert exchange.model is not None
+    return exchange.model.alias or exchange.model.targets[0].label
 
 
 def _announced(exchange: Exchange) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
-from proxy.config.settings import Timeouts
+from proxy.config.resilience import Timeouts
 from proxy.deadline import Deadline
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange, Headers, Sink
@@ -97,9 +97,14 @@ class Outward:
 
 
 class Relay:
-    """One attempt's reply, the sink it goes to, and the deadline over both."""
+    """One attempt's reply, the sink it goes to, and the deadline over both.
 
-    def __init__(self, exchange: Exchange, reply: Reply, deadline: Deadline, out: Outward) -> None:
+    `begun` is called when the first content of a stream has come.
+    """
+
+    def __init__(
+        self, exchange: Exchange, reply: Reply, deadline: Deadline, out: Outward, begun: Callable[[], None]
+    ) -> None:
         self._exchange = exchange
         self._sink = exchange.sink
         self._reply = reply
@@ -108,6 +113,7 @@ class Relay:
         self._headers = out.headers
         self._pulse = out.pulse
         self._slow = out.slow
+        self._begun = begun
         self._held = b""
 
     async def whole(self, passage: Passage, limit: int) -> Usage | None:
@@ -178,6 +184,7 @@ class Relay:
         exchange = self._exchange
         exchange.committed = True
         exchange.record.ttft = self._now() - exchange.record.began
+        self._begun()
         if not self._sink.started:
             await self._sink.start(200, self._headers(exchange, self._reply))
         elif exchange.target is not None:  # the head went out early and could not say who answers

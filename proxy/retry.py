@@ -6,13 +6,14 @@ caller as it is; whatever another target may do better moves on.
 """
 
 import dataclasses
+import datetime as dt
 import email.utils
 import math
 import re
 from collections.abc import Mapping, Sequence
 
 from proxy.errors import TIMEOUTS, TRANSPORT, Fault, FaultKind, Refusal
-from proxy.health import HINT_CAP, Effect
+from proxy.health import Effect
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,18 +21,21 @@ class Verdict:
     """What follows from a fault.
 
     `move_on` says whether another target may be tried, `same` whether the same one may be as a last
-    resort, `whole_origin` whether the other targets of its origin go to the end of the plan.
+    resort, `whole_origin` whether the other targets of its origin go to the end of the plan, `overload`
+    whether the target has too much to do.
     """
 
     effect: Effect
     move_on: bool
     same: bool = False
     whole_origin: bool = False
+    overload: bool = False
 
 
 _FAILED = Verdict(Effect.FAILURE, move_on=True, same=True, whole_origin=True)
 _ODD = Verdict(Effect.FAILURE, move_on=True, same=True)
-_BACK_OFF = Verdict(Effect.BACK_OFF, move_on=True)
+_SLOW = Verdict(Effect.FAILURE, move_on=True, same=True, overload=True)
+_BACK_OFF = Verdict(Effect.BACK_OFF, move_on=True, overload=True)
 _KEY = Verdict(Effect.QUARANTINE_KEY, move_on=True)
 _CALLERS = Verdict(Effect.NEUTRAL, move_on=False)
 _STATUS = {
@@ -42,6 +46,7 @@ _STATUS = {
     408: _ODD,
     409: Verdict(Effect.NEUTRAL, move_on=True, same=True),
     429: _BACK_OFF,
+    503: Verdict(Effect.FAILURE, move_on=True, same=True, whole_origin=True, overload=True),
     529: _BACK_OFF,
 }
 _OURS = (Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL)
@@ -57,11 +62,18 @@ def judge(fault: Fault) -> Verdict:
         return _STATUS.get(fault.status) or (
             _FAILED if fault.status >= 500 or fault.status < 400 else _CALLERS
         )
+    if fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT:
+        return _SLOW
     if fault.kind is FaultKind.TOTAL_TIMEOUT:
         return Verdict(Effect.FAILURE, move_on=False)
     if fault.kind in (FaultKind.TOO_LARGE, FaultKind.SLOW_CLIENT, FaultKind.OUT_OF_TIME):
         return Verdict(Effect.NEUTRAL, move_on=False)
     return _FAILED if fault.kind in TRANSPORT else _ODD
+
+
+def server_error(fault: Fault) -> bool:
+    """Whether it is a 5xx. What two targets answer so, the request itself may have caused."""
+    return fault.kind is FaultKind.STATUS and fault.status >= 500
 
 
 def telling(faults: Sequence[Fault]) -> Fault:
@@ -174,8 +186,8 @@ def hint(headers: Mapping[str, str], wall: float) -> float | None:
     """How long a provider asks to be left alone, in seconds; None where it does not say.
 
     `retry-after-ms`, then `retry-after` (seconds or an HTTP date, RFC 9110 10.2.3), then the reset of
-    the rate-limit dimension whose `remaining` is 0. Values that are not positive and finite say nothing;
-    `wall` is Unix time for dates.
+    the rate-limit dimensions whose `remaining` is 0: OpenAI's are durations, Anthropic's RFC 3339 times.
+    Values that are not positive and finite say nothing; `wall` is Unix time for dates.
     """
     found = _number(headers.get("retry-after-ms"))
     if found is not None:
@@ -188,6 +200,11 @@ def hint(headers: Mapping[str, str], wall: float) -> float | None:
         _duration(headers.get(f"x-ratelimit-reset-{what}"))
         for what in ("requests", "tokens")
         if _number(headers.get(f"x-ratelimit-remaining-{what}")) == 0
+    ]
+    resets += [
+        _moment(headers.get(f"anthropic-ratelimit-{what}-reset"), wall)
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+        if _number(headers.get(f"anthropic-ratelimit-{what}-remaining")) == 0
     ]
     return _sane(max((reset for reset in resets if reset is not None), default=None))
 
@@ -206,6 +223,14 @@ def _until(date: str, wall: float) -> float | None:
         return None
 
 
+def _moment(text: str | None, wall: float) -> float | None:
+    """Seconds until an RFC 3339 time."""
+    try:
+        return dt.datetime.fromisoformat(text).timestamp() - wall if text is not None else None
+    except ValueError:
+        return None
+
+
 def _duration(text: str | None) -> float | None:
     """Seconds of a Go duration such as `6m0s`, `1.5s` or `120ms`, or of a bare number."""
     if text is None:
@@ -220,4 +245,4 @@ def _duration(text: str | None) -> float | None:
 def _sane(seconds: float | None) -> float | None:
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
         return None
-    return min(seconds, HINT_CAP)
+    return seconds

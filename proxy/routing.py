@@ -3,84 +3,220 @@
 A `Plan` belongs to one request. It is asked for one target at a time, so that each pick sees the health
 of that moment, including what this request's own attempts have just taught. Its rules, in order:
 
-1. A target tried in this request is not picked again while another is left.
-2. A target that is backing off, quarantined or ejected is not picked at all.
-3. Targets whose origin failed in this request (transport error or 5xx) come after all others.
-4. A lower priority number comes first.
-5. Inside a priority the model's strategy decides: `weighted` draws by weight, `ordered` takes the first
-   in file order, `least_busy` the one with the fewest requests in flight for its weight (ties are drawn).
+1. A target tried in this request is not picked again while another may be; one that asked for time, or
+   whose key had no room, may be picked again after that.
+2. A target that is backing off, ejected, quarantined or full is not picked at all. Circuits that were opened
+   for their failure rate keep at most a part of a model's targets away.
+3. A half-open target whose probe this replica was granted is picked first: the request is the probe.
+4. Targets whose origin failed in this request (transport error or 5xx) come after all others.
+5. A lower priority number comes first. A target that starts slowly takes part in its share of the draws.
+6. Inside a priority the model's strategy decides: `weighted` draws by weight, `ordered` takes the first
+   in file order, `least_busy` the one with the fewest requests in flight for its weight, `least_latency` the
+   one with the shortest time to first content, times what is in flight. Ties are drawn.
 """
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from proxy.health import Health
+from proxy.health import Standing
 from proxy.targets import Model, Target
 
-InFlight = Mapping[str, int]
-"""Requests in flight per target id, as this replica sees them."""
+
+class Moment(Protocol):
+    """What is known when a target is picked. Times are the cluster's, in whole milliseconds."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing at all is known against anybody."""
+
+    @property
+    def most_ejected(self) -> float:
+        """The part of a model's targets that failure rates may keep away."""
+
+    def now(self) -> int:
+        """The time."""
+
+    def standing(self, target: Target) -> Standing:
+        """How it stands."""
+
+    def full(self, target: Target) -> bool:
+        """Whether it has as many requests as it may have."""
+
+    def granted(self, target: Target) -> bool:
+        """Whether this replica may send it its probe."""
+
+    def load(self, target: Target) -> float:
+        """Requests in flight over the cluster, for its weight."""
+
+    def latency(self, target: Target, *, whole: bool) -> float:
+        """Seconds to its first content, or to its reply where that is a whole one."""
 
 
 class Plan:
-    """The order of tries of one request over the targets that can serve it."""
+    """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream."""
 
-    def __init__(self, model: Model, draw: random.Random, in_flight: InFlight) -> None:
+    def __init__(self, model: Model, draw: random.Random, *, whole: bool = False) -> None:
         self.targets = model.targets
         self._left = list(model.targets)
-        self._pick = _STRATEGIES[model.strategy]
+        self._again: list[Target] = []
+        self._after: dict[str, int] = {}
+        self._costs = _COSTS[model.strategy]
         self._draw = draw
-        self._in_flight = in_flight
+        self.whole = whole
         self._failed_origins: set[str] = set()
 
-    def next(self, health: Health, now: float) -> Target | None:
-        """The target to try next, None where none is left that may be tried. Takes it off the plan."""
-        ready = [target for target in self._left if health.ready_at(target) <= now]
-        if not ready:
-            return None
-        if self._failed_origins:
-            ready = [t for t in ready if t.origin not in self._failed_origins] or ready
-        if len(ready) > 1:
-            first = min(target.priority for target in ready)
-            ready = [target for target in ready if target.priority == first]
-        chosen = ready[0] if len(ready) == 1 else self._pick(ready, self._draw, self._in_flight)
-        self._left.remove(chosen)
-        return chosen
+    def next(self, moment: Moment) -> Target | None:
+        """The target to try next, None where none is left that may be tried now. Takes it off the plan."""
+        for untried in (self._left, self._again):
+            ready = untried if moment.calm and not self._after else self._ready(untried, moment)
+            if ready:
+                chosen = self._choose(ready, moment)
+                untried.remove(chosen)
+                return chosen
+        return None
+
+    def wanted(self, moment: Moment) -> list[Target]:
+        """Half-open targets that this request would have taken, if somebody were to probe them."""
+        now = moment.now()
+        halves: list[tuple[Target, Standing]] = []
+        ready: list[tuple[Target, Standing]] = []
+        for target in (*self._left, *self._again):
+            standing = moment.standing(target)
+            if standing.until > now or self._after.get(target.id, 0) > now or moment.full(target):
+                continue
+            (halves if standing.trial else ready).append((target, standing))
+        best = min((target.priority for target, _ in ready), default=None)
+        return [
+            target
+            for target, standing in halves
+            if standing.probed_until <= now and (best is None or target.priority <= best)
+        ]
+
+    def give_back(self, target: Target, after: int = 0) -> None:
+        """`target` may be picked again: at `after` (cluster's ms), and when its window is over."""
+        self._again.append(target)
+        if after:
+            self._after[target.id] = after
 
     def demote_origin(self, origin: str) -> None:
         """Put the other targets of `origin` at the end: it has just failed as a whole."""
         self._failed_origins.add(origin)
 
+    @property
+    def open(self) -> bool:
+        """Whether any target is left that may be tried some day."""
+        return bool(self._left or self._again)
 
-def earliest(targets: Sequence[Target], health: Health) -> float:
-    """When the first of `targets` may be tried again, in monotonic seconds."""
-    return min(health.ready_at(target) for target in targets)
+    def ready_at(self, moment: Moment) -> int:
+        """When the first of those left may be tried: now, where that hangs on others and not on time."""
+        now = moment.now()
+        return min(
+            (self._earliest(target, moment, now) for target in (*self._left, *self._again)), default=now
+        )
+
+    def back_at(self, moment: Moment) -> int:
+        """When the first of all its targets may be tried: then another request has a chance."""
+        now = moment.now()
+        return min(self._earliest(target, moment, now) for target in self.targets)
+
+    def limited(self, moment: Moment) -> bool:
+        """Whether it is a limit, a provider's or its key's, that keeps the first of those left away."""
+        now = moment.now()
+        left = (*self._left, *self._again)
+        first = min(left, key=lambda target: self._earliest(target, moment, now), default=None)
+        if first is None:
+            return False
+        return moment.standing(first).backing_off or self._after.get(first.id, 0) > now
+
+    def _earliest(self, target: Target, moment: Moment, now: int) -> int:
+        return max(moment.standing(target).until, self._after.get(target.id, 0), now)
+
+    def _ready(self, targets: Sequence[Target], moment: Moment) -> list[Target]:
+        """Those that may be tried now. Who starts slowly is left out by lot, if others are there."""
+        now = moment.now()
+        spared = _spared(self.targets, moment, now)
+        ready: list[Target] = []
+        slow: list[Target] = []
+        for target in targets:
+            if self._after.get(target.id, 0) > now or moment.full(target):
+                continue
+            standing = moment.standing(target)
+            barred = standing.until > now or (standing.trial and not moment.granted(target))
+            if barred and target.id not in spared:
+                continue
+            late = standing.share < 1.0 and self._draw.random() >= standing.share
+            (slow if late else ready).append(target)
+        return ready or slow
+
+    def _choose(self, ready: Sequence[Target], moment: Moment) -> Target:
+        if len(ready) == 1:
+            return ready[0]
+        if not moment.calm:
+            probes = [target for target in ready if moment.granted(target)]
+            if probes:
+                return probes[0]
+        if self._failed_origins:
+            ready = [t for t in ready if t.origin not in self._failed_origins] or ready
+        first = min(target.priority for target in ready)
+        ready = [target for target in ready if target.priority == first]
+        return ready[0] if len(ready) == 1 else self._cheapest(ready, moment)
+
+    def _cheapest(self, ready: Sequence[Target], moment: Moment) -> Target:
+        costs = self._costs(self, ready, moment)
+        least = min(costs)
+        ties = [target for target, cost in zip(ready, costs, strict=True) if cost == least]
+        point = self._draw.random() * sum(target.weight for target in ties)
+        for target in ties:
+            point -= target.weight
+            if point < 0:
+                return target
+        return ties[-1]
 
 
-def _weighted(ready: Sequence[Target], draw: random.Random, _in_flight: InFlight) -> Target:
-    point = draw.random() * sum(target.weight for target in ready)
-    for target in ready:
-        point -= target.weight
-        if point < 0:
-            return target
-    return ready[-1]
+def _spared(targets: Sequence[Target], moment: Moment, now: int) -> frozenset[str]:
+    """Targets that stay in use although their failure rate is high: too many would be out at once.
 
-
-def _ordered(ready: Sequence[Target], draw: random.Random, in_flight: InFlight) -> Target:
-    """The first entry; its keys are spread like anybody's."""
-    first = ready[0]
-    return _weighted(
-        [t for t in ready if (t.label, t.origin) == (first.label, first.origin)], draw, in_flight
+    The worst stay out, which are those that have to for the longest; of two alike the id decides.
+    """
+    standings = [(target, moment.standing(target)) for target in targets]
+    rated = [(target, standing) for target, standing in standings if standing.rate]
+    if not rated:
+        return frozenset()
+    out = sum(
+        not standing.rate and (standing.until > now or bool(standing.trial)) for _, standing in standings
     )
+    room = max(int(len(targets) * moment.most_ejected) - out, 0)
+    rated.sort(key=lambda known: (-known[1].until, known[0].id))
+    return frozenset(target.id for target, _ in rated[room:])
 
 
-def _least_busy(ready: Sequence[Target], draw: random.Random, in_flight: InFlight) -> Target:
-    loads = [in_flight.get(target.id, 0) / target.weight for target in ready]
-    least = min(loads)
-    return _weighted([t for t, load in zip(ready, loads, strict=True) if load == least], draw, in_flight)
+def _weighted(_plan: Plan, ready: Sequence[Target], _moment: Moment) -> list[float]:
+    return [0.0] * len(ready)
 
 
-_STRATEGIES: dict[str, Callable[[Sequence[Target], random.Random, InFlight], Target]] = {
+def _ordered(_plan: Plan, ready: Sequence[Target], _moment: Moment) -> list[float]:
+    """The first entry; its keys are spread like anybody's."""
+    first = (ready[0].label, ready[0].origin)
+    return [float((target.label, target.origin) != first) for target in ready]
+
+
+def _least_busy(_plan: Plan, ready: Sequence[Target], moment: Moment) -> list[float]:
+    return [moment.load(target) for target in ready]
+
+
+def _least_latency(plan: Plan, ready: Sequence[Target], moment: Moment) -> list[float]:
+    """Finagle's cost: what a request takes, times how many are there already. Who is unknown is tried."""
+    return [
+        moment.latency(target, whole=plan.whole) * (moment.load(target) + 1.0 / target.weight)
+        for target in ready
+    ]
+
+
+_COSTS: Mapping[str, Callable[[Plan, Sequence[Target], Moment], list[float]]] = {
     "weighted": _weighted,
     "ordered": _ordered,
     "least_busy": _least_busy,
+    "least_latency": _least_latency,
 }
+"""What a strategy takes a target for; the lowest is picked, and ties are drawn by weight."""

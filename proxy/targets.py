@@ -12,15 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.addresses import PATHS, address
-from proxy.config.settings import (
-    ApiKey,
-    Config,
-    Entry,
-    Limits,
-    Provider,
-    TimeoutOverrides,
-    Timeouts,
-)
+from proxy.config.resilience import TimeoutOverrides, Timeouts
+from proxy.config.settings import ApiKey, Config, Entry, Limits, Provider
 from proxy.config.settings import (
     Model as ModelSettings,
 )

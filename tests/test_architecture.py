@@ -14,12 +14,14 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles",
-    "wire deadline embedded upstream link overload",
+    "errors clock tasks addresses config profiles circuit",
+    "wire deadline embedded upstream link overload throttle latency fair_queue outbox probes",
     "demand replicas",
     "targets tenants redaction",
     "health checking scopes",
-    "routing retry fleet",
+    "routing retry",
+    "fleet",
+    "peers waiting",
     "exchange",
     "answers cors relay admission",
     "attempt",
@@ -34,7 +36,7 @@ LAYERS = [
 ]
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
-PURE = "answers cors demand health redaction retry routing scopes targets tenants wire"
+PURE = "answers circuit cors demand fair_queue health latency outbox probes redaction retry routing scopes targets tenants throttle wire"
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
     "aiohttp": {"proxy.upstream.aiohttp_client"},
@@ -51,7 +53,7 @@ OWNERS = {
 CODECS = {"proxy.wire.chat", "proxy.wire.responses", "proxy.wire.messages"}
 PARTS = (
     "Admission AiohttpUpstream Attempts Edge Estimator Fleet Guard Instruments Limiter Link MemoryStore "
-    "Pipeline Redactor RedisStore Replicas RequestLog RetryBudget Tenants"
+    "Peers Pipeline Redactor RedisStore Replicas RequestLog RetryBudget Tenants WaitingRoom"
 )
 CATCH_ALL = {"proxy.endpoints", "proxy.tasks"}
 NAMELESS = "base common core helper helpers manager managers misc shared util utils"

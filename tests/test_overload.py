@@ -11,7 +11,7 @@ from fakes.providers import HANG, Answer
 from fakes.scenes import Scene
 from fakes.virtual_loop import run
 
-from proxy.config.settings import Overload
+from proxy.config.resilience import Overload
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.exchange import Head
 from proxy.overload import EVERY, Guard

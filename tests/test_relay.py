@@ -12,7 +12,7 @@ from fakes.virtual_loop import START, passed, run
 
 from metrics.record import Attempt
 from proxy.answers import answer_headers, stream_headers
-from proxy.config.settings import Timeouts
+from proxy.config.resilience import Timeouts
 from proxy.deadline import Deadline
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange

@@ -14,6 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from proxy.config import consistency, document, legacy
 from proxy.config.problems import ConfigError, Fault, Problem, Text, faults
+from proxy.config.resilience import (
+    AdaptiveConcurrency,
+    Health,
+    Overload,
+    Queue,
+    Retry,
+    TimeoutOverrides,
+    Timeouts,
+)
 from proxy.config.settings import (
     ApiKey,
     Bounds,
@@ -26,16 +35,13 @@ from proxy.config.settings import (
     Log,
     Model,
     Operations,
-    Overload,
     Provider,
     Redis,
-    Retry,
-    TimeoutOverrides,
-    Timeouts,
 )
 from proxy.config.units import Secret
 
 __all__ = [
+    "AdaptiveConcurrency",
     "ApiKey",
     "Bounds",
     "Client",
@@ -43,6 +49,7 @@ __all__ = [
     "ConfigError",
     "Cors",
     "Entry",
+    "Health",
     "Limits",
     "Listen",
     "Log",
@@ -51,6 +58,7 @@ __all__ = [
     "Overload",
     "Problem",
     "Provider",
+    "Queue",
     "Redis",
     "Retry",
     "Secret",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from proxy.config import fields
 from proxy.config.fields import (
@@ -30,19 +30,23 @@ from proxy.config.fields import (
     Wait,
     listed,
 )
+from proxy.config.resilience import (
+    AdaptiveConcurrency,
+    Health,
+    Overload,
+    Queue,
+    Retry,
+    TimeoutOverrides,
+    Timeouts,
+)
+from proxy.config.section import Section
 from proxy.config.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 from proxy.profiles import Kind
 
-Strategy = Literal["weighted", "ordered", "least_busy"]
+Strategy = Literal["weighted", "ordered", "least_busy", "least_latency"]
 Window = Literal["smooth", "strict"]
 OnOutage = Literal["share", "deny", "allow"]
 ReserveOutput = Literal["p90", "max_tokens", "none"]
-
-
-class Section(BaseModel):
-    """What every section has in common: frozen, closed, and silent about what it was given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Listen(Section):
@@ -169,16 +173,6 @@ class ApiKey(Section):
         return data if isinstance(data, dict | ApiKey) else {"key": data}
 
 
-class TimeoutOverrides(Section):
-    """The timeouts that differ from the general ones; those left out stay as they are."""
-
-    connect: Wait | None = Field(default=None, description="Overrides `timeouts.connect`.")
-    first_token: Wait | None = Field(default=None, description="Overrides `timeouts.first_token`.")
-    total: Wait | None = Field(default=None, description="Overrides `timeouts.total`.")
-    idle: Wait | None = Field(default=None, description="Overrides `timeouts.idle`.")
-    max_stream: Wait | None = Field(default=None, description="Overrides `timeouts.max_stream`.")
-
-
 class Provider(Section):
     """An account with somebody who answers requests."""
 
@@ -279,26 +273,14 @@ class Model(Section):
     providers: tuple[Entry, ...] = Field(min_length=1, description="Where it is answered.")
     strategy: Strategy = Field(
         default="weighted",
-        description="How requests spread within a priority: by weight, in the order written, or to the "
-        "entry with the fewest requests in flight for its weight.",
+        description="How requests spread within a priority: by weight, in the order written, to the entry "
+        "with the fewest requests in flight over the cluster for its weight, or to the one that answers "
+        "soonest (time to first token, times the requests in flight).",
     )
     limits: Limits | None = Field(default=None, description="Limits over all requests for this model.")
     timeouts: TimeoutOverrides | None = Field(
         default=None, description="Timeouts of its own; they go before the provider's."
     )
-
-
-class Timeouts(Section):
-    """How long the proxy waits for a provider."""
-
-    connect: Wait = Field(default=5.0, description="To connect, TLS included, for each attempt.")
-    first_token: Wait = Field(default=60.0, description="Streams: to the first content, for each attempt.")
-    total: Wait = Field(
-        default=600.0,
-        description="The whole request with all its attempts; for a stream, until its first content.",
-    )
-    idle: Wait = Field(default=60.0, description="Streams: between two events after the first content.")
-    max_stream: Wait = Field(default=3600.0, description="Streams: the longest life of one.")
 
 
 class Bounds(Section):
@@ -331,31 +313,6 @@ class Cors(Section):
     )
 
 
-class Retry(Section):
-    """How often a request is tried again."""
-
-    attempts: Annotated[Count, Field(ge=1, le=10)] = Field(
-        default=3, description="The most attempts for one request, over all providers."
-    )
-    budget: Annotated[Number, Field(ge=0, le=1)] = Field(
-        default=0.2,
-        description="The share of requests that may be tried a second time at the same target, when no "
-        "other is left.",
-    )
-
-
-class Overload(Section):
-    """When a replica has enough: beyond these bounds requests are refused at once, with 503."""
-
-    max_in_flight: Positive = Field(default=2_000, description="The most requests in flight on one replica.")
-    max_bytes: Annotated[Size, Field(ge=1024**2)] = Field(
-        default=1024**3, description="The most bytes of request bodies in flight on one replica."
-    )
-    max_lag: Wait = Field(
-        default=1.0, description="How late the event loop may be before new requests are refused."
-    )
-
-
 class Log(Section):
     """What the program says about itself, on standard error."""
 
@@ -384,6 +341,15 @@ class Config(Section):
         default=None, description="Which web pages may call the proxy; none unless given."
     )
     retry: Retry = Field(default=Retry(), description="How often a request is tried again.")
+    health: Health = Field(
+        default=Health(), description="When a target is left alone, and how it comes back."
+    )
+    adaptive_concurrency: AdaptiveConcurrency = Field(
+        default=AdaptiveConcurrency(), description="Holding back from a target that has too much to do."
+    )
+    queue: Queue = Field(
+        default=Queue(), description="Where requests wait when there is nobody to call at the moment."
+    )
     overload: Overload = Field(default=Overload(), description="When a replica has enough.")
     drain_timeout: Duration = Field(
         default=120.0, description="How long requests in flight may go on after the signal to stop."

@@ -13,7 +13,8 @@ from proxy.config.problems import (
     shown,
     written,
 )
-from proxy.config.settings import ApiKey, Config, Entry, Limits, TimeoutOverrides
+from proxy.config.resilience import TimeoutOverrides
+from proxy.config.settings import ApiKey, Config, Entry, Limits
 
 
 def found(data: object, text: Text | None = None) -> list[Fault]:

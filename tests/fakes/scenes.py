@@ -12,7 +12,8 @@ from proxy.config.settings import Config
 from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
-from proxy.health import Trouble
+from proxy.circuit import NOTHING
+from proxy.circuit import Record as Known
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
@@ -20,6 +21,7 @@ from proxy.retry import RetryBudget
 from proxy.targets import Target
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
+from proxy.waiting import WaitingRoom
 from proxy.wire.chat import ChatCodec
 from proxy.wire.model import Endpoint
 from ratelimit.limiter import Limiter
@@ -48,6 +50,7 @@ class Scene:
         self.clock = clock
         self.stopping = False
         self.fleet = Fleet(fleet.snapshot(made, tenants, 1_800_000_000), clock, draw)
+        self.waiting = WaitingRoom(self.fleet, made.queue)
         self.upstream = ScriptedUpstream(answers)
         self.records: list[Record] = []
         self.tasks = Tasks()
@@ -62,6 +65,7 @@ class Scene:
         self.pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
+                waiting=self.waiting,
                 admission=self.admission,
                 guard=self.guard,
                 attempts=self.attempts,
@@ -128,13 +132,13 @@ class Scene:
         """The targets of the one model."""
         return self.fleet.snapshot.models[MODEL].targets
 
-    def health(self, number: int = 0) -> Trouble:
+    def health(self, number: int = 0) -> Known:
         """What is known of one target."""
-        return self.fleet.health.of(self.targets[number])
+        return self.fleet.health.records.get(self.targets[number].id, NOTHING)
 
-    def way(self, number: int = 0) -> Trouble:
+    def way(self, number: int = 0) -> Known:
         """What is known of the way to one target's origin."""
-        return self.fleet.health.records.get(self.targets[number].origin, Trouble())
+        return self.fleet.health.records.get(self.targets[number].origin, NOTHING)
 
     @property
     def outcomes(self) -> list[str]:

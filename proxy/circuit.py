@@ -1,0 +1,345 @@
+"""What is remembered against one name, and how it changes: the pure twin of `lua/health.lua`.
+
+A name is a target, an origin or a provider key. Its record holds two things that never share a bucket: a
+circuit breaker, which failures open, and a back-off window, which the provider asked for. Every change of a
+record is one `Change`, applied by the script for the whole cluster, or here where Redis is away.
+
+Times are whole milliseconds of the cluster's clock (Redis TIME), absolute. Deadlines only grow, but for a
+circuit that its probe closes. A name without a record is healthy.
+
+Sources of the figures: Envoy's outlier detection (ejections that grow, 50 % here for groups are small),
+Finagle's failure accrual (one probe, an ignorable result gives its place up), reliability of LLM clients:
+`retry-after` of OpenAI and Anthropic is a promise about one key and model.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+SLOTS = 10
+"""Parts of the window in which failures are counted."""
+
+UNIT = 1000
+"""Shares travel as whole thousandths, so that script and twin agree to the last digit."""
+
+
+class State(enum.StrEnum):
+    """Of a circuit breaker. A circuit is half open by the passing of time alone."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Cause(enum.StrEnum):
+    """Why a circuit was opened last."""
+
+    NONE = ""
+    CONSECUTIVE = "consecutive"
+    RATE = "rate"
+    REFUSED = "refused"
+
+
+class Kind(enum.StrEnum):
+    """What can happen to a record."""
+
+    OK = "ok"
+    FAIL = "fail"
+    BACK_OFF = "back_off"
+    REFUSE = "refuse"
+    CLAIM = "claim"
+    RENEW = "renew"
+    RELEASE = "release"
+    MERGE = "merge"
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The bounds of `health` in the configuration: milliseconds, counts, and thousandths.
+
+    `rate` of at least `requests` within `window` opens a circuit, as do `failures` in a row. `forgive` is how
+    long a closed circuit must hold for one ejection to be forgotten.
+    """
+
+    failures: int = 5
+    rate: int = 500
+    requests: int = 20
+    window: int = 10_000
+    ejection: int = 5_000
+    ejection_cap: int = 300_000
+    lease: int = 10_000
+    slow_start: int = 30_000
+    forgive: int = 60_000
+    back_off: int = 1_000
+    back_off_cap: int = 60_000
+    hint_cap: int = 300_000
+    quarantine: int = 300_000
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of one name, as it is stored and published. 0 means never.
+
+    `window` is flat: slot, successes, failures, slot, ...; oldest first. `probe` is the token of who may try
+    a half-open circuit, until `probe_until`. `version` grows with each change that others must know of.
+    """
+
+    failures: int = 0
+    window: tuple[int, ...] = ()
+    ok_at: int = 0
+    open_until: int = 0
+    ejections: int = 0
+    cause: Cause = Cause.NONE
+    closed_at: int = 0
+    probe: str = ""
+    probe_until: int = 0
+    back_offs: int = 0
+    back_off_until: int = 0
+    version: int = 0
+
+    def state(self, now: int) -> State:
+        """The circuit's state."""
+        if self.open_until == 0:
+            return State.CLOSED
+        return State.OPEN if self.open_until > now else State.HALF_OPEN
+
+    def probing(self, now: int) -> bool:
+        """Whether somebody holds the lease of the probe."""
+        return self.probe != "" and self.probe_until > now
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that happened to `name`.
+
+    `count` successes in a row. `hint` is the provider's own wish in ms. `jitter` (thousandths) was drawn by
+    who tells it. `repeat` says that the request had failed elsewhere before, `age` how long ago this replica
+    saw a success on the name, in ms (-1: not lately). `token` makes it the verdict of the probe.
+    """
+
+    kind: Kind
+    name: str
+    token: str = ""
+    count: int = 1
+    hint: int = 0
+    jitter: int = UNIT
+    repeat: bool = False
+    age: int = -1
+    record: Record | None = None
+
+
+NOTHING = Record()
+
+
+def apply(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """`record` after `change`. Returns the same object where nothing changed."""
+    return _APPLY[change.kind](record, change, rules, now)
+
+
+def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """A success counts while the circuit is closed; the probe's closes it; any other is a straggler."""
+    if record.open_until == 0:
+        return msgspec.structs.replace(
+            record,
+            failures=0,
+            window=_counted(record.window, (change.count, 0), rules, now),
+            ok_at=now,
+            back_offs=0 if record.back_off_until <= now else record.back_offs,
+        )
+    if not _holds(record, change):
+        return record
+    return msgspec.structs.replace(
+        record,
+        failures=0,
+        window=(),
+        ok_at=now,
+        open_until=0,
+        cause=Cause.NONE,
+        closed_at=now,
+        probe="",
+        probe_until=0,
+    )
+
+
+def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """A failure counts while the circuit is closed; the probe's opens it for longer.
+
+    One that the same request met elsewhere before is the request's own fault, as long as others succeed here.
+    """
+    if record.open_until:
+        return _open(record, record.cause, change, rules, now) if _holds(record, change) else record
+    fine = now - record.ok_at <= rules.window or 0 <= change.age <= rules.window
+    if change.repeat and fine:
+        return record
+    window = _counted(record.window, (0, 1), rules, now)
+    failures, total = record.failures + 1, sum(window[1::3]) + sum(window[2::3])
+    worse = msgspec.structs.replace(record, failures=failures, window=window)
+    if failures >= rules.failures:
+        return _open(worse, Cause.CONSECUTIVE, change, rules, now)
+    if total >= rules.requests and sum(window[2::3]) * UNIT >= rules.rate * total:
+        return _open(worse, Cause.RATE, change, rules, now)
+    return worse
+
+
+def _open(record: Record, cause: Cause, change: Change, rules: Rules, now: int) -> Record:
+    """Eject: n times as long the n-th time, less what a circuit that held has made forgotten."""
+    forgotten = (now - record.closed_at) // rules.forgive if record.closed_at else 0
+    ejections = max(record.ejections - max(forgotten, 0), 0) + 1
+    pause = min(rules.ejection * ejections, rules.ejection_cap) * change.jitter // UNIT
+    return msgspec.structs.replace(
+        record,
+        failures=0,
+        window=(),
+        open_until=now + pause,
+        ejections=ejections,
+        cause=cause,
+        closed_at=0,
+        probe="",
+        probe_until=0,
+    )
+
+
+def _back_off(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """A window, only ever extended. Several refusals in one window without a hint are one."""
+    if _holds(record, change):
+        record = msgspec.structs.replace(record, probe="", probe_until=0)
+    inside = record.back_off_until > now
+    if change.hint > 0:
+        wait = min(change.hint, rules.hint_cap)
+    elif inside:
+        return record
+    else:
+        wait = (
+            min(rules.back_off * 2 ** min(record.back_offs, 10), rules.back_off_cap) * change.jitter // UNIT
+        )
+    return msgspec.structs.replace(
+        record,
+        back_offs=record.back_offs if inside else record.back_offs + 1,
+        back_off_until=max(record.back_off_until, now + wait),
+    )
+
+
+def _refuse(record: Record, _change: Change, rules: Rules, now: int) -> Record:
+    """Credentials were not accepted: out for the quarantine, whatever else is known."""
+    return msgspec.structs.replace(
+        record,
+        failures=0,
+        window=(),
+        open_until=max(record.open_until, now + rules.quarantine),
+        cause=Cause.REFUSED,
+        closed_at=0,
+        probe="",
+        probe_until=0,
+    )
+
+
+def _claim(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """The lease of the probe goes to the first who asks."""
+    free = record.state(now) is State.HALF_OPEN and not record.probing(now)
+    if not free or record.back_off_until > now:
+        return record
+    return msgspec.structs.replace(record, probe=change.token, probe_until=now + rules.lease)
+
+
+def _renew(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    if not _holds(record, change):
+        return record
+    return msgspec.structs.replace(record, probe_until=now + rules.lease)
+
+
+def _release(record: Record, change: Change, _rules: Rules, _now: int) -> Record:
+    return msgspec.structs.replace(record, probe="", probe_until=0) if _holds(record, change) else record
+
+
+def _merge(record: Record, change: Change, _rules: Rules, now: int) -> Record:
+    """What was learned without Redis: the later deadlines, and nothing of a probe."""
+    told = change.record or NOTHING
+    later = told.open_until > max(record.open_until, now)
+    return msgspec.structs.replace(
+        record,
+        open_until=told.open_until if later else record.open_until,
+        cause=told.cause if later else record.cause,
+        closed_at=0 if later else record.closed_at,
+        probe="" if later else record.probe,
+        probe_until=0 if later else record.probe_until,
+        ejections=max(record.ejections, told.ejections),
+        back_offs=max(record.back_offs, told.back_offs),
+        back_off_until=max(record.back_off_until, told.back_off_until),
+    )
+
+
+_APPLY = {
+    Kind.OK: _ok,
+    Kind.FAIL: _fail,
+    Kind.BACK_OFF: _back_off,
+    Kind.REFUSE: _refuse,
+    Kind.CLAIM: _claim,
+    Kind.RENEW: _renew,
+    Kind.RELEASE: _release,
+    Kind.MERGE: _merge,
+}
+
+
+def _holds(record: Record, change: Change) -> bool:
+    return change.token != "" and change.token == record.probe
+
+
+def _counted(window: Sequence[int], more: tuple[int, int], rules: Rules, now: int) -> tuple[int, ...]:
+    """`window` without what is too old, and with so many successes and failures more."""
+    slot = now // max(rules.window // SLOTS, 1)
+    kept = [
+        (window[at], window[at + 1], window[at + 2])
+        for at in range(0, len(window), 3)
+        if slot - SLOTS < window[at] <= slot
+    ]
+    if kept and kept[-1][0] == slot:
+        last = kept.pop()
+        more = (last[1] + more[0], last[2] + more[1])
+    kept.append((slot, *more))
+    return tuple(figure for entry in kept for figure in entry)
+
+
+def idle(record: Record, rules: Rules, now: int) -> bool:
+    """Whether nothing in it matters any more, so that it may be forgotten."""
+    if record.open_until or record.failures or record.back_off_until > now:
+        return False
+    slot = now // max(rules.window // SLOTS, 1)
+    failed = any(
+        record.window[at + 2] and record.window[at] > slot - SLOTS for at in range(0, len(record.window), 3)
+    )
+    steady = record.closed_at + max(rules.slow_start, rules.forgive * record.ejections)
+    waiting = record.back_offs and now < record.back_off_until + rules.back_off_cap
+    return not failed and not waiting and (record.closed_at == 0 or now >= steady)
+
+
+def told(before: Record | None, after: Record | None) -> bool:
+    """Whether the change from one to the other is one that others must know of. None: no record."""
+    if before is None or after is None:
+        return before is not after
+    return _public(before) != _public(after)
+
+
+def _public(record: Record) -> tuple[object, ...]:
+    return (
+        record.open_until,
+        record.ejections,
+        record.cause,
+        record.closed_at,
+        record.probe,
+        record.probe_until,
+        record.back_off_until,
+    )
+
+
+TRANSITIONS: Sequence[tuple[State, str, State]] = (
+    (State.CLOSED, "failures in a row, or the failure rate within the window", State.OPEN),
+    (State.CLOSED, "credentials refused (401, 402, 403)", State.OPEN),
+    (State.OPEN, "the ejection or quarantine is over", State.HALF_OPEN),
+    (State.OPEN, "credentials refused, by a request from before: the later deadline counts", State.OPEN),
+    (State.HALF_OPEN, "the probe succeeds: slow start", State.CLOSED),
+    (State.HALF_OPEN, "the probe fails: ejected for longer", State.OPEN),
+    (State.HALF_OPEN, "credentials refused", State.OPEN),
+    (State.HALF_OPEN, "no verdict: the probe's client left, or its lease lapsed", State.HALF_OPEN),
+    (State.CLOSED, "another replica opened it while it was without Redis", State.OPEN),
+    (State.OPEN, "another replica opened it for longer while it was without Redis", State.OPEN),
+    (State.HALF_OPEN, "another replica opened it while it was without Redis", State.OPEN),
+)
+"""Every way a circuit can go: from, why, to. docs/health.md draws it; the tests hold the code to it."""

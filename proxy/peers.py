@@ -1,0 +1,254 @@
+"""What replicas learn of providers, shared: the outbox of the fleet out, what the cluster decided in.
+
+Changes leave as one script call, one at a time: what is urgent at once, successes within a tenth of a second.
+The script decides and publishes; what it decided comes back with the answer, and to the others by Pub/Sub,
+a round trip later. Pub/Sub keeps nothing, so every half second the version is asked for, and all of it is
+read where something was missed. While Redis is away the fleet decides by itself; when it is back, what was
+decided meanwhile is told first.
+"""
+
+import asyncio
+import importlib.resources
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.circuit import Change, Kind, Record
+from proxy.fleet import ENTRIES, Fleet
+from proxy.link import Script, ScriptError, Unavailable
+from ratelimit import store
+
+HASH = "apex:{health}"
+LOADS = "apex:{health}:loads"
+CHANNEL = "apex:{health}"
+
+EVERY = 0.5
+"""Seconds between two polls of the version, give or take a fifth."""
+
+TOGETHER = 0.1
+"""Seconds for which successes wait for each other."""
+
+OLD = 3_000
+"""Milliseconds after which what a replica said of its load counts no more."""
+
+MOST = 512
+"""Changes in one call: a script is to be short."""
+
+UNKNOWN = -1
+"""A version that nobody has: asked with it, all is told."""
+
+AHEAD = 64
+"""Messages kept that came before those they follow; beyond it all is read anew."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What a replica is busy with: requests in flight by target, and seconds to the first content."""
+
+    in_flight: dict[str, int]
+    latencies: dict[str, float]
+
+
+class Link(Protocol):
+    """The link, as far as it is needed here."""
+
+    @property
+    def available(self) -> bool:
+        """Whether any call can succeed."""
+
+    @property
+    def generation(self) -> int:
+        """Grows when what was written may be lost."""
+
+    async def call(self, what: Script, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+        """Run a script. Raises `Unavailable` and `ScriptError`."""
+
+
+def load_scripts() -> dict[str, store.Script]:
+    """The two scripts, by name, from the package's files."""
+    folder = importlib.resources.files("proxy") / "lua"
+    texts = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in ("health", "poll")}
+    return {name: store.Script.of(name, text) for name, text in texts.items()}
+
+
+class Peers:
+    """The fleet's line to those of the other replicas. `version` is what is known of the cluster's."""
+
+    def __init__(self, link: Link, scripts: Mapping[str, Script], fleet: Fleet, draw: random.Random) -> None:
+        self._link = link
+        self._scripts = scripts
+        self._fleet = fleet
+        self._draw = draw
+        self._news = asyncio.Event()
+        self._stale = asyncio.Event()
+        self._ahead: dict[int, int] = {}
+        self._gone: dict[str, int] = {}
+        self._generation = link.generation
+        self._rules = msgspec.json.encode(fleet.health.rules)
+        self._read_message = msgspec.json.Decoder(list[Any])
+        self._read_load = msgspec.json.Decoder(Load)
+        self._read_record = msgspec.json.Decoder(Record)
+        self._all = True
+        self.version = 0
+        fleet.outbox.on_urgent(self._news.set)
+
+    def __repr__(self) -> str:
+        """What is known and what waits."""
+        state = "shared" if self._fleet.outbox.open else "alone"
+        return f"<Peers {state}, version {self.version}, {len(self._fleet.outbox)} to tell>"
+
+    # Out.
+
+    async def tell(self) -> None:
+        """Carry what waits in the outbox to the cluster, until cancelled."""
+        while True:
+            if not self._fleet.outbox.urgent:
+                await self._pause(self._news, TOGETHER)
+            self._news.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Carry it once."""
+        changes = self._fleet.outbox.take()
+        while changes:
+            batch, changes = changes[:MOST], changes[MOST:]
+            if not await self._carry(batch):
+                self._fleet.decide([*batch, *changes, *self._alone()])
+                return
+
+    def _alone(self) -> list[Change]:
+        """Redis is away: from now on the fleet decides, and what waited is decided as well."""
+        self._fleet.outbox.open = False
+        return self._fleet.outbox.take()
+
+    async def _carry(self, changes: Sequence[Change]) -> bool:
+        args: list[str | int | bytes] = [CHANNEL, self._rules, ENTRIES, msgspec.json.encode(changes)]
+        try:
+            now, message = await self._link.call(self._scripts["health"], [HASH], args)
+        except (Unavailable, ScriptError):
+            return False
+        self._fleet.cluster_clock.heard(now)
+        if message:
+            self.hear(message)
+        self._fleet.answered(changes)
+        return True
+
+    # In.
+
+    def hear(self, message: bytes) -> None:
+        """A message of the script: what changed, and from which version to which."""
+        try:
+            self._hear(message)
+        except (msgspec.MsgspecError, ValueError):  # another version's, or nobody's we know
+            self.missed()
+
+    def _hear(self, message: bytes) -> None:
+        before, version, _, *news = self._read_message.decode(message)
+        changed: dict[str, Record | None] = {}
+        for name, told in zip(news[::2], news[1::2], strict=True):
+            if told is False:
+                self._gone[name] = version
+                changed[name] = None
+            elif self._gone.get(name, 0) < version:
+                changed[name] = msgspec.convert(told, Record)
+        self._fleet.adopt(changed, version)
+        self._follow(before, version)
+
+    def _follow(self, before: int, version: int) -> None:
+        """Messages come by two ways, so one may come before the one that it follows."""
+        if version <= self.version:
+            return
+        self._ahead[before] = version
+        self._catch_up()
+        if len(self._ahead) > AHEAD:
+            self.missed()
+
+    def _catch_up(self) -> None:
+        while self.version in self._ahead:
+            self.version = self._ahead.pop(self.version)
+
+    def missed(self) -> None:
+        """Something may have been missed: ask for all of it, now."""
+        self._all = True
+        self._stale.set()
+
+    async def listen(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            await self.poll()
+            self._stale.clear()
+            await self._pause(self._stale, EVERY * self._draw.uniform(0.8, 1.2))
+
+    async def poll(self) -> None:
+        """Ask for the version, and for all that is known where it is another. Tell and hear loads."""
+        if self._link.generation != self._generation:
+            self._generation = self._link.generation
+            self._fleet.cluster_clock.forget()
+            self._all = True
+        known = UNKNOWN if self._all else self.version
+        args: list[str | int | bytes] = [known, self._fleet.name, self._load(), OLD]
+        try:
+            now, version, records, loads = await self._link.call(self._scripts["poll"], [HASH, LOADS], args)
+        except (Unavailable, ScriptError):
+            if self._fleet.outbox.open:
+                self._fleet.decide(self._alone())
+            return
+        self._fleet.cluster_clock.heard(now)
+        if int(version) != known:
+            self._adopt_all(int(version), records)
+        self._hear_loads(loads)
+        await self._return()
+
+    def _adopt_all(self, version: int, records: Sequence[bytes]) -> None:
+        """All that the cluster knows. What came meanwhile by message is newer, and stays."""
+        shared = {
+            name.decode(): self._read_record.decode(record)
+            for name, record in zip(records[::2], records[1::2], strict=True)
+        }
+        self._fleet.adopt_all(shared, version, lost=version < self.version)
+        self.version = version
+        self._all = False
+        self._ahead = {before: after for before, after in self._ahead.items() if before >= version}
+        self._catch_up()
+        self._gone = {name: when for name, when in self._gone.items() if when > version}
+
+    async def _return(self) -> None:
+        """Redis is there: tell what was decided without it, or what it has lost, and share from now on."""
+        fleet, records = self._fleet, self._fleet.health.records
+        dirty = [name for name in fleet.dirty if name in records]
+        merges = [Change(Kind.MERGE, name, record=records[name]) for name in dirty]
+        for at in range(0, len(merges), MOST):
+            if not await self._carry(merges[at : at + MOST]):
+                return
+        fleet.dirty.difference_update(dirty)
+        fleet.dirty.intersection_update(records)
+        fleet.outbox.open = True
+
+    # Loads.
+
+    def _load(self) -> bytes:
+        config = self._fleet.snapshot.config
+        if not any(model.strategy in _SHARED for model in config.models.values()):
+            return b""
+        fleet = self._fleet
+        return msgspec.json.encode(Load(fleet.in_flight, fleet.told_latencies()))
+
+    def _hear_loads(self, loads: Sequence[bytes]) -> None:
+        told = [self._read_load.decode(load) for load in loads]
+        busy: dict[str, int] = {}
+        for load in told:
+            for name, count in load.in_flight.items():
+                busy[name] = busy.get(name, 0) + count
+        self._fleet.hear_loads(busy, [load.latencies for load in told])
+
+    @staticmethod
+    async def _pause(event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+
+_SHARED = frozenset({"least_busy", "least_latency"})
