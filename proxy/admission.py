@@ -64,6 +64,7 @@ class Admission:
             raise refused(of_model, "the model's")
         if of_key is not None:
             held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
+            held.crowded = of_key.decision.refused_by is Dimension.CONCURRENCY
         return of_key is None
 
     async def _take_model(

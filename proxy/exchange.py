@@ -68,12 +68,17 @@ class Head:
 
 @dataclasses.dataclass(slots=True)
 class Held:
-    """What an exchange has reserved of limits. `full` are the waits, in seconds, of keys without room."""
+    """What an exchange has reserved of limits.
+
+    `full` are the waits, in seconds, of keys without room; `crowded` says of the last that it has as many
+    requests at one time as it may have.
+    """
 
     client: Reservation | None = None
     model: Reservation | None = None
     key: Reservation | None = None
     full: list[float] = dataclasses.field(default_factory=list)
+    crowded: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -32,6 +32,9 @@ from proxy.throttle import Steps, Throttle
 ENTRIES = 10_000
 """The most names remembered; a client that may address providers directly makes them up."""
 
+CROWDED = 100
+"""Milliseconds after which a key without a free place is asked again: other replicas' requests end unseen."""
+
 TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""
 
@@ -79,6 +82,7 @@ class Fleet:
         self._draw = draw
         self._probes = Probes(name)
         self._succeeded: dict[str, int] = {}
+        self._crowded: dict[str, int] = {}
         self._listeners: list[Callable[[], None]] = []
 
     # What a pick needs to know: see `routing.Moment`.
@@ -91,7 +95,7 @@ class Fleet:
     @property
     def calm(self) -> bool:
         """Whether nothing at all is known against anybody."""
-        return not self.snapshot.health.records and not self.throttle
+        return not (self.snapshot.health.records or self.throttle or self._crowded)
 
     def now(self) -> int:
         """The cluster's time in ms."""
@@ -99,7 +103,12 @@ class Fleet:
 
     def standing(self, target: Target) -> Standing:
         """How it stands now."""
-        return self.snapshot.health.standing(target, self.now())
+        now = self.now()
+        standing = self.snapshot.health.standing(target, now)
+        until = self._crowded.get(target.key_id, 0) if self._crowded else 0
+        if until > max(standing.until, now):
+            return dataclasses.replace(standing, until=until, backing_off=True)
+        return standing
 
     def full(self, target: Target) -> bool:
         """Whether it has as many requests as it may have."""
@@ -148,6 +157,10 @@ class Fleet:
         probe = self._probes.begin(trial) if trial and self._probes.granted(trial) else {}
         return Turn(target, self._clock.monotonic(), probe)
 
+    def crowded(self, target: Target) -> None:
+        """Its key has no free place: wait for the end of one of ours, or a moment."""
+        self._crowded[target.key_id] = self.now() + CROWDED
+
     def report(self, turn: Turn, report: Report) -> None:
         """What the attempt taught."""
         target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
@@ -173,6 +186,7 @@ class Fleet:
             self.in_flight[turn.target.id] = left
         else:
             del self.in_flight[turn.target.id]
+        self._crowded.pop(turn.target.key_id, None)
         if turn.probe:
             self._probes.end(turn.probe)
             self._tell([Change(Kind.RELEASE, name, token) for name, token in turn.probe.items()])
@@ -192,7 +206,10 @@ class Fleet:
 
     def tend(self) -> None:
         """Renew the leases of the probes on their way, and give up those that nobody has used."""
-        self._tell(self._probes.tend(self.now(), self.health.rules.lease))
+        now = self.now()
+        self._tell(self._probes.tend(now, self.health.rules.lease))
+        if self._crowded:
+            self._crowded = {key: until for key, until in self._crowded.items() if until > now}
 
     # What is known, and how it changes.
 

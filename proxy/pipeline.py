@@ -162,13 +162,15 @@ class Pipeline:
                 if turn is None:
                     break
                 try:
-                    if not await self._admission.admit(exchange, turn.target):
-                        self._put_off(exchange, turn.target)
-                        continue
-                    if self._clock.monotonic() >= latest or await self._attempts.make(exchange, turn, out):
-                        break
+                    admitted = await self._admission.admit(exchange, turn.target)
+                    late = self._clock.monotonic() >= latest
+                    over = late or (admitted and await self._attempts.make(exchange, turn, out))
                 finally:
                     self._fleet.end(turn)
+                if over:
+                    break
+                if not admitted:
+                    self._put_off(exchange, turn.target)
         finally:
             if pulse is not None:
                 pulse.stop()
@@ -191,7 +193,10 @@ class Pipeline:
         """The key of `target` has no room: it may be asked again when it has."""
         assert exchange.plan is not None
         wait = exchange.held.full[-1]
-        if math.isfinite(wait):
+        if exchange.held.crowded:
+            self._fleet.crowded(target)
+            exchange.plan.give_back(target)
+        elif math.isfinite(wait):
             after = self._fleet.now() + round(max(wait, LEAST_WAIT) * 1000)
             exchange.plan.give_back(target, after)
 

@@ -25,10 +25,11 @@ AT_ONCE = 2
 class Settings:
     """The link's bounds, in seconds, and the name it goes by in CLIENT LIST.
 
-    `deadline_s` bounds a batch, `connect_s` the making of a connection and again its greeting.
+    `deadline_s` bounds a batch, `connect_s` the making of a connection and again its greeting. An answer may
+    come 50 ms later because Redis is silent, and what a loop needs to notice that is a part of it.
     """
 
-    deadline_s: float = 0.05
+    deadline_s: float = 0.045
     connect_s: float = 0.25
     name: str = "apex"
 
