@@ -52,9 +52,10 @@ startup: $(DEV)/ready ## seconds from start to ready (turns: ARGS=5; costly impo
 js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
 	@$(DEV)/bin/python tests/process/js_examples.py
 
-docs: $(DEV)/ready ## write docs/configuration.md and docs/mock.md anew
+docs: $(DEV)/ready ## write docs/configuration.md, docs/mock.md and the picture in docs/health.md anew
 	$(DEV)/bin/python -m proxy.config.reference > docs/configuration.md
 	$(DEV)/bin/python -m mockprovider.reference > docs/mock.md
+	$(DEV)/bin/python -m proxy.statechart docs/health.md
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements.lock

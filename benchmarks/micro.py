@@ -35,6 +35,7 @@ from proxy.demand import Estimator
 from proxy.endpoints import Edge, EdgeParts, Message, Scope, read_head
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
+from proxy.health import Effect, Report
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline, authenticate
 from proxy.redaction import Redactor, secrets_of
@@ -42,6 +43,7 @@ from proxy.routing import Plan
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Call
+from proxy.waiting import WaitingRoom
 from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass, ChatStream
 from proxy.wire.chat import ChatCodec
@@ -53,6 +55,7 @@ BATCH = 0.02
 REPEATS = 9
 EVENTS = 100
 DEPTH = 128
+GOOD = Report(Effect.SUCCESS, answered=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Stage:
         return Pipeline(
             Parts(
                 fleet=self.fleet,
+                waiting=WaitingRoom(self.fleet, self.config.queue),
                 admission=admission,
                 guard=Guard(self.config.overload),
                 attempts=Attempts(Means(self.fleet, NullUpstream(reply), admission, redactor, self.clock)),
@@ -177,6 +181,14 @@ class Stage:
                 stopping=lambda: False,
             )
         )
+
+    def troubled(self) -> Fleet:
+        """A fleet that knows something against one of the two targets."""
+        known = Fleet(self.fleet.snapshot, self.clock, self.draw)
+        turn = known.take(self.model.targets[0])
+        known.report(turn, Report(Effect.BACK_OFF, 300.0))
+        known.end(turn)
+        return known
 
     def exchange(self, body: bytes) -> Exchange:
         """A request as the edge makes it."""
@@ -267,12 +279,29 @@ def edge_phases(stage: Stage) -> Iterator[Phase]:
     exchange = stage.exchange(b"")
     yield Phase("read_head, 8 headers", lambda: read_head(headers))
     yield Phase("authenticate", lambda: authenticate(exchange))
-    now = stage.clock.monotonic()
+    troubled = stage.troubled()
 
     def pick() -> object:
-        return Plan(stage.model, stage.draw, stage.fleet.in_flight).next(stage.fleet.health, now)
+        turn = stage.fleet.pick(Plan(stage.model, stage.draw))
+        assert turn is not None
+        stage.fleet.end(turn)
+        return turn
 
-    yield Phase("plan and pick, 2 targets", pick)
+    def pick_in_trouble() -> object:
+        turn = troubled.pick(Plan(stage.model, stage.draw))
+        assert turn is not None
+        troubled.end(turn)
+        return turn
+
+    def succeed() -> object:
+        turn = stage.fleet.take(stage.model.targets[0])
+        stage.fleet.report(turn, GOOD)
+        stage.fleet.end(turn)
+        return turn
+
+    yield Phase("plan, pick and end, 2 targets", pick)
+    yield Phase("the same while one backs off", pick_in_trouble)
+    yield Phase("take, report a success and end", succeed)
 
 
 def request_headers(length: int) -> list[tuple[bytes, bytes]]:

@@ -48,6 +48,7 @@ class Admission:
         """
         assert exchange.model is not None
         held, scopes = exchange.held, exchange.snapshot.scopes
+        held.crowded = False
         model = scopes.of_model(exchange.model.alias) if held.model is None else ()
         key = scopes.of_key(target.key_id)
         if not model and not key:
@@ -63,8 +64,8 @@ class Admission:
             self.attempted(exchange, None)
             raise refused(of_model, "the model's")
         if of_key is not None:
-            held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
             held.crowded = of_key.decision.refused_by is Dimension.CONCURRENCY
+            held.full.append(math.inf if of_key.decision.never_fits else of_key.decision.retry_after)
         return of_key is None
 
     async def _take_model(

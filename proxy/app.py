@@ -29,6 +29,7 @@ from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
 from proxy.link import Address, Change, Link, parse
 from proxy.overload import Guard
+from proxy.overview import overview
 from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
@@ -71,7 +72,9 @@ class Replica:
         clock, draw = surroundings.clock, surroundings.draw
         self.name = f"{draw.getrandbits(48):012x}"
         tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=surroundings.open_to_all)
-        self.fleet = Fleet(fleet.snapshot(config, tenants, int(clock.wall())), clock, draw, self.name)
+        self.fleet = Fleet(
+            fleet.snapshot(config, tenants, int(clock.wall())), clock, draw, self.name, self._live
+        )
         self.instruments = Instruments(CollectorRegistry(), __version__)
         self.request_log = RequestLog()
         self.tasks = Tasks()
@@ -137,15 +140,18 @@ class Replica:
         if self.link is None:
             return Limiter(MemoryStore(clock), local, clock, lambda: 1, self.name), None
         store = RedisStore(self.link, scripts)
-        replicas = self.replicas
         outage = Outage(min_replicas=self.fleet.snapshot.config.redis.min_replicas, regroup=REGROUP)
-        return Limiter(
-            store, local, clock, lambda: replicas.live if replicas else 1, self.name, outage
-        ), store
+        return Limiter(store, local, clock, self._live, self.name, outage), store
+
+    def _live(self) -> int:
+        """How many replicas there are."""
+        return self.replicas.live if self.replicas is not None else 1
 
     def _stand(self) -> operations.Stand:
         members = self.replicas.members if self.replicas is not None else ()
-        return operations.Stand(members or (self._about(),), self.limiter.away)
+        return operations.Stand(
+            members or (self._about(),), self.limiter.away, self.name, lambda: overview(self.fleet)
+        )
 
     def _about(self) -> About:
         """What this replica says of itself to the others."""

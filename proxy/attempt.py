@@ -81,7 +81,8 @@ class Attempts:
         except Fault as fault:
             return self._failed(exchange, turn, fault)
         else:
-            self._succeeded(exchange, turn)
+            if not turn.told:
+                self._succeeded(exchange, turn)
             attempt.outcome = "ok"
             exchange.record.outcome = records.COMPLETED
             exchange.record.status = 200

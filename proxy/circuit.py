@@ -58,7 +58,7 @@ class Rules(msgspec.Struct, frozen=True):
     """The bounds of `health` in the configuration: milliseconds, counts, and thousandths.
 
     `rate` of at least `requests` within `window` opens a circuit, as do `failures` in a row. `forgive` is how
-    long a closed circuit must hold for one ejection to be forgotten.
+    long a closed circuit must hold for one ejection to be forgotten, `slow_from` the share it begins with.
     """
 
     failures: int = 5
@@ -74,6 +74,7 @@ class Rules(msgspec.Struct, frozen=True):
     back_off_cap: int = 60_000
     hint_cap: int = 300_000
     quarantine: int = 300_000
+    slow_from: int = 100
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,6 +106,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     def probing(self, now: int) -> bool:
         """Whether somebody holds the lease of the probe."""
         return self.probe != "" and self.probe_until > now
+
+    def matters(self, now: int) -> bool:
+        """Whether it keeps anybody away."""
+        return max(self.open_until, self.back_off_until) > now
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -181,14 +186,13 @@ def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
 
 def _open(record: Record, cause: Cause, change: Change, rules: Rules, now: int) -> Record:
     """Eject: n times as long the n-th time, less what a circuit that held has made forgotten."""
-    forgotten = (now - record.closed_at) // rules.forgive if record.closed_at else 0
-    ejections = max(record.ejections - max(forgotten, 0), 0) + 1
+    ejections = _ejections(record, rules, now) + 1
     pause = min(rules.ejection * ejections, rules.ejection_cap) * change.jitter // UNIT
     return msgspec.structs.replace(
         record,
         failures=0,
         window=(),
-        open_until=now + pause,
+        open_until=max(record.open_until, now + pause),
         ejections=ejections,
         cause=cause,
         closed_at=0,
@@ -202,17 +206,16 @@ def _back_off(record: Record, change: Change, rules: Rules, now: int) -> Record:
     if _holds(record, change):
         record = msgspec.structs.replace(record, probe="", probe_until=0)
     inside = record.back_off_until > now
+    back_offs = _back_offs(record, rules, now)
     if change.hint > 0:
         wait = min(change.hint, rules.hint_cap)
     elif inside:
         return record
     else:
-        wait = (
-            min(rules.back_off * 2 ** min(record.back_offs, 10), rules.back_off_cap) * change.jitter // UNIT
-        )
+        wait = min(rules.back_off * 2 ** min(back_offs, 10), rules.back_off_cap) * change.jitter // UNIT
     return msgspec.structs.replace(
         record,
-        back_offs=record.back_offs if inside else record.back_offs + 1,
+        back_offs=back_offs if inside else back_offs + 1,
         back_off_until=max(record.back_off_until, now + wait),
     )
 
@@ -224,6 +227,7 @@ def _refuse(record: Record, _change: Change, rules: Rules, now: int) -> Record:
         failures=0,
         window=(),
         open_until=max(record.open_until, now + rules.quarantine),
+        ejections=_ejections(record, rules, now),
         cause=Cause.REFUSED,
         closed_at=0,
         probe="",
@@ -234,7 +238,7 @@ def _refuse(record: Record, _change: Change, rules: Rules, now: int) -> Record:
 def _claim(record: Record, change: Change, rules: Rules, now: int) -> Record:
     """The lease of the probe goes to the first who asks."""
     free = record.state(now) is State.HALF_OPEN and not record.probing(now)
-    if not free or record.back_off_until > now:
+    if not free or record.back_off_until > now or not change.token:
         return record
     return msgspec.structs.replace(record, probe=change.token, probe_until=now + rules.lease)
 
@@ -249,21 +253,29 @@ def _release(record: Record, change: Change, _rules: Rules, _now: int) -> Record
     return msgspec.structs.replace(record, probe="", probe_until=0) if _holds(record, change) else record
 
 
-def _merge(record: Record, change: Change, _rules: Rules, now: int) -> Record:
-    """What was learned without Redis: the later deadlines, and nothing of a probe."""
+def _merge(record: Record, change: Change, rules: Rules, now: int) -> Record:
+    """What was learned without Redis: the later deadlines, the later return, and nothing of a probe."""
     told = change.record or NOTHING
-    later = told.open_until > max(record.open_until, now)
-    return msgspec.structs.replace(
+    record = msgspec.structs.replace(
         record,
-        open_until=told.open_until if later else record.open_until,
-        cause=told.cause if later else record.cause,
-        closed_at=0 if later else record.closed_at,
-        probe="" if later else record.probe,
-        probe_until=0 if later else record.probe_until,
-        ejections=max(record.ejections, told.ejections),
-        back_offs=max(record.back_offs, told.back_offs),
+        back_offs=max(_back_offs(record, rules, now), _back_offs(told, rules, now)),
         back_off_until=max(record.back_off_until, told.back_off_until),
     )
+    if told.open_until > max(record.open_until, now):
+        return msgspec.structs.replace(
+            record,
+            open_until=told.open_until,
+            ejections=max(_ejections(record, rules, now), told.ejections),
+            cause=told.cause,
+            closed_at=0,
+            probe="",
+            probe_until=0,
+        )
+    if record.open_until == 0 and told.closed_at > record.closed_at:
+        return msgspec.structs.replace(record, ejections=told.ejections, closed_at=told.closed_at)
+    if record.open_until and told.open_until:
+        return msgspec.structs.replace(record, ejections=max(record.ejections, told.ejections))
+    return record
 
 
 _APPLY = {
@@ -282,6 +294,17 @@ def _holds(record: Record, change: Change) -> bool:
     return change.token != "" and change.token == record.probe
 
 
+def _ejections(record: Record, rules: Rules, now: int) -> int:
+    """How many still count: each `forgive` for which its circuit has held makes one forgotten."""
+    forgotten = (now - record.closed_at) // rules.forgive if record.closed_at else 0
+    return max(record.ejections - max(forgotten, 0), 0)
+
+
+def _back_offs(record: Record, rules: Rules, now: int) -> int:
+    """How many in a row: a window that has been over for long enough is no part of it."""
+    return record.back_offs if now < record.back_off_until + rules.back_off_cap else 0
+
+
 def _counted(window: Sequence[int], more: tuple[int, int], rules: Rules, now: int) -> tuple[int, ...]:
     """`window` without what is too old, and with so many successes and failures more."""
     slot = now // max(rules.window // SLOTS, 1)
@@ -297,6 +320,18 @@ def _counted(window: Sequence[int], more: tuple[int, int], rules: Rules, now: in
     return tuple(figure for entry in kept for figure in entry)
 
 
+def joined(kept: Record, told: Record, rules: Rules, now: int, *, untold: bool) -> Record:
+    """What the cluster told of a name, for a replica that knew `kept` of it.
+
+    A window that is known never shrinks. `untold`: what was decided there holds until the cluster has heard.
+    """
+    if untold:
+        return _merge(told, Change(Kind.MERGE, "", record=kept), rules, now)
+    if kept.back_off_until <= told.back_off_until:
+        return told
+    return msgspec.structs.replace(told, back_off_until=kept.back_off_until)
+
+
 def idle(record: Record, rules: Rules, now: int) -> bool:
     """Whether nothing in it matters any more, so that it may be forgotten."""
     if record.open_until or record.failures or record.back_off_until > now:
@@ -306,8 +341,7 @@ def idle(record: Record, rules: Rules, now: int) -> bool:
         record.window[at + 2] and record.window[at] > slot - SLOTS for at in range(0, len(record.window), 3)
     )
     steady = record.closed_at + max(rules.slow_start, rules.forgive * record.ejections)
-    waiting = record.back_offs and now < record.back_off_until + rules.back_off_cap
-    return not failed and not waiting and (record.closed_at == 0 or now >= steady)
+    return not failed and not _back_offs(record, rules, now) and (record.closed_at == 0 or now >= steady)
 
 
 def told(before: Record | None, after: Record | None) -> bool:
@@ -333,11 +367,11 @@ TRANSITIONS: Sequence[tuple[State, str, State]] = (
     (State.CLOSED, "failures in a row, or the failure rate within the window", State.OPEN),
     (State.CLOSED, "credentials refused (401, 402, 403)", State.OPEN),
     (State.OPEN, "the ejection or quarantine is over", State.HALF_OPEN),
-    (State.OPEN, "credentials refused, by a request from before: the later deadline counts", State.OPEN),
-    (State.HALF_OPEN, "the probe succeeds: slow start", State.CLOSED),
-    (State.HALF_OPEN, "the probe fails: ejected for longer", State.OPEN),
+    (State.OPEN, "credentials refused by a request from before (the later deadline counts)", State.OPEN),
+    (State.HALF_OPEN, "the probe succeeds (slow start)", State.CLOSED),
+    (State.HALF_OPEN, "the probe fails (ejected for longer)", State.OPEN),
     (State.HALF_OPEN, "credentials refused", State.OPEN),
-    (State.HALF_OPEN, "no verdict: the probe's client left, or its lease lapsed", State.HALF_OPEN),
+    (State.HALF_OPEN, "no verdict (the probe's client left, or its lease lapsed)", State.HALF_OPEN),
     (State.CLOSED, "another replica opened it while it was without Redis", State.OPEN),
     (State.OPEN, "another replica opened it for longer while it was without Redis", State.OPEN),
     (State.HALF_OPEN, "another replica opened it while it was without Redis", State.OPEN),

@@ -87,6 +87,7 @@ class Exchange:
 
     `limited` is what the limits of its client said, for the headers of the answer. `used` is what the reply
     has cost, estimated where the provider did not say. `errored` are the ids of targets that gave a 5xx.
+    `unserved`: no target has answered it, or could be asked.
     """
 
     endpoint: Endpoint
@@ -103,6 +104,7 @@ class Exchange:
     target: Target | None = None
     committed: bool = False
     retried: bool = False
+    unserved: bool = False
     held: Held = dataclasses.field(default_factory=Held)
     limited: Decision | None = None
     used: Usage | None = None

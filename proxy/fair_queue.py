@@ -10,14 +10,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-QUANTUM = 2_000
-"""What a line may spend more in each turn, in tokens: about one request of a conversation."""
+QUANTUM = 256
+"""What a line may spend more in each turn, in tokens: a short request or two."""
 
-DEAREST = 64 * QUANTUM
+DEAREST = 128_000
 """The most that one item costs: what is dearer waits no longer for its turn."""
 
 OTHERS = 8
-"""How many lines are asked whether they can go on while the first cannot."""
+"""How many lines, and how many behind the first, are asked whether they can go on while the first cannot."""
 
 T = TypeVar("T")
 
@@ -57,19 +57,30 @@ class FairQueue(Generic[T]):
         self._left(longest)
         return gone
 
+    def put_back(self, client: str, item: T, cost: int) -> None:
+        """`item` was served in vain: it is the next again, and what it paid is given back."""
+        line = self._lines.setdefault(client, _Line())
+        cost = min(cost, DEAREST)
+        line.waiting.appendleft((item, cost))
+        line.begun = True
+        line.deficit = max(line.deficit, 0) + cost
+        self._lines.move_to_end(client, last=False)
+        self._count += 1
+
     def remove(self, client: str, item: T) -> None:
         """`item` waits no more. Harmless where it does not wait."""
         line = self._lines.get(client)
         if line is None:
             return
-        for entry in line.waiting:
+        for at, entry in enumerate(line.waiting):
             if entry[0] is item:
-                line.waiting.remove(entry)
+                del line.waiting[at]
                 self._left(client)
                 return
 
     def serve(self, serve: Callable[[T], bool]) -> None:
         """Offer what waits to `serve`, in its turn, until it refuses."""
+        poor = 0
         while self._lines:
             client, line = next(iter(self._lines.items()))
             if not line.begun:
@@ -79,21 +90,48 @@ class FairQueue(Generic[T]):
             if cost > line.deficit:
                 line.begun = False
                 self._lines.move_to_end(client)
+                poor += 1
+                if poor == len(self._lines):
+                    self._advance()
+                    poor = 0
             elif serve(item):
                 self._served(client, line)
+                poor = 0
             else:
                 break
         self._serve_others(serve)
 
+    def _advance(self) -> None:
+        """Nobody can pay: as many rounds at once as it takes until the first one nearly can."""
+        rounds = min((line.waiting[0][1] - line.deficit - 1) // QUANTUM for line in self._lines.values())
+        for line in self._lines.values():
+            line.deficit += rounds * QUANTUM
+
     def _serve_others(self, serve: Callable[[T], bool]) -> None:
-        """It is not the turn of these, but what they wait for may be another thing; they pay for it later."""
+        """It is not the turn of these, but what they wait for may be another thing; they pay for it later.
+
+        Others are the next of the line whose turn it is, and the heads of the next lines.
+        """
+        if not self._lines:
+            return
+        first = next(iter(self._lines))
+        self._serve_behind(first, self._lines[first], serve)
         for client in list(self._lines)[1 : 1 + OTHERS]:
             line = self._lines[client]
             while line.waiting and serve(line.waiting[0][0]):
                 self._served(client, line)
 
-    def _served(self, client: str, line: _Line[T]) -> None:
-        _, cost = line.waiting.popleft()
+    def _serve_behind(self, client: str, line: _Line[T], serve: Callable[[T], bool]) -> None:
+        at = 1
+        for item, _ in list(line.waiting)[1 : 1 + OTHERS]:
+            if serve(item):
+                self._served(client, line, at)
+            else:
+                at += 1
+
+    def _served(self, client: str, line: _Line[T], at: int = 0) -> None:
+        _, cost = line.waiting[at]
+        del line.waiting[at]
         line.deficit -= cost
         self._left(client)
 

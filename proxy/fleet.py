@@ -13,27 +13,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from proxy import circuit, latency, scopes, targets
-from proxy.circuit import NOTHING, Change, Kind, Record, Rules
+from proxy import bounds, circuit, latency, scopes, targets
+from proxy.circuit import NOTHING, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
-from proxy.config.resilience import AdaptiveConcurrency
-from proxy.config.resilience import Health as HealthSettings
 from proxy.config.settings import Config
 from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
-from proxy.outbox import Outbox
+from proxy.outbox import Outbox, Untold
+from proxy.places import Places
 from proxy.probes import Probes
 from proxy.routing import Plan
 from proxy.scopes import Scopes
 from proxy.targets import Model, Target
 from proxy.tenants import Tenants
-from proxy.throttle import Steps, Throttle
+from proxy.throttle import Throttle
 
 ENTRIES = 10_000
 """The most names remembered; a client that may address providers directly makes them up."""
-
-CROWDED = 100
-"""Milliseconds after which a key without a free place is asked again: other replicas' requests end unseen."""
 
 TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""
@@ -55,34 +51,48 @@ class Snapshot:
 class Turn:
     """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
 
-    `probe` are the tokens, by name, of what it is the probe of, until it is reported.
+    `probe` are the tokens, by name, of what it is the probe of, until it is reported. `asking`: others wait
+    to hear whether its key had a free place. `told`: something was reported of it already.
     """
 
     target: Target
     began: float
     probe: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    asking: bool = False
+    told: bool = False
 
 
 class Fleet:
-    """Holds the snapshot, hands out turns and is told how they end. `name` is the replica's."""
+    """Holds the snapshot, hands out turns and is told how they end.
 
-    def __init__(self, snapshot: Snapshot, clock: Clock, draw: random.Random, name: str = "replica") -> None:
+    `name` is the replica's, `live` says how many replicas there are.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        clock: Clock,
+        draw: random.Random,
+        name: str = "replica",
+        live: Callable[[], int] = lambda: 1,
+    ) -> None:
         config = snapshot.config
         self.snapshot = snapshot
         self.in_flight: dict[str, int] = {}
         self.others: Mapping[str, int] = {}
         self.latencies = Latencies()
-        self.throttle = Throttle(steps(config.adaptive_concurrency))
+        self.throttle = Throttle(bounds.steps(config.adaptive_concurrency))
         self.cluster_clock = ClusterClock(clock)
         self.outbox = Outbox()
-        self.dirty: set[str] = set()
+        self._untold = Untold(snapshot.health.rules)
+        self.dirty = self._untold.dirty
         self.most_ejected = config.health.max_ejected
         self.name = name
         self._clock = clock
         self._draw = draw
         self._probes = Probes(name)
         self._succeeded: dict[str, int] = {}
-        self._crowded: dict[str, int] = {}
+        self._places = Places(draw, live)
         self._listeners: list[Callable[[], None]] = []
 
     # What a pick needs to know: see `routing.Moment`.
@@ -95,7 +105,12 @@ class Fleet:
     @property
     def calm(self) -> bool:
         """Whether nothing at all is known against anybody."""
-        return not (self.snapshot.health.records or self.throttle or self._crowded)
+        return not (self.snapshot.health.records or self.throttle or self._places)
+
+    @property
+    def tripped(self) -> bool:
+        """Whether any circuit is not closed."""
+        return self.snapshot.health.tripped
 
     def now(self) -> int:
         """The cluster's time in ms."""
@@ -105,10 +120,12 @@ class Fleet:
         """How it stands now."""
         now = self.now()
         standing = self.snapshot.health.standing(target, now)
-        until = self._crowded.get(target.key_id, 0) if self._crowded else 0
-        if until > max(standing.until, now):
-            return dataclasses.replace(standing, until=until, backing_off=True)
-        return standing
+        if not self._places or not self._places.crowded(target.key_id):
+            return standing
+        until = self._places.wait(target.key_id, now)
+        if until < standing.until:
+            return standing
+        return dataclasses.replace(standing, until=until, backing_off=True)
 
     def full(self, target: Target) -> bool:
         """Whether it has as many requests as it may have."""
@@ -116,7 +133,7 @@ class Fleet:
 
     def granted(self, target: Target) -> bool:
         """Whether this replica may send it its probe."""
-        trial = self.standing(target).trial
+        trial = self.standing(target).trial if self._probes else ()
         return bool(trial) and self._probes.granted(trial)
 
     def load(self, target: Target) -> float:
@@ -144,7 +161,7 @@ class Fleet:
 
         Where a half-open target would have been picked, its probe is asked for; it may come in a moment.
         """
-        if self.snapshot.health.records:
+        if self.snapshot.health.tripped:
             for target in plan.wanted(self):
                 self._tell(self._probes.ask(self.standing(target).trial))
         chosen = plan.next(self)
@@ -153,18 +170,29 @@ class Fleet:
     def take(self, target: Target) -> Turn:
         """A place at `target`, whatever stands against it."""
         self.in_flight[target.id] = self.in_flight.get(target.id, 0) + 1
-        trial = self.standing(target).trial
-        probe = self._probes.begin(trial) if trial and self._probes.granted(trial) else {}
-        return Turn(target, self._clock.monotonic(), probe)
+        probe: Mapping[str, str] = _NO_PROBE
+        if self._probes and self.granted(target):
+            probe = self._probes.begin(self.standing(target).trial)
+        places = _places(target) if target.limits is not None else 0
+        first = places > 0 and self._places.take(target.key_id)
+        return Turn(target, self._clock.monotonic(), probe, first)
+
+    def admitted(self, turn: Turn) -> None:
+        """The key of its target had room for it."""
+        if turn.asking:
+            turn.asking = False
+            self._places.answered(turn.target.key_id, self.now())
+            self._changed()
 
     def crowded(self, target: Target) -> None:
-        """Its key has no free place: wait for the end of one of ours, or a moment."""
-        self._crowded[target.key_id] = self.now() + CROWDED
+        """Its key had no free place for a request, whose turn is over."""
+        self._places.refused(target.key_id, _places(target), self.now())
+        self._changed()
 
     def report(self, turn: Turn, report: Report) -> None:
         """What the attempt taught."""
         target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
-        probe, turn.probe = turn.probe, {}
+        probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
         self._probes.end(probe)
         if report.overload:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
@@ -186,11 +214,19 @@ class Fleet:
             self.in_flight[turn.target.id] = left
         else:
             del self.in_flight[turn.target.id]
-        self._crowded.pop(turn.target.key_id, None)
+        self._leave(turn)
         if turn.probe:
             self._probes.end(turn.probe)
             self._tell([Change(Kind.RELEASE, name, token) for name, token in turn.probe.items()])
         self._changed()
+
+    def _leave(self, turn: Turn) -> None:
+        """Its place at the key is free."""
+        places = _places(turn.target)
+        if places:
+            if turn.asking:
+                self._places.answered(turn.target.key_id, self.now())
+            self._places.end(turn.target.key_id, places, self.now())
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever somebody may be picked who could not be before."""
@@ -206,10 +242,7 @@ class Fleet:
 
     def tend(self) -> None:
         """Renew the leases of the probes on their way, and give up those that nobody has used."""
-        now = self.now()
-        self._tell(self._probes.tend(now, self.health.rules.lease))
-        if self._crowded:
-            self._crowded = {key: until for key, until in self._crowded.items() if until > now}
+        self._tell(self._probes.tend(self.now(), self.health.rules.lease))
 
     # What is known, and how it changes.
 
@@ -222,13 +255,12 @@ class Fleet:
             if change.kind is Kind.FAIL and change.name in self._succeeded:
                 change = _aged(change, now - self._succeeded[change.name])  # noqa: PLW2901  (the same, completed)
             told.append(change)
-        if not told:
-            return
-        if not self.outbox.open:
+        if not told or not self.outbox.open:
             self.decide(told)
             return
         for change in told:
             self.outbox.put(change)
+        self._untold.leaving(told)
         self._swap(self._after([change for change in told if change.kind in _AT_ONCE], now))
 
     def _note(self, name: str) -> None:
@@ -260,14 +292,13 @@ class Fleet:
 
     def adopt(self, news: Mapping[str, Record | None], version: int) -> None:
         """The cluster has decided: records as of `version`, None for one that is forgotten."""
-        records = dict(self.health.records)
-        for name, record in news.items():
-            kept = records.get(name)
-            if record is None:
-                if kept is not None and kept.version <= version:
-                    del records[name]
-            elif kept is None or kept.version <= record.version:
-                records[name] = _grown(kept, record)
+        records, moment = dict(self.health.records), (version, self.now())
+        for name, told in news.items():
+            kept = records.pop(name, None)
+            if kept is not None and kept.version > (version if told is None else told.version):
+                records[name] = kept
+            elif (joined := self._untold.joined(name, kept, told, moment)) is not None:
+                records[name] = joined
         self._swap(records)
 
     def adopt_all(self, shared: Mapping[str, Record], version: int, *, lost: bool) -> None:
@@ -275,20 +306,30 @@ class Fleet:
 
         `lost`: the cluster has forgotten something. What it has not, and still counts, is marked to be told.
         """
-        now, records = self.now(), dict(shared)
+        records, now = dict(shared), self.now()
         for name, kept in self.health.records.items():
-            record = shared.get(name)
-            if record is not None and kept.version <= record.version:
-                records[name] = _grown(kept, record)
-            elif kept.version > version and not lost:
+            told = shared.get(name)
+            behind = told is None or kept.version > told.version
+            if behind and kept.version > version and not lost:
                 records[name] = kept
-            elif _matters(kept, now):
-                records[name] = kept
+                continue
+            if behind and kept.matters(now):
                 self.dirty.add(name)
+            if (joined := self._untold.joined(name, kept, told, (version, now))) is not None:
+                records[name] = joined
         self._swap(records)
 
-    def answered(self, changes: Iterable[Change]) -> None:
+    def doubt(self) -> None:
+        """The cluster may have forgotten anything: what still counts is marked to be told."""
+        self.dirty.update(name for name, record in self.health.records.items() if record.matters(self.now()))
+
+    def merges(self) -> list[Change]:
+        """What is marked, to be told now. If that fails it is decided here, which marks it again."""
+        return self._untold.merges(self.health.records)
+
+    def answered(self, changes: Sequence[Change]) -> None:
         """`changes` were carried out, and what came of them was adopted: a claim was granted or not."""
+        self._untold.answered(changes)
         if self._probes.answered(changes, self.health.records, self.now()):
             self._changed()
 
@@ -297,7 +338,7 @@ class Fleet:
             return
         if len(records) > ENTRIES:
             now = self.now()
-            kept = [(name, record) for name, record in records.items() if _matters(record, now)]
+            kept = [(name, record) for name, record in records.items() if record.matters(now)]
             records = dict(kept[-ENTRIES // 2 :])
         health = dataclasses.replace(self.snapshot.health, records=records)
         self.snapshot = dataclasses.replace(self.snapshot, health=health)
@@ -308,55 +349,23 @@ class Fleet:
             listener()
 
 
+_NO_PROBE: Mapping[str, str] = {}
+
 _AT_ONCE = frozenset({Kind.BACK_OFF, Kind.REFUSE})
 """What holds here before the cluster has heard of it: the next pick must not go there."""
+
+
+def _places(target: Target) -> int:
+    """How many requests its key may have at one time; 0 for any number."""
+    return (target.limits.concurrency if target.limits is not None else None) or 0
 
 
 def _aged(change: Change, age: int) -> Change:
     return msgspec.structs.replace(change, age=max(age, 0))
 
 
-def _grown(kept: Record | None, record: Record) -> Record:
-    """A record of the cluster; a back-off window that is known here already never shrinks."""
-    if kept is None or kept.back_off_until <= record.back_off_until:
-        return record
-    return msgspec.structs.replace(record, back_off_until=kept.back_off_until)
-
-
-def _matters(record: Record, now: int) -> bool:
-    return max(record.open_until, record.back_off_until) > now
-
-
 def snapshot(config: Config, tenants: Tenants, created: int) -> Snapshot:
     """The first snapshot of a configuration: everything healthy."""
     models = targets.models(config)
-    health = Health(rules(config.health))
+    health = Health(bounds.rules(config.health))
     return Snapshot(config, tenants, models, scopes.scopes(config, models), health, created)
-
-
-def rules(settings: HealthSettings) -> Rules:
-    """The bounds as the script takes them: whole milliseconds and thousandths."""
-    return Rules(
-        failures=settings.failures,
-        rate=round(settings.failure_rate * 1000),
-        requests=settings.failure_rate_requests,
-        window=_ms(settings.window),
-        ejection=_ms(settings.ejection),
-        ejection_cap=_ms(settings.ejection_cap),
-        lease=_ms(settings.probe_lease),
-        slow_start=_ms(settings.slow_start),
-        forgive=_ms(settings.forgive),
-        back_off=_ms(settings.back_off),
-        back_off_cap=_ms(settings.back_off_cap),
-        hint_cap=_ms(settings.hint_cap),
-        quarantine=_ms(settings.quarantine),
-    )
-
-
-def steps(settings: AdaptiveConcurrency) -> Steps:
-    """The steps of the throttle."""
-    return Steps(settings.least, settings.ratio, settings.most)
-
-
-def _ms(seconds: float) -> int:
-    return max(round(seconds * 1000), 1)

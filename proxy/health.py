@@ -13,9 +13,6 @@ from collections.abc import Mapping
 from proxy.circuit import UNIT, Cause, Change, Kind, Record, Rules, State
 from proxy.targets import Target
 
-SLOW_FROM = 0.1
-"""The share of its requests that a target gets when its circuit has just closed."""
-
 
 class Effect(enum.Enum):
     """What an attempt's end means for the health of what it was sent to."""
@@ -74,6 +71,11 @@ class Health:
 
     rules: Rules = Rules()  # noqa: RUF009  (frozen: a default cannot be changed by anybody)
     records: Mapping[str, Record] = dataclasses.field(default_factory=dict)
+    tripped: bool = dataclasses.field(init=False)
+    """Whether any circuit is not closed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tripped", any(record.open_until for record in self.records.values()))
 
     def standing(self, target: Target, now: int) -> Standing:
         """How `target` stands at `now`."""
@@ -106,11 +108,12 @@ class Health:
         )
 
     def _share(self, record: Record, now: int) -> float:
-        """Slow start: a tenth of its requests at first, all of them when it has held for long enough."""
+        """Slow start: a small part of its requests at first, all of them when it has held for long enough."""
         since = now - record.closed_at
         if record.closed_at == 0 or since >= self.rules.slow_start:
             return 1.0
-        return SLOW_FROM + (1.0 - SLOW_FROM) * max(since, 0) / self.rules.slow_start
+        first = self.rules.slow_from / UNIT
+        return first + (1.0 - first) * max(since, 0) / self.rules.slow_start
 
 
 def names(target: Target) -> tuple[str, str, str]:

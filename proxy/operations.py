@@ -15,6 +15,7 @@ from proxy.answers import refusal_headers
 from proxy.endpoints import HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
+from proxy.overview import Standing
 from proxy.pipeline import find_model
 from proxy.replicas import About
 from proxy.wire.chat import ChatCodec
@@ -27,10 +28,15 @@ Ready = Callable[[], bool]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stand:
-    """How the cluster stands, seen from here: who lives, and how many scopes are limited here alone."""
+    """How the cluster stands, seen from here.
+
+    Who lives, how many scopes are limited here alone, this replica's name, and how it sees the targets.
+    """
 
     members: tuple[About, ...]
     away: int
+    replica: str
+    targets: Callable[[], list[Standing]]
 
 
 def client_app(ready: Ready) -> FastAPI:
@@ -56,7 +62,12 @@ def operations_app(ready: Ready, instruments: Instruments, stand: Callable[[], S
     async def replicas() -> Response:
         return _json({"replicas": stand().members})
 
+    async def targets() -> Response:
+        now = stand()
+        return _json({"replica": now.replica, "targets": now.targets()})
+
     app.get("/metrics")(metrics)
+    app.get("/targets")(targets)
     app.get("/replicas")(replicas)
     _probes(app, ready)
     return app

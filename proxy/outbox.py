@@ -1,10 +1,15 @@
-"""What was learned and is not yet told: changes in their order, for whoever carries them to the cluster."""
+"""What was learned and is not yet told: changes in their order, for whoever carries them to the cluster.
 
-from collections.abc import Callable
+And the names of which more is known here than there, until the cluster has heard of it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from proxy.circuit import Change, Kind
+from proxy import circuit
+from proxy.circuit import Change, Kind, Record, Rules
 
 
 class Outbox:
@@ -61,3 +66,58 @@ class Outbox:
         self._row.clear()
         self.urgent = False
         return taken
+
+
+class Untold:
+    """Names that hold here what the cluster does not know: `dirty` are to be told, others are being told."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._early: Counter[str] = Counter()
+        self.dirty: set[str] = set()
+
+    def __repr__(self) -> str:
+        """How many of each."""
+        return f"<Untold {len(self.dirty)} to tell, {len(self._early)} being told>"
+
+    def leaving(self, changes: Iterable[Change]) -> None:
+        """`changes` are on their way; those that keep somebody away hold here already."""
+        self._early.update(change.name for change in changes if change.kind in _EARLY)
+
+    def answered(self, changes: Iterable[Change]) -> None:
+        """`changes` were carried out, by the cluster or here."""
+        self._early.subtract(change.name for change in changes if change.kind in _EARLY)
+        self._early = +self._early
+
+    def merges(self, records: Mapping[str, Record]) -> list[Change]:
+        """What is to be told, now on its way: it is answered, or marked once more."""
+        names = [name for name in sorted(self.dirty) if name in records]
+        merges = [Change(Kind.MERGE, name, record=records[name]) for name in names]
+        self.leaving(merges)
+        self.dirty.clear()
+        return merges
+
+    def joined(
+        self, name: str, kept: Record | None, told: Record | None, moment: tuple[int, int]
+    ) -> Record | None:
+        """What the cluster tells of a name, None for nothing, and what is known here beyond it.
+
+        `moment`: the version as of which it is told, and the time. What the cluster must have lost is marked.
+        """
+        if kept is None:
+            return told
+        version, now = moment
+        base = told or Record(version=version)
+        if now < kept.open_until and 0 < base.open_until < kept.open_until:
+            self.dirty.add(name)  # no deadline is ever brought forward
+        untold = name in self.dirty or name in self._early
+        joined = circuit.joined(kept, base, self._rules, now, untold=untold)
+        if told is None and not joined.matters(now):
+            return None
+        if told is None:
+            self.dirty.add(name)
+        return joined
+
+
+_EARLY = frozenset({Kind.REFUSE, Kind.MERGE})
+"""What keeps a circuit open here before the cluster has heard of it."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proxy.circuit import Change, Kind, Record
+from proxy.circuit import Change, Record
 from proxy.fleet import ENTRIES, Fleet
 from proxy.link import Script, ScriptError, Unavailable
 from ratelimit import store
@@ -176,8 +176,8 @@ class Peers:
     async def listen(self) -> None:
         """Poll until cancelled."""
         while True:
-            await self.poll()
             self._stale.clear()
+            await self.poll()
             await self._pause(self._stale, EVERY * self._draw.uniform(0.8, 1.2))
 
     async def poll(self) -> None:
@@ -185,8 +185,9 @@ class Peers:
         if self._link.generation != self._generation:
             self._generation = self._link.generation
             self._fleet.cluster_clock.forget()
+            self._fleet.doubt()
             self._all = True
-        known = UNKNOWN if self._all else self.version
+        known, before = UNKNOWN if self._all else self.version, self.version
         args: list[str | int | bytes] = [known, self._fleet.name, self._load(), OLD]
         try:
             now, version, records, loads = await self._link.call(self._scripts["poll"], [HASH, LOADS], args)
@@ -195,35 +196,37 @@ class Peers:
                 self._fleet.decide(self._alone())
             return
         self._fleet.cluster_clock.heard(now)
-        if int(version) != known:
+        overtaken = before <= int(version) < self.version  # by messages, which have told more since
+        if int(version) != known and not overtaken:
             self._adopt_all(int(version), records)
         self._hear_loads(loads)
         await self._return()
 
     def _adopt_all(self, version: int, records: Sequence[bytes]) -> None:
         """All that the cluster knows. What came meanwhile by message is newer, and stays."""
+        lost = version < self.version
+        self._gone = {name: when for name, when in self._gone.items() if when > version and not lost}
         shared = {
             name.decode(): self._read_record.decode(record)
             for name, record in zip(records[::2], records[1::2], strict=True)
+            if name.decode() not in self._gone
         }
-        self._fleet.adopt_all(shared, version, lost=version < self.version)
+        self._fleet.adopt_all(shared, version, lost=lost)
         self.version = version
         self._all = False
         self._ahead = {before: after for before, after in self._ahead.items() if before >= version}
         self._catch_up()
-        self._gone = {name: when for name, when in self._gone.items() if when > version}
 
     async def _return(self) -> None:
         """Redis is there: tell what was decided without it, or what it has lost, and share from now on."""
-        fleet, records = self._fleet, self._fleet.health.records
-        dirty = [name for name in fleet.dirty if name in records]
-        merges = [Change(Kind.MERGE, name, record=records[name]) for name in dirty]
+        if self._fleet.dirty:
+            self.missed()  # the cluster has its own view of what was decided here: see what comes of it
+        merges = self._fleet.merges()
         for at in range(0, len(merges), MOST):
             if not await self._carry(merges[at : at + MOST]):
+                self._fleet.decide(merges[at:])
                 return
-        fleet.dirty.difference_update(dirty)
-        fleet.dirty.intersection_update(records)
-        fleet.outbox.open = True
+        self._fleet.outbox.open = True
 
     # Loads.
 

@@ -39,7 +39,7 @@ from proxy.relay import PATIENCE, Outward, Patience, Pulse
 from proxy.routing import Plan
 from proxy.targets import Model, Target
 from proxy.tasks import Tasks
-from proxy.waiting import WaitingRoom
+from proxy.waiting import Place, WaitingRoom
 from proxy.wire import envelope
 from proxy.wire.model import Endpoint
 
@@ -163,6 +163,8 @@ class Pipeline:
                     break
                 try:
                     admitted = await self._admission.admit(exchange, turn.target)
+                    if admitted:
+                        self._fleet.admitted(turn)
                     late = self._clock.monotonic() >= latest
                     over = late or (admitted and await self._attempts.make(exchange, turn, out))
                 finally:
@@ -175,6 +177,7 @@ class Pipeline:
             if pulse is not None:
                 pulse.stop()
         if exchange.record.outcome != records.COMPLETED:
+            exchange.unserved = True
             raise self._verdict(exchange)
 
     def _pulse(self, exchange: Exchange) -> Pulse:
@@ -222,14 +225,14 @@ class Pipeline:
         began, record = self._clock.monotonic(), exchange.record
         left = record.began + exchange.model.timeouts.total - began
         patience = min(exchange.snapshot.config.queue.max_wait - record.queued, left)
+        place = Place(
+            _queue(exchange),
+            exchange.tenant.name,
+            lambda: self._admission.expected(exchange),
+            back=exchange.held.crowded,
+        )
         try:
-            return await self._waiting.turn(
-                _queue(exchange),
-                exchange.tenant.name,
-                plan,
-                patience,
-                lambda: self._admission.expected(exchange),
-            )
+            return await self._waiting.turn(place, plan, patience)
         finally:
             waited = self._clock.monotonic() - began
             record.queued += waited
@@ -238,20 +241,28 @@ class Pipeline:
     def _verdict(self, exchange: Exchange) -> Refusal:
         """What the caller is told when no target has answered; with a time where coming back may help."""
         assert exchange.plan is not None
-        wait = (exchange.plan.back_at(self._fleet) - self._fleet.now()) / 1000
         if not exchange.faults:
-            return self._nobody(exchange, exchange.plan, wait)
+            return self._nobody(exchange, exchange.plan)
         refusal = retry.refuse(retry.telling(exchange.faults))
-        if wait > 0 and (refusal.retry_after is not None or refusal.status >= 500):
-            refusal.retry_after = wait  # sooner than this nobody would be asked
+        told = refusal.retry_after is not None or refusal.status >= 500
+        if told and not exchange.plan.anybody(self._fleet):  # sooner than this nobody would be asked
+            refusal.retry_after = self._until(exchange.plan.back_at(self._fleet))
         return refusal
 
-    def _nobody(self, exchange: Exchange, plan: Plan, wait: float) -> Refusal:
+    def _until(self, when: int) -> float:
+        """Seconds until the cluster's time is `when`, as clients are told; what hangs on others has no time.
+
+        A key without a free place is asked again in a moment: that says nothing of when one is free.
+        """
+        wait = (when - self._fleet.now()) / 1000
+        return wait if wait > LEAST_WAIT else SOON
+
+    def _nobody(self, exchange: Exchange, plan: Plan) -> Refusal:
         """Nobody could be asked: limits are reached, ours or the providers', or providers are out."""
-        wait = wait if wait > 0 else SOON
-        if exchange.held.full:
+        wait, limited = self._until(plan.ready_at(self._fleet)), plan.limited(self._fleet)
+        if exchange.held.full and (limited or not plan.open):
             return full([wait] if plan.open else exchange.held.full)
-        if plan.limited(self._fleet):
+        if limited:
             return Refusal(
                 429,
                 f"The providers of this model are at their limits. Try again in {wait:.1f} s.",
@@ -272,7 +283,8 @@ class Pipeline:
         record = exchange.record
         record.status = refusal.status
         record.error = refusal.code or refusal.kind
-        mine = refusal.status >= 500 or any(retry.judge(fault).move_on for fault in exchange.faults[-1:])
+        nobody = exchange.unserved and not exchange.faults
+        mine = nobody or refusal.status >= 500 or any(retry.judge(f).move_on for f in exchange.faults[-1:])
         record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
         if exchange.faults and exchange.faults[-1].kind is FaultKind.SLOW_CLIENT:
             self._given_up(record)

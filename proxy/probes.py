@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from proxy.circuit import NOTHING, Change, Kind, Record
 
 GRACE = 1_000
-"""Milliseconds in which a granted probe must be used; then another replica may have it."""
+"""Milliseconds in which a granted probe must be used, at most half of its lease; then others may have it."""
 
 RENEWALS = 4
 """How often a lease is renewed in its own time."""
@@ -34,6 +34,10 @@ class Probes:
         self._flying: dict[str, str] = {}
         self._renewed = 0
 
+    def __bool__(self) -> bool:
+        """Whether any is granted and not yet used."""
+        return bool(self._grants)
+
     def __repr__(self) -> str:
         """How many of each."""
         asked, granted, flying = len(self._claims), len(self._grants), len(self._flying)
@@ -54,8 +58,10 @@ class Probes:
         granted = False
         for change in changes:
             ours = change.kind is Kind.CLAIM and self._claims.pop(change.name, None) == change.token
-            if ours and records.get(change.name, NOTHING).probe == change.token:
-                self._grants[change.name] = _Grant(change.token, now + GRACE)
+            record = records.get(change.name, NOTHING)
+            if ours and record.probe == change.token:
+                grace = min(GRACE, (record.probe_until - now) // 2)
+                self._grants[change.name] = _Grant(change.token, now + grace)
                 granted = True
         return granted
 
@@ -82,7 +88,7 @@ class Probes:
             if grant.until <= now:
                 del self._grants[name]
                 changes.append(Change(Kind.RELEASE, name, grant.token))
-        if self._flying and now - self._renewed >= lease // RENEWALS:
+        if self._flying and abs(now - self._renewed) >= lease // RENEWALS:  # the clock may have been set back
             self._renewed = now
             changes += [Change(Kind.RENEW, name, token) for name, token in self._flying.items()]
         return changes

@@ -178,6 +178,9 @@ class RetryBudget:
         return True
 
 
+LONGEST = 1e9
+"""The most seconds that a hint can say, some thirty years: what is beyond would overflow as milliseconds."""
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -245,4 +248,4 @@ def _duration(text: str | None) -> float | None:
 def _sane(seconds: float | None) -> float | None:
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
         return None
-    return seconds
+    return min(seconds, LONGEST)

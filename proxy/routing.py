@@ -34,6 +34,10 @@ class Moment(Protocol):
     def most_ejected(self) -> float:
         """The part of a model's targets that failure rates may keep away."""
 
+    @property
+    def tripped(self) -> bool:
+        """Whether any circuit is not closed."""
+
     def now(self) -> int:
         """The time."""
 
@@ -79,13 +83,17 @@ class Plan:
     def wanted(self, moment: Moment) -> list[Target]:
         """Half-open targets that this request would have taken, if somebody were to probe them."""
         now = moment.now()
+        spared = _spared(self.targets, moment, now) if moment.tripped else frozenset()
         halves: list[tuple[Target, Standing]] = []
         ready: list[tuple[Target, Standing]] = []
         for target in (*self._left, *self._again):
             standing = moment.standing(target)
-            if standing.until > now or self._after.get(target.id, 0) > now or moment.full(target):
+            if self._earliest(target, moment, now, spared) > now or moment.full(target):
                 continue
-            (halves if standing.trial else ready).append((target, standing))
+            if standing.trial and standing.until <= now:
+                halves.append((target, standing))
+            if not standing.trial or target.id in spared:
+                ready.append((target, standing))
         best = min((target.priority for target, _ in ready), default=None)
         return [
             target
@@ -111,26 +119,41 @@ class Plan:
     def ready_at(self, moment: Moment) -> int:
         """When the first of those left may be tried: now, where that hangs on others and not on time."""
         now = moment.now()
-        return min(
-            (self._earliest(target, moment, now) for target in (*self._left, *self._again)), default=now
-        )
+        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        return min((self._earliest(target, moment, now, spared) for target in left), default=now)
+
+    def next_at(self, moment: Moment) -> int | None:
+        """When time alone will next change something: a target may be tried, or its probe has lapsed."""
+        now = moment.now()
+        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        times = [self._earliest(target, moment, now, spared) for target in left]
+        times += [moment.standing(target).probed_until for target in left]
+        return min((time for time in times if time > now), default=None)
 
     def back_at(self, moment: Moment) -> int:
         """When the first of all its targets may be tried: then another request has a chance."""
         now = moment.now()
-        return min(self._earliest(target, moment, now) for target in self.targets)
+        spared = _spared(self.targets, moment, now)
+        return min(self._earliest(target, moment, now, spared) for target in self.targets)
+
+    def anybody(self, moment: Moment) -> bool:
+        """Whether any of all its targets may be tried now."""
+        now = moment.now()
+        spared = _spared(self.targets, moment, now)
+        return any(self._free(target, moment, now, spared) for target in self.targets)
 
     def limited(self, moment: Moment) -> bool:
         """Whether it is a limit, a provider's or its key's, that keeps the first of those left away."""
         now = moment.now()
-        left = (*self._left, *self._again)
-        first = min(left, key=lambda target: self._earliest(target, moment, now), default=None)
+        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        first = min(left, key=lambda target: self._earliest(target, moment, now, spared), default=None)
         if first is None:
             return False
         return moment.standing(first).backing_off or self._after.get(first.id, 0) > now
 
-    def _earliest(self, target: Target, moment: Moment, now: int) -> int:
-        return max(moment.standing(target).until, self._after.get(target.id, 0), now)
+    def _earliest(self, target: Target, moment: Moment, now: int, spared: frozenset[str]) -> int:
+        until = 0 if target.id in spared else moment.standing(target).until
+        return max(until, self._after.get(target.id, 0), now)
 
     def _ready(self, targets: Sequence[Target], moment: Moment) -> list[Target]:
         """Those that may be tried now. Who starts slowly is left out by lot, if others are there."""
@@ -139,15 +162,20 @@ class Plan:
         ready: list[Target] = []
         slow: list[Target] = []
         for target in targets:
-            if self._after.get(target.id, 0) > now or moment.full(target):
-                continue
-            standing = moment.standing(target)
-            barred = standing.until > now or (standing.trial and not moment.granted(target))
-            if barred and target.id not in spared:
+            standing = self._free(target, moment, now, spared)
+            if standing is None:
                 continue
             late = standing.share < 1.0 and self._draw.random() >= standing.share
             (slow if late else ready).append(target)
         return ready or slow
+
+    def _free(self, target: Target, moment: Moment, now: int, spared: frozenset[str]) -> Standing | None:
+        """How it stands; None where it may not be tried now."""
+        if self._after.get(target.id, 0) > now or moment.full(target):
+            return None
+        standing = moment.standing(target)
+        barred = standing.until > now or (standing.trial and not moment.granted(target))
+        return None if barred and target.id not in spared else standing
 
     def _choose(self, ready: Sequence[Target], moment: Moment) -> Target:
         if len(ready) == 1:

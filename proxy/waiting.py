@@ -6,6 +6,7 @@ to a request that waits, in the moment in which there is one.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 from proxy.config.resilience import Queue
@@ -13,15 +14,32 @@ from proxy.fair_queue import FairQueue
 from proxy.fleet import Fleet, Turn
 from proxy.routing import Plan
 
+MARGIN = 10
+"""Milliseconds before the end of its patience in which a request must have its turn, for timers are late."""
+
 
 class Waiter:
-    """One request that waits. `turn` is what it gets: None where it waited in vain."""
+    """One request that waits, until the cluster's time `until`. `turn`: what it gets, None if in vain."""
 
-    __slots__ = ("plan", "turn")
+    __slots__ = ("plan", "turn", "until")
 
-    def __init__(self, plan: Plan, turn: asyncio.Future[Turn | None]) -> None:
+    def __init__(self, plan: Plan, turn: asyncio.Future[Turn | None], until: int) -> None:
         self.plan = plan
         self.turn = turn
+        self.until = until
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request waits: for which model, in whose line. `back`: it had its turn, in vain.
+
+    `cost` says how many tokens it is expected to take.
+    """
+
+    alias: str
+    client: str
+    cost: Callable[[], int]
+    back: bool = False
 
 
 class WaitingRoom:
@@ -41,25 +59,26 @@ class WaitingRoom:
         return sum(map(len, self._queues.values()))
 
     def now(self, alias: str, plan: Plan) -> Turn | None:
-        """A turn without waiting; None where there is none, or others wait for it."""
-        return self._fleet.pick(plan) if alias not in self._queues else None
+        """A turn without waiting; None where there is none. Who waits already goes first."""
+        if alias in self._queues:
+            self._serve()
+        return self._fleet.pick(plan)
 
-    async def turn(
-        self, alias: str, client: str, plan: Plan, patience: float, cost: Callable[[], int]
-    ) -> Turn | None:
-        """A turn, at once or within `patience` seconds; None where none came, or none can come in time.
+    async def turn(self, place: Place, plan: Plan, patience: float) -> Turn | None:
+        """A turn within `patience` seconds; None where none came, or as soon as none can come in time.
 
-        `cost` says how many tokens the request is expected to take.
+        To be asked where `now` had none.
         """
-        found = self.now(alias, plan)
-        if found is not None:
-            return found
-        wait = (plan.ready_at(self._fleet) - self._fleet.now()) / 1000
-        if not plan.open or patience <= 0 or wait > patience:
+        alias, client = place.alias, place.client
+        until = self._fleet.now() + int(patience * 1000)
+        if not plan.open or patience <= 0 or plan.ready_at(self._fleet) + MARGIN > until:
             return None
-        waiter = Waiter(plan, self._loop.create_future())
+        waiter = Waiter(plan, self._loop.create_future(), until)
         queue = self._queues.setdefault(alias, FairQueue(self._settings.max_length))
-        self._lose(queue.put(client, waiter, cost()))
+        if place.back:
+            queue.put_back(client, waiter, place.cost())
+        else:
+            self._lose(queue.put(client, waiter, place.cost()))
         self._wake()
         timer = self._loop.call_later(patience, self._lose, waiter)
         try:
@@ -72,6 +91,7 @@ class WaitingRoom:
             queue.remove(client, waiter)
             if not queue and self._queues.get(alias) is queue:
                 del self._queues[alias]
+            self._wake()  # the next of its line may wait for another target
 
     @staticmethod
     def _lose(waiter: Waiter | None) -> None:
@@ -98,11 +118,13 @@ class WaitingRoom:
             self._timer = None
         for queue in self._queues.values():
             queue.serve(self._offer)
-        soonest = min(
-            (head.plan.ready_at(self._fleet) for queue in self._queues.values() for head in queue.heads()),
-            default=None,
-        )
-        if soonest is not None and soonest > self._fleet.now():
+        heads = [head for queue in self._queues.values() for head in queue.heads()]
+        for head in heads:
+            if head.plan.ready_at(self._fleet) > head.until:
+                self._lose(head)  # and the next of its line is looked at when it has gone
+        times = [time for head in heads if (time := head.plan.next_at(self._fleet)) is not None]
+        if times:
+            soonest = min(times)
             wait = (soonest - self._fleet.now() + 1) / 1000
             self._timer = self._loop.call_later(wait, self._serve)
 

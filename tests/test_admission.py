@@ -17,6 +17,7 @@ from proxy.admission import full, refused
 from proxy.config.settings import Config
 from proxy.demand import FIRST_OUTPUT
 from proxy.errors import Fault, FaultKind
+from proxy.health import Effect, Report
 from proxy.wire.model import Endpoint, Usage
 from ratelimit.quota import Decision, Demand, Dimension
 from ratelimit.scope import Limits, Refusal
@@ -463,21 +464,106 @@ def test_full_keys_do_not_use_up_the_attempts() -> None:
     run(scenario())
 
 
+def every(seconds: int) -> Tree:
+    """Limits that let one request in, and another after so many seconds."""
+    return {"requests_per_minute": 60 // seconds, "burst": 1}
+
+
 def test_when_all_keys_are_full_the_first_to_have_room_is_told() -> None:
     """429 with the shortest wait, and what was taken of the client is given back."""
 
     async def scenario() -> None:
-        slow = account("a", limits={"requests_per_minute": 6, "burst": 1})
-        made = config({"a": slow, "b": account("b", limits=ONE_A_SECOND)}, client={"limits": ROOMY})
-        scene = Scene(made, {"a": [GOOD], "b": [GOOD]})
+        accounts = {"a": account("a", limits=every(10)), "b": account("b", limits=every(4))}
+        scene = Scene(config(accounts, client={"limits": ROOMY}), {"a": [GOOD], "b": [GOOD]})
         for _ in range(2):
             assert (await scene.ask(request())).status == 200
         before = await used(scene, of_client(scene))
         sink = await scene.ask(request())
-        assert (sink.status, sink.header(b"retry-after-ms")) == (429, b"1000")
+        assert (sink.status, sink.header(b"retry-after-ms")) == (429, b"4000")
         assert "all provider keys" in told(sink)[0]["message"]
-        assert (scene.last.attempts, scene.last.outcome) == ([], "refused")
+        assert (scene.last.attempts, scene.last.outcome) == ([], "failed")
         assert await used(scene, of_client(scene)) == before
+        assert passed() == 0
+
+    run(scenario())
+
+
+def test_a_key_that_has_room_soon_is_waited_for() -> None:
+    """It is asked again in its time, by the same request, whose attempts it does not use up."""
+
+    async def scenario() -> None:
+        accounts = {"a": account("a", limits=every(10)), "b": account("b", limits=ONE_A_SECOND)}
+        scene = Scene(config(accounts, retry={"attempts": 1}), {"a": [GOOD], "b": [GOOD]})
+        for _ in range(3):
+            assert (await scene.ask(request())).status == 200
+        assert scene.upstream.order == ["a:a1", "b:b1", "b:b1"]
+        assert passed() == pytest.approx(1.0, abs=0.01)
+        assert scene.outcomes == ["ok"]
+        assert scene.last.queued == pytest.approx(1.0, abs=0.01)
+
+    run(scenario())
+
+
+def test_a_key_without_a_free_place_is_waited_for() -> None:
+    """Who waits has the place when the request that held it ends, as soon as that is settled."""
+
+    async def scenario() -> None:
+        made = config({"a": account(limits={"concurrency": 1})})
+        scene = Scene(made, {"a": [Answer([reply()], before=[1.5])]})
+        first = asyncio.create_task(scene.ask(request()))
+        settling = asyncio.create_task(scene.limiter.run())
+        await asyncio.sleep(0.5)
+        assert (await scene.ask(request())).status == 200
+        assert 3.0 <= passed() <= 3.2
+        assert (await first).status == 200
+        settling.cancel()
+        await asyncio.wait([settling])
+
+    run(scenario())
+
+
+def test_a_key_whose_places_stay_taken_is_a_limit() -> None:
+    """429 after as long as requests wait, and a second to come back: nobody knows when one is free."""
+
+    async def scenario() -> None:
+        made = config({"a": account(limits={"concurrency": 1})})
+        scene = Scene(made, {"a": [Answer(before=[9.0])]})
+        first = asyncio.create_task(scene.ask(request()))
+        await asyncio.sleep(0.5)
+        sink = await scene.ask(request())
+        assert (sink.status, told(sink)[0]["code"]) == (429, "rate_limit_exceeded")
+        assert told(sink)[1] == {"retry-after": "1", "retry-after-ms": "1000"}
+        assert passed() == pytest.approx(2.5, abs=0.05)
+        await first
+
+    run(scenario())
+
+
+def test_a_full_key_is_not_told_where_another_comes_sooner() -> None:
+    """It is an ejection that keeps the first away, and no limit."""
+
+    async def scenario() -> None:
+        made = config({"a": account(limits=every(60)), "b": 1})
+        scene = Scene(made, {"a": [GOOD], "b": [GOOD]})
+        scene.teach(*[Report(Effect.FAILURE)] * 5, number=1)
+        assert (await scene.ask(request())).status == 200
+        sink = await scene.ask(request())
+        assert (sink.status, told(sink)[0]["code"]) == (503, "no_target_available")
+        assert 4_500 <= int(told(sink)[1]["retry-after-ms"]) <= 5_500
+
+    run(scenario())
+
+
+def test_a_key_that_never_has_room_has_no_part_in_the_time() -> None:
+    """The other one says when to come back; alone it says never."""
+
+    async def scenario() -> None:
+        small = account("a", limits={"tokens_per_minute": 60_000, "burst_tokens": 50})
+        scene = Scene(config({"a": small, "b": account("b", limits=every(10))}), {"b": [GOOD]})
+        large = request(padding="x" * 1_000)
+        assert (await scene.ask(large)).status == 200
+        sink = await scene.ask(large)
+        assert (sink.status, told(sink)[1]) == (429, {"retry-after": "10", "retry-after-ms": "10000"})
 
     run(scenario())
 

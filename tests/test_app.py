@@ -224,6 +224,34 @@ def test_replicas_on_one_store() -> None:
 
 
 @pytest.mark.process
+def test_replicas_on_one_store_share_what_they_learn() -> None:
+    """A provider that asked one of them for time is not called by the other, nor by one that starts later."""
+
+    async def main(url: str) -> None:
+        config = configured(redis={"url": url}, health={"back_off": "60s"}, queue={"max_wait": 0})
+        providers = [Provider(429, {"error": {"message": "Slow down."}}) for _ in range(3)]
+        first, second, third = (
+            Replica(config, Surroundings(SystemClock(), random.Random(seed), {}), provider, parse(url))
+            for seed, provider in enumerate(providers)
+        )
+        await first.start()
+        await second.start()
+        assert (await ask(first)).status_code == 429
+        await until(lambda: second.fleet.health.records)
+        await third.start()
+        for other in (second, third):
+            answer = await ask(other)
+            assert (answer.status_code, answer.headers["x-apex-attempts"]) == (429, "0")
+            assert 25 <= int(answer.headers["retry-after"]) <= 60
+        assert [len(provider.calls) for provider in providers] == [1, 0, 0]
+        for replica in (first, second, third):
+            await replica.close()
+
+    with PrivateStore() as store:
+        asyncio.run(main(store.url))
+
+
+@pytest.mark.process
 def test_a_store_that_comes_back_empty_is_told_what_it_had() -> None:
     """No second burst; nobody gets a 5xx; and the log says what happened, without an address's secrets."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from fakes.chats import counted, delta, error, event, reply, request, role, stream
 from fakes.clients import RecordingSink
-from fakes.configs import config
+from fakes.configs import config, target
 from fakes.providers import HANG, Answer, Step
 from fakes.scenes import Scene
 from fakes.virtual_loop import passed, run
@@ -18,9 +18,10 @@ from metrics import record as records
 from metrics.record import Tokens
 from proxy.answers import answer_headers
 from proxy.attempt import ERROR_BODY, ERROR_READ
+from proxy.circuit import State
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
-from proxy.health import TRIP_AFTER
+from proxy.health import Effect, Report
 from proxy.relay import Outward
 from proxy.routing import Plan
 from proxy.wire import envelope
@@ -55,8 +56,20 @@ def routed(scene: Scene, body: bytes, sink: RecordingSink | None = None) -> Exch
     exchange = scene.exchange(body, sink=sink)
     exchange.envelope = envelope.read(body, 16)
     exchange.model = scene.fleet.snapshot.models["small"]
-    exchange.plan = Plan(exchange.model, random.Random(7), scene.fleet.in_flight)
+    exchange.plan = Plan(exchange.model, random.Random(7))
     return exchange
+
+
+async def make(scene: Scene, exchange: Exchange, number: int = 0) -> bool:
+    """One attempt at a target as the pipeline makes it; whether it was the last."""
+    assert exchange.plan is not None
+    while (turn := scene.fleet.pick(exchange.plan)) and turn.target is not scene.targets[number]:
+        scene.fleet.end(turn)
+    assert turn is not None
+    try:
+        return await scene.attempts.make(exchange, turn, Outward(scene.clock.monotonic, answer_headers, None))
+    finally:
+        scene.fleet.end(turn)
 
 
 async def _tried(answer: Answer, *, streamed: bool, age: float) -> Tried:
@@ -64,8 +77,7 @@ async def _tried(answer: Answer, *, streamed: bool, age: float) -> Tried:
     sink = RecordingSink()
     exchange = routed(scene, request(stream=streamed), sink)
     await asyncio.sleep(age)
-    out = Outward(scene.clock.monotonic, answer_headers, None)
-    last = await scene.attempts.make(exchange, scene.targets[0], out)
+    last = await make(scene, exchange)
     assert scene.fleet.in_flight == {}
     assert all(made.closed for made in scene.upstream.replies)
     return Tried(scene, exchange, sink, last, passed() - age)
@@ -180,8 +192,7 @@ def test_no_secret_is_in_what_was_said() -> None:
     async def scenario() -> Exchange:
         scene = Scene(settings, {"a": [Answer([error("Bad key sk-provider-secret-0123.")], 401)]})
         exchange = routed(scene, request())
-        out = Outward(scene.clock.monotonic, answer_headers, None)
-        await scene.attempts.make(exchange, scene.targets[0], out)
+        await make(scene, exchange)
         return exchange
 
     said = run(scenario()).faults[0].said
@@ -204,19 +215,134 @@ def test_a_probe_that_was_left_teaches_nothing() -> None:
     """Its place is free for the next one, and the target neither better nor worse for it."""
 
     async def scenario() -> None:
-        down = Answer([b"no"], 500)
-        scene = Scene(
-            config({"a": 1}, retry={"attempts": 1}), {"a": [down] * TRIP_AFTER + [Answer(before=[HANG])]}
-        )
-        for _ in range(TRIP_AFTER):
-            await scene.ask(request())
-        assert scene.health().open_until
-        await asyncio.sleep(scene.health().open_until - scene.clock.monotonic() + 0.1)
+        scene = Scene(config({"a": 1}, queue={"max_wait": 0}), {"a": [Answer(before=[HANG])]})
+        scene.teach(*[Report(Effect.FAILURE)] * 5)
+        opened = scene.health()
+        await asyncio.sleep(scene.wait() + 0.1)
         await scene.leave(request(), 1.0)
-        assert len(scene.upstream.calls) == TRIP_AFTER + 1
-        assert scene.fleet.health.ready_at(scene.targets[0]) <= scene.clock.monotonic()
+        assert len(scene.upstream.calls) == 1
+        assert scene.health() == opened
+        assert scene.health().state(scene.fleet.now()) is State.HALF_OPEN
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed", "limit"),
+    [
+        (Answer([error()], 429), False, 4),
+        (Answer([error()], 503), False, 4),
+        (Answer([error()], 529), True, 4),
+        (Answer(before=[HANG]), True, 4),
+        (Answer([role(), HANG]), True, 4),
+        (Answer([error("x", code="insufficient_quota")], 429), False, None),
+        (Answer([error()], 500), False, None),
+        (Answer([error()], 401), False, None),
+        (Answer(before=[HANG]), False, None),
+        (Answer(before=[Fault(FaultKind.RESET, "gone")]), False, None),
+        (Answer([role(), delta("Hi"), HANG]), True, None),
+        (Answer([reply()]), False, None),
+    ],
+    ids=[
+        "429",
+        "503",
+        "529",
+        "no head in time",
+        "no content in time",
+        "no money",
+        "500",
+        "401",
+        "no reply in time",
+        "reset",
+        "stall",
+        "ok",
+    ],
+)
+def test_who_has_too_much_to_do_is_held_back_from(answer: Answer, streamed: bool, limit: int | None) -> None:
+    """After a 429, 503, 529 or no first token in time; not after what has nothing to do with load."""
+    made = tried(answer, streamed=streamed)
+    assert made.scene.fleet.throttle.limit(made.scene.targets[0].id) == limit
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed", "latency"),
+    [
+        (Answer([2.0, reply()], before=[1.0]), False, 3.0),
+        (Answer([role(), 2.0, delta("Hi"), 7.0, stream()], before=[1.0]), True, 3.0),
+        (Answer(before=[HANG]), True, 20.0),
+        (Answer([error()], 500, before=[1.0]), False, 0.0),
+        (Answer([error()], 429, before=[1.0]), True, 0.0),
+        (Answer(before=[HANG]), False, 0.0),
+    ],
+    ids=["whole", "stream", "never", "500", "429", "out of time"],
+)
+def test_how_long_it_took_to_its_first_content_is_told(
+    answer: Answer, streamed: bool, latency: float
+) -> None:
+    """From the attempt's own start; how long was waited in vain; of a quick error nothing."""
+
+    async def scenario() -> dict[str, float]:
+        made = await _tried(answer, streamed=streamed, age=5.0)
+        return made.scene.fleet.told_latencies()
+
+    name = target("a").id
+    known = {name if streamed else f"{name} whole": pytest.approx(latency)} if latency else {}
+    assert run(scenario()) == known
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(429, True), (529, True), (500, False), (503, False), (401, False), (404, False)]
+)
+def test_who_asked_for_time_may_be_asked_again(status: int, again: bool) -> None:
+    """A 429 or 529 leaves its target on the plan, for when its window is over."""
+
+    async def scenario() -> None:
+        made = await _tried(Answer([error()], status, {"retry-after": "9"}), streamed=False, age=0.0)
+        assert made.exchange.plan is not None
+        assert made.exchange.plan.open is again
+        if again:
+            assert made.exchange.plan.ready_at(made.scene.fleet) == made.scene.fleet.now() + 9_000
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counted"),
+    [
+        (Answer([error()], 500), Answer([error()], 500), 0),
+        (Answer([error()], 503), Answer([error()], 502), 0),
+        (Answer([error()], 429), Answer([error()], 500), 1),
+        (Answer([error()], 408), Answer([error()], 500), 1),
+        (Answer(before=[Fault(FaultKind.CONNECT, "away")]), Answer([error()], 500), 1),
+        (Answer([error()], 500), Answer([b""]), 1),
+    ],
+    ids=["both 500", "both 5xx", "after 429", "after 408", "after connect", "other fault"],
+)
+def test_a_5xx_that_repeats_is_the_requests_own(first: Answer, second: Answer, counted: int) -> None:
+    """What two targets answer alike is not held against one that has served others lately."""
+
+    async def scenario() -> int:
+        scene = Scene(config({"a": 1, "b": 1}), {"a": [first], "b": [second]})
+        scene.teach(Report(Effect.SUCCESS), number=1)
+        exchange = routed(scene, request())
+        await make(scene, exchange, 0)
+        await make(scene, exchange, 1)
+        return scene.health(1).failures
+
+    assert run(scenario()) == counted
+
+
+def test_a_5xx_of_the_same_target_twice_counts_twice() -> None:
+    """Nobody else has failed there."""
+
+    async def scenario() -> int:
+        scene = Scene(config({"a": 1}), {"a": [Answer([error()], 500)]})
+        scene.teach(Report(Effect.SUCCESS))
+        await scene.ask(request())
+        assert scene.outcomes == ["status_500", "status_500"]
+        return scene.health().failures
+
+    assert run(scenario()) == 2
 
 
 def test_usage_is_noted_even_if_the_client_leaves_before_its_answer() -> None:
@@ -225,8 +351,7 @@ def test_usage_is_noted_even_if_the_client_leaves_before_its_answer() -> None:
     async def scenario() -> Exchange:
         scene = Scene(config({"a": 1}), {"a": [Answer([reply()])]})
         exchange = routed(scene, request(), RecordingSink([HANG]))
-        out = Outward(scene.clock.monotonic, answer_headers, None)
-        task = asyncio.create_task(scene.attempts.make(exchange, scene.targets[0], out))
+        task = asyncio.create_task(make(scene, exchange))
         await asyncio.sleep(1.0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

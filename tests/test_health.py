@@ -1,243 +1,205 @@
 import random
+from collections.abc import Mapping
 
 import pytest
 from fakes.configs import config, target, targets_of
 
-from proxy import health as healths
-from proxy.health import (
-    BACK_OFF_CAP,
-    EJECTION_CAP,
-    ENTRIES,
-    HINT_CAP,
-    QUARANTINE,
-    TRIP_AFTER,
-    Effect,
-    Health,
-    Report,
-    Trouble,
-)
-from proxy.targets import Target
+from proxy.circuit import Cause, Change, Kind, Record, Rules
+from proxy.health import READY, Effect, Health, Report, Standing, lessons, names
 
-NOW = 1_000.0
+NOW = 1_800_000_000_000
+SOON, LATER = NOW + 1_000, NOW + 2_000
 TARGET = target()
+OWN, ORIGIN, KEY = names(TARGET)
 DRAW = random.Random(1)
-FAILURE = Report(Effect.FAILURE)
-SUCCESS = Report(Effect.SUCCESS)
+TOKENS = {OWN: "1", ORIGIN: "2", KEY: "3"}
+HALF = Record(open_until=NOW, cause=Cause.CONSECUTIVE)
+OPEN = Record(open_until=SOON, cause=Cause.CONSECUTIVE)
 
 
-def after(*reports: Report, health: Health | None = None, now: float = NOW) -> Health:
-    """Health after these reports, all at one moment."""
-    health = health or Health()
-    for report in reports:
-        health = healths.apply(health, TARGET, report, now, DRAW)
-    return health
+WHOSE = {"own": OWN, "origin": ORIGIN, "key": KEY}
 
 
-def ejected() -> Health:
-    """Health with the target's circuit open."""
-    return after(*[FAILURE] * TRIP_AFTER)
+def standing(**records: Record) -> Standing:
+    """How the target stands when these are known of it: `own`, `origin`, `key`."""
+    return Health(records={WHOSE[what]: record for what, record in records.items()}).standing(TARGET, NOW)
 
 
-def test_nothing_known_is_healthy() -> None:
-    """A target without an entry may be tried, and good news changes nothing, not even the object."""
-    empty = Health()
-    assert empty.ready_at(TARGET) == 0.0
-    assert empty.of(TARGET) == Trouble()
-    for report in (SUCCESS, Report(Effect.NEUTRAL), Report(Effect.NEUTRAL, probe=True)):
-        assert after(report, health=empty) is empty
-    assert healths.claim(empty, TARGET, NOW, 10) is empty
-
-
-def test_consecutive_failures_open_the_circuit() -> None:
-    """Four failures do nothing; the fifth ejects for about five seconds."""
-    assert after(*[FAILURE] * (TRIP_AFTER - 1)).ready_at(TARGET) == 0.0
-    assert NOW + 4.5 <= ejected().ready_at(TARGET) <= NOW + 5.5
-
-
-def test_a_success_in_between_starts_the_count_anew() -> None:
-    """Only failures in a row count."""
-    nearly = [FAILURE] * (TRIP_AFTER - 1)
-    assert after(*nearly, SUCCESS, *nearly).ready_at(TARGET) == 0.0
-    assert after(*nearly, SUCCESS).records == {}
-
-
-def test_stragglers_do_not_trip_again() -> None:
-    """Failures of requests that were on their way when the circuit opened count as the same trip."""
-    health = ejected()
-    later = after(FAILURE, FAILURE, health=health, now=NOW + 1)
-    assert later.of(TARGET).ejections == 1
-    assert later.ready_at(TARGET) == health.ready_at(TARGET)
-
-
-def test_an_open_circuit_is_not_closed_by_a_straggler() -> None:
-    """A success from before the ejection says nothing of now."""
-    health = ejected()
-    assert after(SUCCESS, health=health, now=NOW + 1) is health
-
-
-def test_the_probe_decides() -> None:
-    """After the ejection one request is the probe: success forgets all, failure ejects for longer."""
-    health = ejected()
-    then = NOW + 6
-    claimed = healths.claim(health, TARGET, then, 62.0)
-    assert claimed.ready_at(TARGET) == then + 62.0
-    assert healths.claim(claimed, TARGET, then, 62.0) is claimed
-    assert after(Report(Effect.SUCCESS, probe=True), health=claimed, now=then + 1) == Health()
-    worse = after(Report(Effect.FAILURE, probe=True), health=claimed, now=then + 1)
-    assert then + 1 + 9 <= worse.ready_at(TARGET) <= then + 1 + 11
-
-
-@pytest.mark.parametrize(
-    "effect", [Effect.NEUTRAL, Effect.BACK_OFF, Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL]
-)
-def test_a_probe_gives_its_lease_up(effect: Effect) -> None:
-    """However it ends: what keeps others away then is what it learned."""
-    then = NOW + 6
-    claimed = healths.claim(ejected(), TARGET, then, 62.0)
-    health = after(Report(effect, probe=True), health=claimed, now=then + 1)
-    assert health.of(TARGET).open_until == then + 1
-    assert health.of(TARGET).ejections == 1
-
-
-def test_a_probe_that_finds_no_way_gives_its_lease_up() -> None:
-    """A refused connection is against the origin; the target it was to try is half open as before."""
-    then = NOW + 6
-    claimed = healths.claim(ejected(), TARGET, then, 62.0)
-    health = after(Report(Effect.FAILURE, way=True, probe=True), health=claimed, now=then + 1)
-    assert health.ready_at(TARGET) == then + 1
-    assert (health.of(TARGET).ejections, health.records[TARGET.origin].failures) == (1, 1)
-
-
-@pytest.mark.parametrize("effect", [Effect.FAILURE, Effect.QUARANTINE_MODEL])
-def test_a_hint_is_heeded_whatever_the_fault(effect: Effect) -> None:
-    """A provider that says when to come back is not asked before."""
-    health = after(Report(effect, 7.5))
-    assert health.of(TARGET).back_off_until == NOW + 7.5
-    assert health.of(TARGET).back_offs == 0
-
-
-WAY = Report(Effect.FAILURE, way=True)
-
-
-def cut_off() -> tuple[Health, Target, Target]:
-    """Health in which an origin was not reached so often that it is out, and two targets behind it."""
-    one, two = targets_of(config({"a": 2}))
-    health = Health()
-    for number in range(TRIP_AFTER):
-        health = healths.apply(health, (one, two)[number % 2], WAY, NOW, DRAW)
-    return health, one, two
-
-
-def test_faults_on_the_way_count_per_origin() -> None:
-    """Whichever key or model they befell, five of them put all of the origin aside, and no other."""
-    health, one, two = cut_off()
-    model = targets_of(config({"a": 1}, entries={"a": {"model": "other"}}))[0]
-    assert set(health.records) == {"http://a.test"}
-    assert NOW + 4.5 <= health.ready_at(one) == health.ready_at(two) == health.ready_at(model) <= NOW + 5.5
-    assert health.ready_at(target("b")) == 0.0
-    assert health.of(one) == Trouble()
-
-
-def test_one_probe_asks_for_a_whole_origin() -> None:
-    """While it is on its way nothing else of the origin is picked; its failure puts all aside for longer."""
-    health, one, two = cut_off()
-    then = NOW + 6
-    claimed = healths.claim(health, one, then, 62.0)
-    assert claimed.ready_at(two) == then + 62.0
-    worse = healths.apply(claimed, one, Report(Effect.FAILURE, way=True, probe=True), then, DRAW)
-    assert then + 9 <= worse.ready_at(two) <= then + 11
-    left = healths.apply(claimed, one, Report(Effect.NEUTRAL, probe=True), then + 1, DRAW)
-    assert left.ready_at(two) == then + 1
-
-
-@pytest.mark.parametrize("effect", [Effect.SUCCESS, Effect.FAILURE, Effect.BACK_OFF, Effect.QUARANTINE_MODEL])
-def test_any_answer_to_the_probe_opens_the_way(effect: Effect) -> None:
-    """Whatever the target said of itself, its origin was reached."""
-    health, one, two = cut_off()
-    claimed = healths.claim(health, one, NOW + 6, 62.0)
-    health = healths.apply(claimed, one, Report(effect, probe=True), NOW + 7, DRAW)
-    assert "http://a.test" not in health.records
-    assert health.ready_at(two) == 0.0
-
-
-def test_any_success_opens_the_way() -> None:
-    """Also of a request that was on its way before: its answer has just come from there."""
-    health, one, two = cut_off()
-    assert healths.apply(health, two, SUCCESS, NOW + 1, DRAW) == Health()
-    nearly = healths.apply(Health(), one, WAY, NOW, DRAW)
-    assert healths.apply(nearly, two, SUCCESS, NOW, DRAW) == Health()
-
-
-def test_a_probe_without_a_verdict_frees_the_place() -> None:
-    """If the probe's client leaves, the next request is the probe."""
-    claimed = healths.claim(ejected(), TARGET, NOW + 6, 62.0)
-    freed = after(Report(Effect.NEUTRAL, probe=True), health=claimed, now=NOW + 7)
-    assert freed.ready_at(TARGET) == NOW + 7
-    assert freed.of(TARGET).ejections == 1
-    assert healths.release(freed, TARGET, NOW + 8) is freed
-
-
-def test_ejections_grow_up_to_a_cap() -> None:
-    """The n-th ejection in a row lasts n times as long, five minutes and a little at most."""
-    health, now = ejected(), NOW
-    for _ in range(200):
-        now = health.ready_at(TARGET)
-        health = healths.claim(health, TARGET, now, 62.0)
-        health = after(Report(Effect.FAILURE, probe=True), health=health, now=now)
-    assert 0.9 * EJECTION_CAP <= health.ready_at(TARGET) - now <= 1.1 * EJECTION_CAP
-
-
-@pytest.mark.parametrize(
-    ("hint", "low", "high"), [(None, 0.5, 1.0), (7.5, 7.5, 7.5), (9_999.0, HINT_CAP, HINT_CAP)]
-)
-def test_back_off(hint: float | None, low: float, high: float) -> None:
-    """A window is as long as the provider says, within reason, else about a second."""
-    health = after(Report(Effect.BACK_OFF, hint))
-    assert NOW + low <= health.ready_at(TARGET) <= NOW + high
-
-
-def test_back_offs_grow_up_to_a_cap() -> None:
-    """Without a hint each window doubles, with jitter, up to a minute."""
-    health = after(*[Report(Effect.BACK_OFF)] * 50)
-    assert NOW + BACK_OFF_CAP / 2 <= health.ready_at(TARGET) <= NOW + BACK_OFF_CAP
-
-
-def test_a_window_only_grows() -> None:
-    """A later, shorter hint does not shorten it; a reply that was on its way neither."""
-    health = after(Report(Effect.BACK_OFF, 60.0), Report(Effect.BACK_OFF, 1.0), SUCCESS)
-    assert health.ready_at(TARGET) == NOW + 60
-    assert after(SUCCESS, health=health, now=NOW + 61) == Health()
-
-
-def test_a_success_inside_a_window_forgets_failures() -> None:
-    """The failures before it no longer count, the window stays."""
-    health = after(*[FAILURE] * 4, Report(Effect.BACK_OFF, 60.0), SUCCESS)
-    assert health.of(TARGET).failures == 0
-    assert health.ready_at(TARGET) == NOW + 60
-
-
-def test_quarantine_of_a_key() -> None:
-    """A refused key is out for all its models; other keys are not; old entries go."""
+def test_a_target_is_held_against_three_names() -> None:
+    """Itself, its origin and its key: two keys of one provider share the origin, two models also the key."""
     first, second = targets_of(config({"a": 2}))
-    other_model = targets_of(config({"a": 1}, entries={"a": {"model": "other"}}))[0]
-    health = healths.apply(Health(), first, Report(Effect.QUARANTINE_KEY), NOW, DRAW)
-    assert health.ready_at(first) == health.ready_at(other_model) == NOW + QUARANTINE
-    assert health.ready_at(second) == 0.0
-    later = healths.apply(health, second, Report(Effect.QUARANTINE_KEY), NOW + 999, DRAW)
-    assert set(later.keys) == {second.key_id}
+    model = targets_of(config({"a": 1}, entries={"a": {"model": "other"}}))[0]
+    assert names(TARGET) == (TARGET.id, "http://a.test", TARGET.key_id)
+    assert [a == b for a, b in zip(names(first), names(second), strict=True)] == [False, True, False]
+    assert [a == b for a, b in zip(names(first), names(model), strict=True)] == [False, True, True]
+    assert set(names(first)).isdisjoint(names(target("b")))
 
 
-def test_quarantine_of_a_key_for_a_model() -> None:
-    """A key that may not use one model may use the others."""
-    other_model = targets_of(config({"a": 1}, entries={"a": {"model": "other"}}))[0]
-    health = after(Report(Effect.QUARANTINE_MODEL))
-    assert health.ready_at(TARGET) == NOW + QUARANTINE
-    assert health.ready_at(other_model) == 0.0
+def test_nothing_known_is_ready() -> None:
+    """Nothing at all, nothing of this target, or nothing but what is only counted."""
+    assert Health().standing(TARGET, NOW) is READY
+    assert Health(records={"other": OPEN}).standing(TARGET, NOW) is READY
+    assert standing(own=Record(failures=4, ok_at=NOW, back_offs=2, back_off_until=NOW)) == READY
+    assert (READY.until, READY.backing_off, READY.trial, READY.probed_until) == (0, False, (), 0)
+    assert (READY.share, READY.rate) == (1.0, False)
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """With many entries those that no longer keep anybody waiting are forgotten."""
-    many = {f"m{number}": Trouble(failures=1) for number in range(ENTRIES)}
-    many["out"] = Trouble(open_until=NOW + 9)
-    health = after(FAILURE, health=Health(records=many))
-    assert set(health.records) == {"out", TARGET.id}
+@pytest.mark.parametrize("what", ["own", "origin", "key"])
+def test_any_open_circuit_keeps_a_target_away(what: str) -> None:
+    """Whether it is its own, its origin's or its key's, until it is half open."""
+    assert standing(**{what: OPEN}) == Standing(until=SOON)
+    assert standing(**{what: HALF}) == Standing(trial=(WHOSE[what],))
+
+
+def test_the_last_of_several_deadlines_counts() -> None:
+    """Of circuits as of windows; it is backing off where a window is what ends last."""
+    window, long_window = Record(back_off_until=SOON), Record(back_off_until=LATER)
+    assert standing(own=OPEN, key=Record(open_until=LATER)).until == LATER
+    assert standing(own=window) == Standing(until=SOON, backing_off=True)
+    assert standing(own=window, origin=Record(open_until=LATER)) == Standing(until=LATER)
+    assert standing(own=long_window, origin=OPEN) == Standing(until=LATER, backing_off=True)
+    both = Record(open_until=SOON, back_off_until=SOON)
+    assert standing(own=both) == Standing(until=SOON, backing_off=True)
+
+
+def test_all_that_is_half_open_is_tried_at_once() -> None:
+    """One request is the probe of all of it; a lease that holds says how long to leave it alone."""
+    probed = Record(open_until=NOW, probe="x", probe_until=SOON)
+    lapsed = Record(open_until=NOW, probe="x", probe_until=NOW)
+    assert standing(own=HALF, origin=HALF, key=HALF).trial == (OWN, ORIGIN, KEY)
+    assert standing(own=probed, key=lapsed) == Standing(trial=(OWN, KEY), probed_until=SOON)
+    assert standing(own=lapsed).probed_until == 0
+    assert standing(own=HALF, key=OPEN) == Standing(until=SOON, trial=(OWN,))
+
+
+@pytest.mark.parametrize(
+    ("since", "share"),
+    [(-5_000, 0.1), (0, 0.1), (15_000, 0.55), (29_999, 0.99997), (30_000, 1.0), (60_000, 1.0)],
+)
+def test_a_slow_start(since: int, share: float) -> None:
+    """A tenth at first, all of it after 30 s, evenly in between; also where the clock was set back."""
+    found = standing(own=Record(closed_at=NOW - since))
+    assert found.share == pytest.approx(share)
+    assert found == Standing(share=found.share)
+
+
+def test_the_slowest_start_counts() -> None:
+    """A target starts as slowly as the slowest of its names, by the configuration's time."""
+    young, old = Record(closed_at=NOW), Record(closed_at=NOW - 15_000)
+    assert standing(own=old, origin=young).share == 0.1
+    assert Health(Rules(slow_start=1), {OWN: old}).standing(TARGET, NOW).share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("record", "tripped"), [(OPEN, True), (HALF, True), (Record(failures=4, back_off_until=SOON), False)]
+)
+def test_whether_anything_is_tripped(record: Record, tripped: bool) -> None:
+    """Any circuit that is not closed, whosever it is."""
+    assert not Health().tripped
+    assert Health(records={"calm": Record(closed_at=NOW), "other": record}).tripped is tripped
+
+
+RATE = Record(open_until=SOON, cause=Cause.RATE)
+RATE_HALF = Record(open_until=NOW, cause=Cause.RATE)
+
+
+@pytest.mark.parametrize(
+    ("records", "rate"),
+    [
+        ({"own": RATE}, True),
+        ({"own": RATE_HALF}, True),
+        ({"own": RATE, "key": Record(failures=2)}, True),
+        ({"own": RATE, "origin": OPEN}, False),
+        ({"own": RATE, "origin": HALF}, False),
+        ({"own": RATE, "key": Record(open_until=SOON, cause=Cause.REFUSED)}, False),
+        ({"own": RATE, "key": Record(back_off_until=SOON)}, False),
+        ({"own": Record(closed_at=NOW)}, False),
+    ],
+)
+def test_when_only_a_rate_keeps_a_target_away(records: Mapping[str, Record], rate: bool) -> None:
+    """Where nothing else is in the way: only then may it be tried all the same."""
+    assert standing(**records).rate is rate
+
+
+def taught(report: Report, tokens: Mapping[str, str] | None = None) -> list[tuple[Kind, str, str]]:
+    """What an attempt teaches: kinds, names and tokens."""
+    found = lessons(TARGET, report, tokens or {}, DRAW)
+    return [(one.kind, one.name, one.token) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (Report(Effect.SUCCESS), [(Kind.OK, OWN), (Kind.OK, ORIGIN), (Kind.OK, KEY)]),
+        (Report(Effect.SUCCESS, hint=3), [(Kind.OK, OWN), (Kind.OK, ORIGIN), (Kind.OK, KEY)]),
+        (Report(Effect.NEUTRAL), []),
+        (Report(Effect.FAILURE), [(Kind.OK, ORIGIN), (Kind.FAIL, OWN)]),
+        (Report(Effect.FAILURE, hint=3), [(Kind.OK, ORIGIN), (Kind.FAIL, OWN), (Kind.BACK_OFF, OWN)]),
+        (Report(Effect.FAILURE, way=True), [(Kind.FAIL, ORIGIN)]),
+        (Report(Effect.BACK_OFF), [(Kind.OK, ORIGIN), (Kind.OK, KEY), (Kind.BACK_OFF, OWN)]),
+        (Report(Effect.BACK_OFF, hint=3), [(Kind.OK, ORIGIN), (Kind.OK, KEY), (Kind.BACK_OFF, OWN)]),
+        (Report(Effect.QUARANTINE_KEY), [(Kind.OK, ORIGIN), (Kind.REFUSE, KEY)]),
+        (
+            Report(Effect.QUARANTINE_KEY, hint=3),
+            [(Kind.OK, ORIGIN), (Kind.REFUSE, KEY), (Kind.BACK_OFF, OWN)],
+        ),
+        (Report(Effect.QUARANTINE_MODEL), [(Kind.OK, ORIGIN), (Kind.REFUSE, OWN)]),
+        (
+            Report(Effect.QUARANTINE_MODEL, hint=3),
+            [(Kind.OK, ORIGIN), (Kind.REFUSE, OWN), (Kind.BACK_OFF, OWN)],
+        ),
+    ],
+)
+def test_what_an_attempt_teaches(report: Report, expected: list[tuple[Kind, str]]) -> None:
+    """Any answer says that the way is open; a fault on the way says nothing of what is behind it."""
+    assert taught(report) == [(kind, name, "") for kind, name in expected]
+
+
+@pytest.mark.parametrize(
+    ("report", "verdicts"),
+    [
+        (Report(Effect.SUCCESS), {OWN: Kind.OK, ORIGIN: Kind.OK, KEY: Kind.OK}),
+        (Report(Effect.NEUTRAL), {OWN: Kind.RELEASE, ORIGIN: Kind.RELEASE, KEY: Kind.RELEASE}),
+        (Report(Effect.FAILURE), {OWN: Kind.FAIL, ORIGIN: Kind.OK, KEY: Kind.RELEASE}),
+        (Report(Effect.FAILURE, way=True), {OWN: Kind.RELEASE, ORIGIN: Kind.FAIL, KEY: Kind.RELEASE}),
+        (Report(Effect.BACK_OFF), {OWN: Kind.BACK_OFF, ORIGIN: Kind.OK, KEY: Kind.OK}),
+        (Report(Effect.QUARANTINE_KEY), {OWN: Kind.RELEASE, ORIGIN: Kind.OK, KEY: Kind.REFUSE}),
+        (Report(Effect.QUARANTINE_MODEL), {OWN: Kind.REFUSE, ORIGIN: Kind.OK, KEY: Kind.RELEASE}),
+    ],
+)
+def test_every_lease_of_a_probe_is_given_back(report: Report, verdicts: Mapping[str, Kind]) -> None:
+    """However it ends: by a verdict on the name, or without one; and a hint besides takes none away."""
+    for hint in (None, 3.0):
+        told = taught(Report(report.effect, hint=hint, way=report.way), TOKENS)
+        with_token = {name: (kind, token) for kind, name, token in told if token}
+        assert with_token == {name: (kind, TOKENS[name]) for name, kind in verdicts.items()}
+    only_own = taught(report, {OWN: "1"})
+    assert [(kind, name) for kind, name, token in only_own if token] == [(verdicts[OWN], OWN)]
+
+
+def test_faults_carry_what_they_are_judged_by() -> None:
+    """Whether the request had failed elsewhere, and a tenth more or less by lot."""
+    for way, name in ((False, OWN), (True, ORIGIN)):
+        report = Report(Effect.FAILURE, way=way, repeat=True)
+        found = [
+            one for _ in range(300) for one in lessons(TARGET, report, {}, DRAW) if one.kind is Kind.FAIL
+        ]
+        assert {(one.name, one.repeat) for one in found} == {(name, True)}
+        assert 900 <= min(one.jitter for one in found) < 920
+        assert 1080 < max(one.jitter for one in found) <= 1100
+    assert not any(one.repeat for one in lessons(TARGET, Report(Effect.FAILURE), {}, DRAW))
+
+
+@pytest.mark.parametrize(("hint", "ms"), [(None, 0), (2.5, 2_500), (0.0004, 0), (0.0006, 1), (-1.0, 0)])
+def test_a_hint_is_told_in_milliseconds(hint: float | None, ms: int) -> None:
+    """And half of an exponential wait is drawn, for where there is none."""
+    found: list[Change] = []
+    for _ in range(300):
+        found += [
+            one
+            for one in lessons(TARGET, Report(Effect.BACK_OFF, hint=hint), {}, DRAW)
+            if one.kind is Kind.BACK_OFF
+        ]
+    assert {one.hint for one in found} == {ms}
+    assert 500 <= min(one.jitter for one in found) < 520
+    assert 980 < max(one.jitter for one in found) <= 1000

@@ -15,6 +15,7 @@ from proxy import operations
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
 from proxy.config.settings import Config
+from proxy.overview import Standing
 from proxy.replicas import About
 
 CONFIG = Config.model_validate(
@@ -152,7 +153,8 @@ def test_the_hot_routes_never_come_here() -> None:
 
 
 def _stand() -> operations.Stand:
-    return operations.Stand((About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6)), 3)
+    members = (About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6))
+    return operations.Stand(members, 3, "me", lambda: [Standing("small", "a/a-model@1", ready=True)])
 
 
 def operations_app(ready: bool) -> FastAPI:
@@ -169,6 +171,11 @@ def test_the_operations_port_has_metrics_and_probes() -> None:
     assert "apex_limit_scopes_away 3.0" in answer.text
     seen = asyncio.run(_through(operations_app(True), "GET", "/replicas")).json()["replicas"]
     assert [one["id"] for one in seen] == ["me", "other"]
+    told = asyncio.run(_through(operations_app(True), "GET", "/targets")).json()
+    assert told == {
+        "replica": "me",
+        "targets": [{"model": "small", "target": "a/a-model@1", "ready": True}],
+    }
     assert asyncio.run(_through(operations_app(False), "GET", "/readyz")).status_code == 503
     assert asyncio.run(_through(operations_app(False), "GET", "/livez")).status_code == 200
     assert (

@@ -13,13 +13,21 @@ from fakes.virtual_loop import START, passed, run
 
 from metrics import record as records
 from metrics.record import Tokens
+from proxy import circuit
 from proxy.attempt import ERROR_READ
+from proxy.circuit import Cause, Rules, State
 from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal
 from proxy.exchange import Head
-from proxy.health import QUARANTINE, TRIP_AFTER, Effect, Report, Trouble
+from proxy.health import Effect, Report
 from proxy.pipeline import PAUSE
 from proxy.wire.model import Endpoint
 
+RULES = Rules()
+QUARANTINE = RULES.quarantine / 1000
+NOW = 1_800_000_000_000
+"""The cluster's time when a scene begins, in ms."""
+
+FAILED = Report(Effect.FAILURE)
 GOOD = Answer([reply()])
 STREAM = Answer([stream()])
 HI = role() + delta("Hi")
@@ -157,7 +165,7 @@ def test_the_callers_fault_goes_back(status: int, streamed: bool) -> None:
     assert scene.upstream.order == ["a:a1"]
     assert sink.status == status
     assert told(sink) == {"message": "Too long.", "type": "t", "code": "c", "param": "p", "more": 1}
-    assert scene.health().ready_at == 0.0
+    assert scene.fleet.health.records == {}
     assert scene.last.outcome == records.REFUSED
 
 
@@ -188,17 +196,18 @@ def test_what_a_fault_does_to_health(
     scene, _ = asked({"a": 1, "b": 1}, {"a": [answer], "b": [GOOD]})
     found = scene.health()
     assert found.failures == failures
-    assert found.back_off_until == (START + back_off if back_off else 0)
-    assert found.quarantined_until == (START + quarantine if quarantine else 0)
-    assert scene.fleet.health.keys == ({scene.targets[0].key_id: START + key} if key else {})
-    assert scene.health(1).ready_at == 0.0
+    assert found.back_off_until == (NOW + back_off * 1000 if back_off else 0)
+    for record, seconds in ((found, quarantine), (scene.key(), key)):
+        assert record.open_until == (NOW + seconds * 1000 if seconds else 0)
+        assert record.cause == (Cause.REFUSED if seconds else Cause.NONE)
+    assert (scene.health(1), scene.key(1), scene.way(1)) == (circuit.NOTHING,) * 3
 
 
 @pytest.mark.parametrize("kind", sorted(TRANSPORT))
 def test_a_fault_on_the_way_is_the_origins(kind: FaultKind) -> None:
     """It says nothing of the target."""
     scene, _ = asked({"a": 1, "b": 1}, {"a": [broken(kind)], "b": [GOOD]})
-    assert (scene.way().failures, scene.health()) == (1, Trouble())
+    assert (scene.way().failures, scene.health()) == (1, circuit.NOTHING)
 
 
 def test_a_dead_origin_is_one_failure() -> None:
@@ -206,13 +215,13 @@ def test_a_dead_origin_is_one_failure() -> None:
 
     async def scenario() -> None:
         refused = broken(FaultKind.CONNECT)
-        answers = {"a": [*[refused] * TRIP_AFTER, Answer([5.0, reply()]), GOOD], "b": [GOOD]}
+        answers = {"a": [*[refused] * RULES.failures, Answer([5.0, reply()]), GOOD], "b": [GOOD]}
         scene = Scene(config({"a": 9, "b": 1}), answers)
-        for _ in range(TRIP_AFTER + 3):
+        for _ in range(RULES.failures + 3):
             assert (await scene.ask(request())).status == 200
         assert len(set(scene.upstream.order) - {"b:b1"}) > 1
         assert scene.upstream.order[-3:] == ["b:b1"] * 3
-        assert scene.upstream.order.count("b:b1") == TRIP_AFTER + 3
+        assert scene.upstream.order.count("b:b1") == RULES.failures + 3
         await asyncio.sleep(6)
         probe = scene.tasks.spawn(scene.ask(request()), "probe")
         await asyncio.sleep(1)
@@ -221,7 +230,8 @@ def test_a_dead_origin_is_one_failure() -> None:
         assert scene.upstream.order[-4].startswith("a:")
         assert scene.upstream.order[-3:] == ["b:b1"] * 3
         assert (await probe).header(b"x-apex-target") == b"a/a-model"
-        assert scene.fleet.health.records == {}
+        assert {scene.fleet.standing(target).trial for target in scene.targets} == {()}
+        await asyncio.sleep(RULES.slow_start / 1000)
         assert (await scene.ask(request())).header(b"x-apex-target") == b"a/a-model"
 
     run(scenario())
@@ -234,11 +244,13 @@ def test_a_hint_of_any_fault_is_heeded() -> None:
         scene = Scene(config({"a": 1}), {"a": [failing(503, retry_after="9"), GOOD]})
         first = await scene.ask(request())
         assert (first.status, first.header(b"retry-after")) == (503, b"9")
-        await asyncio.sleep(8)
-        assert (await scene.ask(request())).header(b"x-apex-attempts") == b"0"
-        await asyncio.sleep(1)
+        await asyncio.sleep(5)
+        second = await scene.ask(request())
+        assert (second.header(b"x-apex-attempts"), second.header(b"retry-after")) == (b"0", b"4")
+        await asyncio.sleep(3)
         assert (await scene.ask(request())).status == 200
         assert len(scene.upstream.order) == 2
+        assert passed() == pytest.approx(9, abs=0.01)
 
     run(scenario())
 
@@ -286,7 +298,7 @@ def test_a_window_keeps_others_away() -> None:
 
 
 def test_when_all_are_out() -> None:
-    """503 with the time of the earliest, without asking anybody."""
+    """429 with the time of the earliest, without asking anybody."""
 
     async def scenario() -> None:
         scene = Scene(
@@ -298,8 +310,8 @@ def test_when_all_are_out() -> None:
         await asyncio.sleep(5)
         second = await scene.ask(request())
         assert len(scene.upstream.order) == 2
-        assert (second.status, told(second)["code"]) == (503, "no_target_available")
-        assert second.header(b"retry-after") == b"15"
+        assert (second.status, told(second)["code"]) == (429, "rate_limit_exceeded")
+        assert (second.header(b"retry-after"), second.header(b"retry-after-ms")) == (b"15", b"15000")
         assert (scene.last.outcome, scene.last.attempts) == (records.FAILED, [])
 
     run(scenario())
@@ -348,7 +360,10 @@ def test_the_last_resort_is_one_retry() -> None:
     assert scene.upstream.order[2:] == scene.upstream.order[1:2]
 
 
-@pytest.mark.parametrize("answer", [failing(429), failing(401), failing(403), failing(404), failing(400)])
+@pytest.mark.parametrize(
+    "answer",
+    [failing(429, retry_after="9"), failing(401), failing(403), failing(404), failing(400)],
+)
 def test_no_last_resort_where_it_cannot_help(answer: Answer) -> None:
     """The same key will be refused the same way."""
     scene, _ = asked({"a": 1}, {"a": [answer]})
@@ -372,8 +387,7 @@ def test_no_last_resort_on_an_open_circuit() -> None:
 
     async def scenario() -> None:
         scene = Scene(config({"a": 1}), {"a": [failing(500)]})
-        for _ in range(TRIP_AFTER - 1):
-            scene.fleet.report(scene.targets[0], Report(Effect.FAILURE))
+        scene.teach(*[FAILED] * (RULES.failures - 1))
         sink = await scene.ask(request())
         assert (len(scene.upstream.order), sink.status) == (1, 502)
 
@@ -390,16 +404,15 @@ def test_what_is_told_of_several_faults(first: int, second: int, status: int) ->
     assert sink.status == status
 
 
-def ejecting(answers: Sequence[Answer]) -> Scene:
+def ejecting(answers: Sequence[Answer], **rest: Any) -> Scene:
     """One target whose circuit is open."""
-    scene = Scene(config({"a": 1}), {"a": answers})
-    for _ in range(TRIP_AFTER):
-        scene.fleet.report(scene.targets[0], Report(Effect.FAILURE))
+    scene = Scene(config({"a": 1}, **rest), {"a": answers})
+    scene.teach(*[FAILED] * RULES.failures)
     return scene
 
 
 def test_one_probe_of_a_half_open_circuit() -> None:
-    """After the ejection one request goes through while others are refused; its success opens the way."""
+    """After the ejection one request goes through; others wait, here in vain; its success opens the way."""
 
     async def scenario() -> None:
         scene = ejecting([Answer([5.0, reply()]), GOOD])
@@ -407,10 +420,12 @@ def test_one_probe_of_a_half_open_circuit() -> None:
         await asyncio.sleep(6)
         probe = scene.tasks.spawn(scene.ask(request()), "probe")
         await asyncio.sleep(1)
-        assert (await scene.ask(request())).status == 503
+        other = await scene.ask(request())
+        assert (other.status, other.header(b"retry-after"), passed()) == (503, b"1", 9)
         assert (await probe).status == 200
-        assert scene.fleet.health.records == {}
+        assert scene.health().state(scene.fleet.now()) is State.CLOSED
         assert (await scene.ask(request())).status == 200
+        assert len(scene.upstream.order) == 2
 
     run(scenario())
 
@@ -423,7 +438,7 @@ def test_a_failed_probe_ejects_for_longer() -> None:
         await asyncio.sleep(6)
         await scene.ask(request())
         assert len(scene.upstream.order) == 1
-        assert 9 <= scene.health().open_until - START - 6 <= 11
+        assert 9 <= scene.wait() <= 11
 
     run(scenario())
 
@@ -433,16 +448,339 @@ def test_no_probe_keeps_its_place(status: int) -> None:
     """However a probe ends, its lease ends with it; what it learned is what keeps others away."""
 
     async def scenario() -> None:
-        scene = ejecting([failing(status, retry_after="1"), GOOD])
+        scene = ejecting([failing(status, retry_after="5"), GOOD])
         await asyncio.sleep(6)
         assert (await scene.ask(request())).header(b"x-apex-attempts") == b"1"
+        assert scene.health().probe == ""
         last = QUARANTINE if status in (401, 403) else 12
-        assert scene.fleet.health.ready_at(scene.targets[0]) <= scene.clock.monotonic() + last
+        assert scene.wait() <= last
         await asyncio.sleep(last)
         assert (await scene.ask(request())).status == 200
-        assert scene.health() == Trouble()
+        standing = scene.fleet.standing(scene.targets[0])
+        assert (standing.until, standing.trial, standing.share) == (0, (), 0.1)
 
     run(scenario())
+
+
+# Waiting.
+
+
+def limited(seconds: float) -> Answer:
+    """A 429 that asks for so many seconds."""
+    return failing(429, retry_after_ms=str(round(seconds * 1000)))
+
+
+@pytest.mark.parametrize("status", [429, 529])
+def test_a_window_that_is_soon_over_is_waited_for(status: int) -> None:
+    """With nobody else left, the same request tries again when it is over; the time is nobody's fault."""
+    scene, sink = asked({"a": 1}, {"a": [failing(status, retry_after_ms="1500"), GOOD]})
+    assert (sink.status, scene.outcomes) == (200, [f"status_{status}", "ok"])
+    record = scene.last
+    assert record.duration == pytest.approx(1.5, abs=0.005)
+    assert record.queued == pytest.approx(1.5, abs=0.005)
+    assert record.waited == record.queued
+
+
+def test_what_needs_no_waiting_does_not_wait() -> None:
+    """Nor does it say that it has."""
+    scene, _ = asked({"a": 1, "b": 1}, {"a": [failing(500)], "b": [Answer([reply()], before=[3.0])]})
+    assert (scene.last.queued, scene.last.waited) == (0.0, 3.0)
+
+
+def test_nobody_waits_while_another_is_left() -> None:
+    """The window of the one is no matter where the other serves; of two windows the shorter counts."""
+    scene, _ = asked({"a": 1, "b": 1}, {"a": [limited(0.5)], "b": [GOOD]})
+    assert (scene.upstream.order, scene.last.duration) == (["a:a1", "b:b1"], 0.0)
+    scene, sink = asked({"a": 1, "b": 1}, {"a": [limited(1.5)], "b": [limited(0.5), GOOD]})
+    assert (scene.upstream.order, sink.status) == (["a:a1", "b:b1", "b:b1"], 200)
+    assert scene.last.duration == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("windows", "rest", "tries", "took", "told_ms"),
+    [
+        ([2.5], {}, 1, 0.0, 2_500),
+        ([0.5], {"queue": {"max_wait": 0}}, 1, 0.0, 500),
+        ([0.5], {"queue": {"max_wait": "400ms"}}, 1, 0.0, 500),
+        ([1.5], {"timeouts": {"total": "1s"}}, 1, 0.0, 1_500),
+        ([1.5, 1.0], {}, 2, 1.5, 1_000),
+        ([0.5, 0.5, 0.75], {}, 3, 1.0, 750),
+        ([0.5, 0.5, 0.75], {"retry": {"attempts": 2}}, 2, 0.5, 500),
+    ],
+    ids=["too long", "no waiting", "short patience", "no time left", "in all", "attempts", "two attempts"],
+)
+def test_nobody_waits_in_vain(
+    windows: list[float], rest: dict[str, Any], tries: int, took: float, told_ms: int
+) -> None:
+    """Waiting is bounded over the whole request, by its own time and by its attempts; it ends at once."""
+    scene, sink = asked({"a": 1}, {"a": [limited(window) for window in windows]}, **rest)
+    assert scene.outcomes == ["status_429"] * tries
+    assert scene.last.duration == pytest.approx(took, abs=0.01)
+    assert (sink.status, told(sink)["code"]) == (429, "rate_limit_exceeded")
+    assert int(sink.header(b"retry-after-ms") or 0) == pytest.approx(told_ms, abs=2)
+
+
+def test_others_wait_for_the_same_window() -> None:
+    """Who comes while everybody is out makes no attempt before there is somebody."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [limited(1.5), GOOD]})
+        first = scene.tasks.spawn(scene.ask(request()), "first")
+        await asyncio.sleep(0.5)
+        second = scene.tasks.spawn(scene.ask(request()), "second")
+        await asyncio.sleep(0.9)
+        assert (len(scene.upstream.order), len(scene.waiting)) == (1, 2)
+        assert [sink.status for sink in await asyncio.gather(first, second)] == [200, 200]
+        assert passed() == pytest.approx(1.5, abs=0.005)
+        assert [scene.records[place].queued for place in (0, 1)] == pytest.approx([1.5, 1.0], abs=0.005)
+        assert [len(record.attempts) for record in scene.records] == [2, 1]
+        assert len(scene.waiting) == 0
+
+    run(scenario())
+
+
+def test_a_client_may_leave_while_it_waits() -> None:
+    """It is out of the queue at once, and whoever waits behind it is not held up."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [GOOD]})
+        scene.teach(Report(Effect.BACK_OFF, 1.5))
+        leaving = scene.tasks.spawn(scene.ask(request()), "leaving")
+        staying = scene.tasks.spawn(scene.ask(request()), "staying")
+        await asyncio.sleep(1.0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert (scene.last.outcome, scene.last.attempts, scene.last.queued) == (records.CLIENT_GONE, [], 1.0)
+        assert len(scene.waiting) == 1
+        assert (await staying).status == 200
+        assert (len(scene.upstream.order), scene.fleet.in_flight) == (1, {})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("took", [1.5, 5.0])
+def test_a_full_target_is_waited_for(took: float) -> None:
+    """Four at a time after a sign of overload: the fifth has its turn when one is over, or is refused."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [Answer([reply()], before=[took])]})
+        scene.teach(Report(Effect.NEUTRAL, overload=True))
+        busy = [scene.tasks.spawn(scene.ask(request()), "busy") for _ in range(4)]
+        await asyncio.sleep(0)
+        fifth = await scene.ask(request())
+        if took < 2.0:
+            assert (fifth.status, passed()) == (200, 2 * took)
+            assert scene.last.queued == took
+        else:
+            assert (fifth.status, told(fifth)["code"], passed()) == (503, "no_target_available", 2.0)
+            assert fifth.header(b"retry-after-ms") == b"1000"
+        assert [sink.status for sink in await asyncio.gather(*busy)] == [200] * 4
+
+    run(scenario())
+
+
+def test_who_waits_for_a_probe_has_its_turn_with_its_success() -> None:
+    """A stream's first content is enough, however long it goes on."""
+
+    async def scenario() -> None:
+        scene = ejecting([Answer([role(), 1.0, delta("Hi"), 60.0, stream()]), GOOD])
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request(stream=True)), "probe")
+        await asyncio.sleep(0.5)
+        assert (await scene.ask(request())).status == 200
+        assert passed() == 7.0
+        assert scene.health().state(scene.fleet.now()) is State.CLOSED
+        assert not probe.done()
+        assert (await probe).status == 200
+        assert scene.health().state(scene.fleet.now()) is State.CLOSED
+
+    run(scenario())
+
+
+def test_a_probes_stream_that_breaks_is_a_failure_like_any_other() -> None:
+    """Its circuit was closed with the first content; what comes after is counted anew."""
+
+    async def scenario() -> None:
+        scene = ejecting([Answer([HI, Fault(FaultKind.TRUNCATED, "cut")])])
+        await asyncio.sleep(6)
+        await scene.ask(request(stream=True))
+        assert scene.outcomes == ["truncated"]
+        assert (scene.health().failures, scene.health().open_until) == (1, 0)
+
+    run(scenario())
+
+
+def test_who_waits_for_a_probe_is_the_next_one_if_its_client_leaves() -> None:
+    """The place is free at once."""
+
+    async def scenario() -> None:
+        scene = ejecting([Answer(before=[HANG]), GOOD])
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request()), "probe")
+        await asyncio.sleep(0.5)
+        waiting = scene.tasks.spawn(scene.ask(request()), "waiting")
+        await asyncio.sleep(0.5)
+        probe.cancel()
+        assert (await waiting).status == 200
+        assert passed() == 7.0
+        assert scene.health().state(scene.fleet.now()) is State.CLOSED
+
+    run(scenario())
+
+
+def test_who_waits_for_a_probe_that_fails_is_refused() -> None:
+    """Nobody is sent where it is known to fail; what is told is what is left of the longer ejection."""
+
+    async def scenario() -> None:
+        scene = ejecting([Answer([error("No.")], 500, before=[1.0]), GOOD])
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request()), "probe")
+        await asyncio.sleep(0.5)
+        sink = await scene.ask(request())
+        assert ((await probe).status, passed()) == (502, 7.0)  # as soon as waiting is in vain
+        assert (sink.status, told(sink)["code"]) == (503, "no_target_available")
+        assert 9_000 <= int(sink.header(b"retry-after-ms") or 0) <= 11_000
+        assert len(scene.upstream.order) == 1
+
+    run(scenario())
+
+
+OUT = Report(Effect.BACK_OFF, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "code", "least", "most"),
+    [
+        ([OUT], [OUT], 429, "rate_limit_exceeded", 30_000, 30_000),
+        ([FAILED] * 5, [FAILED] * 5, 503, "no_target_available", 4_500, 5_500),
+        ([FAILED] * 5, [OUT], 503, "no_target_available", 4_500, 5_500),
+        ([FAILED] * 5, [Report(Effect.BACK_OFF, 3.0)], 429, "rate_limit_exceeded", 3_000, 3_000),
+        ([FAILED] * 5, [Report(Effect.QUARANTINE_KEY)], 503, "no_target_available", 4_500, 5_500),
+        ([Report(Effect.QUARANTINE_MODEL)], [OUT], 429, "rate_limit_exceeded", 30_000, 30_000),
+        (
+            [Report(Effect.QUARANTINE_KEY)] * 2,
+            [Report(Effect.QUARANTINE_KEY)],
+            503,
+            "no_target_available",
+            3e5,
+            3e5,
+        ),
+        ([Report(Effect.FAILURE, 30.0, way=True)] * 5, [OUT], 503, "no_target_available", 4_500, 5_500),
+    ],
+    ids=[
+        "both back off",
+        "both ejected",
+        "ejection sooner",
+        "window sooner",
+        "quarantine later",
+        "refused model later",
+        "refused keys",
+        "dead origin",
+    ],
+)
+def test_what_is_told_when_nobody_can_be_asked(
+    first: list[Report], second: list[Report], status: int, code: str, least: int, most: int
+) -> None:
+    """429 where a limit keeps the first away, else 503; and when the first of all may be asked."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1, "b": 1}), {})
+        scene.teach(*first)
+        scene.teach(*second, number=1)
+        sink = await scene.ask(request())
+        assert (sink.status, told(sink)["code"]) == (status, code)
+        told_ms = int(sink.header(b"retry-after-ms") or 0)
+        assert least <= told_ms <= most
+        assert int(sink.header(b"retry-after") or 0) == -(-told_ms // 1000)
+        assert sink.header(b"x-should-retry") is None
+        assert (scene.upstream.order, passed()) == ([], 0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "status", "least", "most"),
+    [
+        (failing(500), 4, 502, 4_500, 5_500),
+        (failing(503), 4, 503, 4_500, 5_500),
+        (failing(503, retry_after="9"), 0, 503, 9_000, 9_000),
+        (failing(500, retry_after="9"), 0, 502, 9_000, 9_000),
+        (failing(500, retry_after="9"), 4, 502, 9_000, 9_000),
+        (failing(529, retry_after="9"), 0, 503, 9_000, 9_000),
+        (failing(429, retry_after="9"), 0, 429, 9_000, 9_000),
+        (failing(429, retry_after="999"), 0, 429, 300_000, 300_000),
+        (failing(401), 0, 502, 300_000, 300_000),
+        (failing(403), 0, 502, 300_000, 300_000),
+        (Answer([]), 4, 502, 4_500, 5_500),
+        (failing(500), 0, 502, 0, 0),
+        (failing(404), 0, 502, 0, 0),
+        (failing(400), 4, 400, 0, 0),
+    ],
+)
+def test_what_is_told_after_faults(answer: Answer, before: int, status: int, least: int, most: int) -> None:
+    """Where all targets are out now, a 5xx too says when the first is back; else nobody knows a time."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [answer]})
+        scene.teach(*[FAILED] * before)
+        sink = await scene.ask(request())
+        assert sink.status == status
+        assert least <= int(sink.header(b"retry-after-ms") or 0) <= most
+
+    run(scenario())
+
+
+def test_what_is_told_after_faults_where_another_is_probed() -> None:
+    """Nobody knows when a probe is answered: a second, though the fault itself had named no time."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1, "b": 1}), {"a": [failing(500)], "b": [Answer(before=[HANG])]})
+        scene.teach(*[FAILED] * 5, number=1)
+        await asyncio.sleep(6)
+        probe = scene.tasks.spawn(scene.ask(request()), "probe")
+        await asyncio.sleep(0)
+        scene.teach(*[FAILED] * 4)
+        sink = await scene.ask(request())
+        assert (scene.upstream.order, sink.status) == (["b:b1", "a:a1"], 502)
+        assert sink.header(b"retry-after-ms") == b"1000"
+        probe.cancel()
+        await asyncio.wait([probe])
+
+    run(scenario())
+
+
+def test_a_failure_rate_never_takes_the_only_target_away() -> None:
+    """It goes on serving what it can; a circuit that failures in a row have opened does not."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [GOOD]})
+        scene.teach(FAILED, Report(Effect.SUCCESS))
+        scene.teach(*[FAILED, Report(Effect.SUCCESS)] * 10)
+        assert (scene.health().cause, scene.wait() > 4) == (Cause.RATE, True)
+        assert (await scene.ask(request())).status == 200
+        assert passed() == 0
+
+    run(scenario())
+
+
+def test_a_failure_rate_takes_half_of_the_targets_away() -> None:
+    """And no more, however many fail."""
+
+    async def scenario() -> None:
+        scene = Scene(
+            config(dict.fromkeys("abcd", 1), strategy="weighted"), {name: [GOOD] for name in "abcd"}
+        )
+        for number in range(3):
+            scene.teach(*[FAILED, Report(Effect.SUCCESS)] * 11, number=number)
+        for _ in range(60):
+            assert (await scene.ask(request())).status == 200
+        assert len(set(scene.upstream.order)) == 2
+        assert "d:d1" in scene.upstream.order
+
+    run(scenario())
+
+
+# Clients that leave.
 
 
 STAGES: dict[str, tuple[bytes, Answer, list[float]]] = {
@@ -460,7 +798,10 @@ STAGES: dict[str, tuple[bytes, Answer, list[float]]] = {
 
 @pytest.mark.parametrize(("body", "answer", "delays"), STAGES.values(), ids=STAGES.keys())
 def test_a_client_may_leave_at_any_moment(body: bytes, answer: Answer, delays: list[float]) -> None:
-    """The upstream is closed, nothing is in flight, the probe's place is free, the record says who left."""
+    """The upstream is closed, nothing is in flight, the probe's place is free, the record says who left.
+
+    A stream that had begun was a success for its probe.
+    """
 
     async def scenario() -> None:
         scene = ejecting([answer])
@@ -468,7 +809,9 @@ def test_a_client_may_leave_at_any_moment(body: bytes, answer: Answer, delays: l
         sink = await scene.leave(body, 1.0, RecordingSink(delays))
         assert all(made.closed for made in scene.upstream.replies)
         assert scene.fleet.in_flight == {}
-        assert scene.health().ready_at == scene.clock.monotonic()
+        begun = b'"stream"' in body and sink.started
+        assert scene.health().state(scene.fleet.now()) is (State.CLOSED if begun else State.HALF_OPEN)
+        assert scene.health().probe == ""
         assert (scene.last.outcome, scene.last.status) == (records.CLIENT_GONE, 499)
         assert scene.outcomes == ["cancelled"]
         assert not sink.ended

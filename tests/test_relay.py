@@ -29,7 +29,7 @@ BAD = event({"error": {"message": "bad"}})
 
 @dataclasses.dataclass(slots=True)
 class Relayed:
-    """What became of one reply."""
+    """What became of one reply. `begun` are the seconds after which it was said to have begun."""
 
     exchange: Exchange
     sink: RecordingSink
@@ -37,6 +37,7 @@ class Relayed:
     fault: Fault | None
     usage: Usage | None
     took: float
+    begun: list[float]
 
 
 async def _relay(
@@ -54,10 +55,12 @@ async def _relay(
     passage = Bypass(exchange.envelope, scene.targets[0].edits)
     pulse = _pulse(exchange) if beat else None
     usage, fault = None, None
+    begun: list[float] = []
+    out = Outward(scene.clock.monotonic, answer_headers, pulse)
     try:
         with Deadline() as deadline:
             deadline.move(START + FIRST_TOKEN, FaultKind.FIRST_TOKEN_TIMEOUT)
-            relay = Relay(exchange, made, deadline, Outward(scene.clock.monotonic, answer_headers, pulse))
+            relay = Relay(exchange, made, deadline, out, lambda: begun.append(passed()))
             if streamed:
                 await relay.stream(passage.stream(), WAITS)
             else:
@@ -67,7 +70,7 @@ async def _relay(
     finally:
         if pulse is not None:
             pulse.stop()
-    return Relayed(exchange, sink, made, fault, usage, passed())
+    return Relayed(exchange, sink, made, fault, usage, passed(), begun)
 
 
 def _pulse(exchange: Exchange) -> Pulse:
@@ -93,6 +96,14 @@ def test_nothing_goes_out_before_content() -> None:
     assert got.sink.calls[2].data == finish() + DONE
     assert got.sink.header(b"x-apex-target") == b"a/a-model"
     assert (got.fault, got.exchange.committed, got.exchange.record.ttft) == (None, True, 5.0)
+
+
+def test_it_is_said_once_that_a_stream_has_begun() -> None:
+    """With its first content, before the client has read any of it; never of a reply that is no stream."""
+    got = streamed(role(), 5.0, delta("Hi"), 2.0, delta("."), finish() + DONE, delays=[9.0])
+    assert got.begun == [5.0]
+    assert streamed(role(), 5.0, BAD).begun == []
+    assert whole(reply()).begun == []
 
 
 def test_a_short_stream_is_one_write() -> None:

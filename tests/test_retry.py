@@ -1,11 +1,12 @@
+import datetime as dt
 import email.utils
 
 import pytest
 
 from proxy import retry
 from proxy.errors import TRANSPORT, Fault, FaultKind, Said
-from proxy.health import HINT_CAP, Effect
-from proxy.retry import RetryBudget
+from proxy.health import Effect
+from proxy.retry import LONGEST, RetryBudget
 
 WALL = 1_800_000_000.0
 
@@ -26,48 +27,73 @@ def broken(kind: FaultKind) -> Fault:
     return Fault(kind, "it broke")
 
 
-FAILURES = [500, 501, 502, 503, 504, 520, 599, 204, 302]
+FAILURES = [500, 501, 502, 504, 520, 599, 204, 302]
 CALLERS = [400, 405, 406, 410, 412, 413, 415, 422, 451]
 
 
 @pytest.mark.parametrize(
-    ("number", "effect", "move_on", "same", "origin"),
+    ("number", "effect", "move_on", "same", "origin", "overload"),
     [
-        *((number, Effect.FAILURE, True, True, True) for number in FAILURES),
-        *((number, Effect.NEUTRAL, False, False, False) for number in CALLERS),
-        (401, Effect.QUARANTINE_KEY, True, False, False),
-        (402, Effect.QUARANTINE_KEY, True, False, False),
-        (403, Effect.QUARANTINE_MODEL, True, False, False),
-        (404, Effect.NEUTRAL, True, False, False),
-        (408, Effect.FAILURE, True, True, False),
-        (409, Effect.NEUTRAL, True, True, False),
-        (429, Effect.BACK_OFF, True, False, False),
-        (529, Effect.BACK_OFF, True, False, False),
+        *((number, Effect.FAILURE, True, True, True, False) for number in FAILURES),
+        *((number, Effect.NEUTRAL, False, False, False, False) for number in CALLERS),
+        (401, Effect.QUARANTINE_KEY, True, False, False, False),
+        (402, Effect.QUARANTINE_KEY, True, False, False, False),
+        (403, Effect.QUARANTINE_MODEL, True, False, False, False),
+        (404, Effect.NEUTRAL, True, False, False, False),
+        (408, Effect.FAILURE, True, True, False, False),
+        (409, Effect.NEUTRAL, True, True, False, False),
+        (429, Effect.BACK_OFF, True, False, False, True),
+        (503, Effect.FAILURE, True, True, True, True),
+        (529, Effect.BACK_OFF, True, False, False, True),
     ],
 )
-def test_what_a_status_means(number: int, effect: Effect, move_on: bool, same: bool, origin: bool) -> None:
-    """Each status: its effect on health, whether others are tried, the same again, the origin demoted."""
-    assert retry.judge(status(number)) == retry.Verdict(effect, move_on, same, origin)
+def test_what_a_status_means(
+    number: int, effect: Effect, move_on: bool, same: bool, origin: bool, overload: bool
+) -> None:
+    """Each status: its effect on health, whether others are tried, the same again, the origin demoted.
+
+    And whether the target has too much to do.
+    """
+    assert retry.judge(status(number)) == retry.Verdict(effect, move_on, same, origin, overload)
 
 
 @pytest.mark.parametrize(
-    ("kind", "effect", "move_on", "same", "origin"),
+    ("kind", "effect", "move_on", "same", "origin", "overload"),
     [
-        *((kind, Effect.FAILURE, True, True, True) for kind in sorted(TRANSPORT)),
-        (FaultKind.FIRST_TOKEN_TIMEOUT, Effect.FAILURE, True, True, False),
-        (FaultKind.IDLE_TIMEOUT, Effect.FAILURE, True, True, False),
-        (FaultKind.TOTAL_TIMEOUT, Effect.FAILURE, False, False, False),
-        (FaultKind.ERROR_IN_REPLY, Effect.FAILURE, True, True, False),
-        (FaultKind.EMPTY, Effect.FAILURE, True, True, False),
-        (FaultKind.NOT_JSON, Effect.FAILURE, True, True, False),
-        (FaultKind.TRUNCATED, Effect.FAILURE, True, True, False),
-        (FaultKind.TOO_LARGE, Effect.NEUTRAL, False, False, False),
-        (FaultKind.SLOW_CLIENT, Effect.NEUTRAL, False, False, False),
+        *((kind, Effect.FAILURE, True, True, True, False) for kind in sorted(TRANSPORT)),
+        (FaultKind.FIRST_TOKEN_TIMEOUT, Effect.FAILURE, True, True, False, True),
+        (FaultKind.IDLE_TIMEOUT, Effect.FAILURE, True, True, False, False),
+        (FaultKind.TOTAL_TIMEOUT, Effect.FAILURE, False, False, False, False),
+        (FaultKind.OUT_OF_TIME, Effect.NEUTRAL, False, False, False, False),
+        (FaultKind.ERROR_IN_REPLY, Effect.FAILURE, True, True, False, False),
+        (FaultKind.EMPTY, Effect.FAILURE, True, True, False, False),
+        (FaultKind.NOT_JSON, Effect.FAILURE, True, True, False, False),
+        (FaultKind.TRUNCATED, Effect.FAILURE, True, True, False, False),
+        (FaultKind.TOO_LARGE, Effect.NEUTRAL, False, False, False, False),
+        (FaultKind.SLOW_CLIENT, Effect.NEUTRAL, False, False, False, False),
     ],
 )
-def test_what_a_fault_means(kind: FaultKind, effect: Effect, move_on: bool, same: bool, origin: bool) -> None:
+def test_what_a_fault_means(
+    kind: FaultKind, effect: Effect, move_on: bool, same: bool, origin: bool, overload: bool
+) -> None:
     """Each kind of fault but a status, in the same columns."""
-    assert retry.judge(broken(kind)) == retry.Verdict(effect, move_on, same, origin)
+    assert retry.judge(broken(kind)) == retry.Verdict(effect, move_on, same, origin, overload)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (status(500), True),
+        (status(599), True),
+        (status(503), True),
+        (status(499), False),
+        (status(302), False),
+        (broken(FaultKind.RESET), False),
+    ],
+)
+def test_server_errors(fault: Fault, found: bool) -> None:
+    """A 5xx is what a request itself may have caused; nothing else is."""
+    assert retry.server_error(fault) is found
 
 
 @pytest.mark.parametrize(
@@ -79,8 +105,9 @@ def test_what_a_fault_means(kind: FaultKind, effect: Effect, move_on: bool, same
     ],
 )
 def test_spent_money_is_the_keys(said: Said) -> None:
-    """A 429 of an account without credit does not go away in a second."""
-    assert retry.judge(status(429, said)).effect is Effect.QUARANTINE_KEY
+    """A 429 of an account without credit does not go away in a second, and has nothing to do with load."""
+    verdict = retry.judge(status(429, said))
+    assert (verdict.effect, verdict.overload) == (Effect.QUARANTINE_KEY, False)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +201,18 @@ def date(seconds: float) -> str:
     return email.utils.formatdate(WALL + seconds, usegmt=True)
 
 
+def moment(seconds: float, hours: int = 0) -> str:
+    """An RFC 3339 time so many seconds from now, as it is written so far east."""
+    zone = dt.timezone(dt.timedelta(hours=hours))
+    return dt.datetime.fromtimestamp(WALL + seconds, zone).isoformat()
+
+
+def anthropic(what: str, remaining: int, reset: str) -> dict[str, str]:
+    """What Anthropic says of one of its limits."""
+    name = f"anthropic-ratelimit-{what}"
+    return {f"{name}-remaining": str(remaining), f"{name}-reset": reset}
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -189,8 +228,10 @@ def date(seconds: float) -> str:
         ({"retry-after": "0"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
-        ({"retry-after": "99999"}, HINT_CAP),
-        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, HINT_CAP),
+        ({"retry-after": "99999"}, 99_999.0),
+        ({"retry-after": "1e300"}, LONGEST),
+        ({"retry-after-ms": "1e308"}, LONGEST),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360.0),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m1.5s"}, 61.5),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12"}, 12.0),
@@ -206,6 +247,17 @@ def date(seconds: float) -> str:
             },
             2.0,
         ),
+        (anthropic("requests", 0, moment(12.5)), 12.5),
+        (anthropic("tokens", 0, moment(12)), 12.0),
+        (anthropic("input-tokens", 0, moment(12).replace("+00:00", "Z")), 12.0),
+        (anthropic("output-tokens", 0, moment(12, hours=2)), 12.0),
+        (anthropic("tokens", 0, moment(12)) | anthropic("requests", 0, moment(30)), 30.0),
+        (anthropic("tokens", 0, moment(12)) | anthropic("requests", 5, moment(30)), 12.0),
+        (anthropic("tokens", 0, moment(-3)), None),
+        (anthropic("tokens", 0, "soon"), None),
+        (anthropic("tokens", 0, "0001-01-01"), None),
+        ({"anthropic-ratelimit-tokens-remaining": "0"}, None),
+        (anthropic("tokens", 0, moment(12)) | {"retry-after": "3"}, 3.0),
     ],
 )
 def test_hint(headers: dict[str, str], seconds: float | None) -> None:

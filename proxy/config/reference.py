@@ -4,6 +4,7 @@ Every section, field, type, default with its unit and sentence comes from `setti
 provider are like from `profiles`, so the page cannot say anything else than the program does.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -143,7 +144,7 @@ def _is_mapping(origin: Any) -> bool:
 
 def _section(section: type[BaseModel], places: list[str]) -> str:
     title = "The file" if section is Config else f"`{places[0]}`"
-    about = (section.__doc__ or "").strip()
+    about = inspect.cleandoc(section.__doc__ or "")
     also = ", ".join(f"`{place}`" for place in places[1:])
     lines = [f"## {title}", "", about, *([f"The same in: {also}."] if also else []), ""]
     lines += ["| Setting | Type | Default | Meaning |", "|---|---|---|---|"]

@@ -79,7 +79,11 @@ class Health(Section):
         "probe is on its way.",
     )
     slow_start: Duration = Field(
-        default=30.0, description="In this time a target that came back goes from 10 % of its share to all."
+        default=30.0,
+        description="In this time a target that came back goes from `slow_start_from` of its share to all.",
+    )
+    slow_start_from: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=0.1, description="The part of its requests that a target gets when it has just come back."
     )
     back_off: Wait = Field(
         default=1.0,

@@ -38,11 +38,19 @@ local function counted(window, ok, failed)
   return kept
 end
 
-local function open(r, cause, c)
+local function ejections(r)
   local forgotten = r.closed_at > 0 and floor((now - r.closed_at) / rules.forgive) or 0
-  r.ejections = max(r.ejections - max(forgotten, 0), 0) + 1
+  return max(r.ejections - max(forgotten, 0), 0)
+end
+
+local function back_offs(r)
+  return now < (r.back_off_until or 0) + rules.back_off_cap and r.back_offs or 0
+end
+
+local function open(r, cause, c)
+  r.ejections = ejections(r) + 1
   local pause = floor(min(rules.ejection * r.ejections, rules.ejection_cap) * (c.jitter or UNIT) / UNIT)
-  r.failures, r.window, r.open_until, r.cause, r.closed_at = 0, {}, now + pause, cause, 0
+  r.failures, r.window, r.open_until, r.cause, r.closed_at = 0, {}, max(r.open_until, now + pause), cause, 0
   unprobed(r)
 end
 
@@ -79,19 +87,20 @@ end
 
 function apply.back_off(r, c)
   if holds(r, c) then unprobed(r) end
-  local inside, hint, wait = r.back_off_until > now, c.hint or 0, 0
+  local inside, row, hint, wait = r.back_off_until > now, back_offs(r), c.hint or 0, 0
   if hint > 0 then
     wait = min(hint, rules.hint_cap)
   elseif inside then
     return
   else
-    wait = floor(min(rules.back_off * 2 ^ min(r.back_offs, 10), rules.back_off_cap) * (c.jitter or UNIT) / UNIT)
+    wait = floor(min(rules.back_off * 2 ^ min(row, 10), rules.back_off_cap) * (c.jitter or UNIT) / UNIT)
   end
-  if not inside then r.back_offs = r.back_offs + 1 end
+  r.back_offs = inside and row or row + 1
   r.back_off_until = max(r.back_off_until, now + wait)
 end
 
 function apply.refuse(r)
+  r.ejections = ejections(r)
   r.failures, r.window, r.cause, r.closed_at = 0, {}, 'refused', 0
   r.open_until = max(r.open_until, now + rules.quarantine)
   unprobed(r)
@@ -100,7 +109,7 @@ end
 function apply.claim(r, c)
   local half_open = r.open_until > 0 and r.open_until <= now
   local probing = r.probe ~= '' and r.probe_until > now
-  if half_open and not probing and r.back_off_until <= now then
+  if half_open and not probing and r.back_off_until <= now and (c.token or '') ~= '' then
     r.probe, r.probe_until = c.token, now + rules.lease
   end
 end
@@ -114,15 +123,19 @@ function apply.release(r, c)
 end
 
 function apply.merge(r, c)
-  local told = c.record
-  local till = told.open_until or 0
+  local told = c.record or {}
+  local till, closed = told.open_until or 0, told.closed_at or 0
+  r.back_offs = max(back_offs(r), back_offs(told))
+  r.back_off_until = max(r.back_off_until, told.back_off_until or 0)
   if till > max(r.open_until, now) then
+    r.ejections = max(ejections(r), told.ejections or 0)
     r.open_until, r.cause, r.closed_at = till, told.cause or '', 0
     unprobed(r)
+  elseif r.open_until == 0 and closed > r.closed_at then
+    r.ejections, r.closed_at = told.ejections or 0, closed
+  elseif r.open_until > 0 and till > 0 then
+    r.ejections = max(r.ejections, told.ejections or 0)
   end
-  r.ejections = max(r.ejections, told.ejections or 0)
-  r.back_offs = max(r.back_offs, told.back_offs or 0)
-  r.back_off_until = max(r.back_off_until, told.back_off_until or 0)
 end
 
 local function idle(r)
@@ -130,7 +143,7 @@ local function idle(r)
   for at = 1, #r.window, 3 do
     if r.window[at + 2] > 0 and r.window[at] > slot - SLOTS then return false end
   end
-  if r.back_offs > 0 and now < r.back_off_until + rules.back_off_cap then return false end
+  if back_offs(r) > 0 then return false end
   return r.closed_at == 0 or now >= r.closed_at + max(rules.slow_start, rules.forgive * r.ejections)
 end
 
@@ -196,18 +209,21 @@ for _, name in ipairs(names) do
 end
 
 if #message == 3 then return {now, ''} end
-call('HSET', hash, '@', string.format('%.0f', version))
-local text = cjson.encode(message)
-redis.pcall('PUBLISH', ARGV[1], text)
 
 -- 4. Names can be made up by clients that may address providers directly: what is idle makes room.
 if call('HLEN', hash) > tonumber(ARGV[3]) then
   local found = call('HSCAN', hash, now % 65536, 'COUNT', 100)[2]
   for at = 1, #found, 2 do
-    if found[at] ~= '@' then
-      local r = full(found[at + 1])
-      if max(r.open_until, r.back_off_until, r.ok_at) + rules.hint_cap < now then call('HDEL', hash, found[at]) end
+    local name, r = found[at], found[at] ~= '@' and not records[found[at]] and full(found[at + 1])
+    if r and max(r.open_until, r.back_off_until, r.ok_at, r.version) + rules.hint_cap < now then
+      call('HDEL', hash, name)
+      message[#message + 1], message[#message + 2] = name, false
     end
   end
 end
+
+-- 5. What others must know of.
+call('HSET', hash, '@', string.format('%.0f', version))
+local text = cjson.encode(message)
+redis.pcall('PUBLISH', ARGV[1], text)
 return {now, text}

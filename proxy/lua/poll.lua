@@ -21,7 +21,7 @@ end
 local said = call('HGETALL', KEYS[2])
 for at = 1, #said, 2 do
   local when, load = string.match(said[at + 1], '^(%d+) (.*)$')
-  if not when or now - when > tonumber(ARGV[4]) then
+  if not when or math.abs(now - when) > tonumber(ARGV[4]) then
     call('HDEL', KEYS[2], said[at])
   elseif said[at] ~= ARGV[2] then
     loads[#loads + 1] = load

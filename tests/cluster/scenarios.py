@@ -4,11 +4,37 @@ from collections.abc import Callable, Mapping
 
 import cost
 import crash
+import fairness
 import limits
+import nobody
+import outage
 import outages
 import overload
+import prober
+import recovery
 import steps
+import windows
 from figures import Figures
+from providers import Shared
+
+
+def _health(shared: Shared) -> Mapping[str, Callable[[bool], Figures]]:
+    """What is promised of providers in trouble, as far as replicas hear of each other."""
+    return {
+        "health.windows": lambda full: (
+            windows.windows(shared) if full else windows.windows(shared, seconds=8.0)
+        ),
+        "health.down": lambda full: outage.down(shared, outage.Times() if full else outage.SHORT),
+        "health.brownout": lambda full: (
+            outage.brownout(shared) if full else outage.brownout(shared, 3.0, 200.0)
+        ),
+        "health.nobody": lambda full: nobody.all_out(shared) if full else nobody.all_out(shared, 8.0, 60.0),
+        "health.alone": lambda full: recovery.alone(shared) if full else recovery.alone(shared, every=8),
+        "health.fairness": lambda full: (
+            fairness.fairness(shared) if full else fairness.fairness(shared, 10.0, 6.0)
+        ),
+    }
+
 
 ALL: Mapping[str, Callable[[bool], Figures]] = {
     "limits.requests": lambda full: limits.by_requests() if full else limits.by_requests(6.0, 1800, 60),
@@ -27,11 +53,21 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
     "outages.slow": lambda full: outages.slow() if full else outages.slow(outages.SHORT),
     "outages.moved": lambda full: outages.moved() if full else outages.moved(outages.SHORT),
     "clock.step": lambda full: steps.step() if full else steps.step(6.0),
+    **{
+        f"{name}{suffix}": scenario
+        for shared, suffix in ((Shared.ALL, ""), (Shared.DEAF, ".deaf"), (Shared.AWAY, ".away"))
+        for name, scenario in _health(shared).items()
+    },
+    "health.shorter": lambda _full: windows.shorter(),
+    "health.prober": lambda full: prober.killed() if full else prober.killed(3.0),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
 }
 
 GATE = tuple(
-    name for name in ALL if name not in {"outages.slow", "outages.failover", "outages.moved", "cost.effort"}
+    name
+    for name in ALL
+    if name not in {"outages.slow", "outages.failover", "outages.moved", "cost.effort", "health.shorter"}
+    and not name.endswith((".deaf", ".away"))
 )
 """What every change is tested with, in at most two minutes. Of the rest, test_link_topologies.py and
 test_link_stores.py test what is most likely to break, and `make cluster` runs all."""

@@ -4,20 +4,25 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from proxy.config import settings
+from proxy.config import resilience, settings
 from proxy.config.reference import render
+from proxy.config.section import Section
 from proxy.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def sections() -> list[type[BaseModel]]:
-    """Every section of the tree."""
-    return [
-        kind
-        for kind in vars(settings).values()
-        if isinstance(kind, type) and issubclass(kind, settings.Section)
-    ]
+    """Every section of the tree, in whichever of its two modules it stands."""
+    known = [*vars(settings).values(), *vars(resilience).values()]
+    found = {kind for kind in known if isinstance(kind, type) and issubclass(kind, Section)}
+    return sorted(found - {Section}, key=lambda kind: kind.__name__)
+
+
+def test_every_section_is_looked_at() -> None:
+    """Those of the file's top level, and what stands in them."""
+    names = {section.__name__ for section in sections()}
+    assert {"Config", "Provider", "Entry", "Timeouts", "Health", "AdaptiveConcurrency", "Queue"} < names
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -45,6 +50,12 @@ def test_units_and_bounds_are_shown() -> None:
     assert "| `keys` | list of secrets, not empty | required |" in page
     assert "| `base_url` | text | by kind |" in page
     assert "| `allow_direct` | `true` or `false` | `false` |" in page
+
+
+def test_no_sentence_is_taken_for_code() -> None:
+    """An indented line would be; the second paragraph of a section's docstring begins with the margin."""
+    assert [line for line in render().splitlines() if line.startswith("    ")] == []
+    assert "\nSigns of that are 429, 503, 529 and no first token in time." in render()
 
 
 def test_every_kind_is_on_the_page() -> None:

@@ -5,15 +5,14 @@ import random
 from collections.abc import Mapping, Sequence
 
 from metrics.record import Record
-from proxy import fleet
+from proxy import circuit, fleet
 from proxy.admission import Admission
 from proxy.attempt import Attempts, Means
 from proxy.config.settings import Config
 from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
-from proxy.circuit import NOTHING
-from proxy.circuit import Record as Known
+from proxy.health import Report
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
@@ -132,13 +131,32 @@ class Scene:
         """The targets of the one model."""
         return self.fleet.snapshot.models[MODEL].targets
 
-    def health(self, number: int = 0) -> Known:
+    def health(self, number: int = 0) -> circuit.Record:
         """What is known of one target."""
-        return self.fleet.health.records.get(self.targets[number].id, NOTHING)
+        return self._known(self.targets[number].id)
 
-    def way(self, number: int = 0) -> Known:
+    def way(self, number: int = 0) -> circuit.Record:
         """What is known of the way to one target's origin."""
-        return self.fleet.health.records.get(self.targets[number].origin, NOTHING)
+        return self._known(self.targets[number].origin)
+
+    def key(self, number: int = 0) -> circuit.Record:
+        """What is known of one target's key."""
+        return self._known(self.targets[number].key_id)
+
+    def _known(self, name: str) -> circuit.Record:
+        return self.fleet.health.records.get(name, circuit.NOTHING)
+
+    def wait(self, number: int = 0) -> float:
+        """Seconds until one target may be tried; 0 where nothing but the want of a probe is in the way."""
+        until = self.fleet.standing(self.targets[number]).until
+        return max(until - self.fleet.now(), 0) / 1000
+
+    def teach(self, *reports: Report, number: int = 0) -> None:
+        """Let one target have had attempts that ended so."""
+        for report in reports:
+            turn = self.fleet.take(self.targets[number])
+            self.fleet.report(turn, report)
+            self.fleet.end(turn)
 
     @property
     def outcomes(self) -> list[str]:

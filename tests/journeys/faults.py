@@ -14,7 +14,7 @@ from wires import Got, ask, request
 
 from mockprovider import Behaviour, Complaint
 
-SHORT = {"first_token": 0.15, "total": 0.4, "idle": 0.15}
+SHORT = {"first_token": 0.15, "total": 0.6, "idle": 0.15}
 """Timeouts (seconds) of a faulty provider where the case is one of waiting; all others are long, for the
 machine may be busy."""
 MODELS = {
@@ -72,7 +72,16 @@ class Row:
 
 FINE = Told(how="harmless", tries=1, health="none")
 CALLERS = Told(how="ends", tries=1, health="none")
-CREDENTIALS = Told(code="upstream_credentials", tries=1, should_retry="false", health="quarantined_key")
+QUARANTINE = 300.0
+"""Seconds for which a refused key is left alone, and so what a client is told where there is no other."""
+
+CREDENTIALS = Told(
+    code="upstream_credentials",
+    tries=1,
+    should_retry="false",
+    health="quarantined_key",
+    retry_after=QUARANTINE,
+)
 LIMITED = Told(status=429, code="rate_limit_exceeded", tries=1, health="back_off", retry_after=1.0)
 OVERLOADED = Told(status=503, code="overloaded", retry_after=1.0)
 
@@ -238,7 +247,7 @@ def perform(case: Case, told: Told, *, stream: bool) -> tuple[Row, Row]:
 
     lives = {"faulty": case.life, "healthy": Behaviour(), "alone": case.life}
     hasty = told.code == "upstream_timeout"
-    config = {"models": MODELS} | ({"timeouts": SHORT} if hasty else {})
+    config = {"models": MODELS, "queue": {"max_wait": 0}} | ({"timeouts": SHORT} if hasty else {})
     return play(Setting(providers=lives, config=config), scenario)
 
 

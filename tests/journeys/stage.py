@@ -20,9 +20,10 @@ from metrics.record import Record
 from mockprovider import Behaviour, MockProvider, Rule, Script
 from mockprovider.ledger import Entry
 from proxy.app import Replica, Surroundings, build
+from proxy.circuit import Cause
+from proxy.circuit import Record as Known
 from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
-from proxy.health import Trouble
 from proxy.listener import Listener, bind
 from proxy.relay import PATIENCE, Patience
 
@@ -94,26 +95,22 @@ class Stage:
         """What a provider has been asked."""
         return self.mocks[name].requests
 
-    def health(self, provider: str) -> list[Trouble]:
-        """What is remembered of the targets of a provider, and of the way to it."""
+    def health(self, provider: str) -> dict[str, Known]:
+        """What is remembered of the targets of a provider, of its keys, and of the way to it."""
         known = self.replica.fleet.health.records
         origin = f"http://127.0.0.1:{self.mocks[provider].port}"
-        return [record for id_, record in known.items() if id_ == origin or id_.startswith(f"{provider}/")]
-
-    def quarantined(self, provider: str) -> bool:
-        """Whether a key of the provider is in quarantine."""
-        return any(key.startswith(f"{provider}@") for key in self.replica.fleet.health.keys)
+        names = (f"{provider}/", f"{provider}@")
+        return {name: record for name, record in known.items() if name == origin or name.startswith(names)}
 
     def effect(self, provider: str) -> str:
         """What is remembered of a provider, in words."""
-        words = []
-        for record in self.health(provider):
-            words += [f"failures={record.failures}"] if record.failures else []
-            words += ["back_off"] if record.back_off_until else []
-            words += ["quarantined_model"] if record.quarantined_until else []
-            words += ["open"] if record.open_until else []
-        words += ["quarantined_key"] if self.quarantined(provider) else []
-        return " ".join(sorted(set(words))) or "none"
+        words = set()
+        for name, record in self.health(provider).items():
+            refused = "quarantined_key" if name.startswith(f"{provider}@") else "quarantined_model"
+            words |= {f"failures={record.failures}"} if record.failures else set()
+            words |= {"back_off"} if record.back_off_until else set()
+            words |= {refused if record.cause is Cause.REFUSED else "open"} if record.open_until else set()
+        return " ".join(sorted(words)) or "none"
 
     async def until(self, happened: Callable[[], object], seconds: float = 2.0) -> float:
         """Wait until something has happened; how long that took. Fails where it never does."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from stage import Setting, Stage, play, rules
-from wires import MODEL, ask, request
+from wires import MODEL, Got, ask, request
 
 from mockprovider import Behaviour, Match, Rule, Script, key_id
 
@@ -40,15 +40,15 @@ def test_a_limited_key_is_left_alone_until_it_said() -> None:
 
 
 def test_all_out() -> None:
-    """With all targets backing off: a 503 at once, no provider asked, and a true time to come back."""
+    """With all targets backing off: a 429 at once, no provider asked, and a true time to come back."""
 
     async def scenario(stage: Stage) -> None:
         first = await stage.post()
         assert first.status == 429
         assert 100 < int(first.headers["retry-after-ms"]) <= int(WINDOW * 1000)  # the sooner of the two
         out = await stage.post(stream=True)
-        assert out.status == 503
-        assert out.error["code"] == "no_target_available"
+        assert out.status == 429
+        assert out.error["code"] == "rate_limit_exceeded"
         assert out.attempts == 0
         assert "x-apex-target" not in out.headers
         assert 100 < int(out.headers["retry-after-ms"]) <= int(WINDOW * 1000)
@@ -61,7 +61,28 @@ def test_all_out() -> None:
         "one": rules(Rule(Match(first_n=1), LIMITED)),
         "two": Behaviour(status=429, headers={"retry-after-ms": 2000}),
     }
-    play(Setting(providers=lives), scenario)
+    play(Setting(providers=lives, config={"queue": {"max_wait": 0}}), scenario)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_short_window_is_waited_for(stream: bool) -> None:
+    """With nobody else left, a request tries again when it is over, and others that come meanwhile wait."""
+    window = 0.6
+    limited = Behaviour(status=429, headers={"retry-after-ms": window * 1000})
+
+    async def scenario(stage: Stage) -> None:
+        async def late() -> Got:
+            await stage.until(lambda: stage.effect("one") == "back_off")
+            return await stage.post(stream=stream)
+
+        first, second = await asyncio.gather(stage.post(stream=stream), late())
+        assert [(got.status, got.attempts) for got in (first, second)] == [(200, 2), (200, 1)]
+        refused, *others = stage.seen("one")
+        assert all(entry.at - refused.at >= window for entry in others)
+        assert len(others) == 2
+        assert all(0.0 < record.queued <= record.waited for record in stage.records)
+
+    play(Setting(providers={"one": rules(Rule(Match(first_n=1), limited))}), scenario)
 
 
 def test_a_refused_key_is_left_alone() -> None:
@@ -139,7 +160,7 @@ def test_a_dead_origin_is_put_aside_as_a_whole() -> None:
             assert (await stage.post(model=(MODEL, "other")[number % 2])).status == 200
             tried.append(len(stage.tried))
         assert tried == [2] * 5 + [1] * 3
-        assert stage.effect("one") == "failures=5 open"
+        assert stage.effect("one") == "open"
 
     setting = Setting(
         providers={"one": Behaviour(), "two": Behaviour()},
@@ -213,3 +234,36 @@ def test_least_busy() -> None:
     lives = {"slow": Behaviour(delay_headers_s=0.15), "quick": Behaviour(delay_headers_s=0.01)}
     config = models("least_busy", {"provider": "slow"}, {"provider": "quick"})
     play(Setting(providers=lives, config=config), scenario)
+
+
+def test_least_latency() -> None:
+    """Of a slow and a quick target the quick one gets nearly all, once both are known."""
+
+    async def scenario(stage: Stage) -> None:
+        for _ in range(20):
+            assert (await stage.post()).status == 200
+        assert len(stage.seen("slow")) <= 4
+        assert len(stage.seen("slow")) + len(stage.seen("quick")) == 20
+
+    lives = {"slow": Behaviour(delay_headers_s=0.15), "quick": Behaviour(delay_headers_s=0.01)}
+    config = models("least_latency", {"provider": "slow"}, {"provider": "quick"})
+    play(Setting(providers=lives, config=config), scenario)
+
+
+def test_an_ejected_target_comes_back() -> None:
+    """After its ejection one request tries it, and then it serves again."""
+    script = rules(Rule(Match(first_n=2), Behaviour(status=500)))
+    health = {"failures": 2, "ejection": "500ms", "slow_start": 0}
+
+    async def scenario(stage: Stage) -> None:
+        for _ in range(3):
+            assert (await stage.post()).status == 200
+        assert (len(stage.seen("one")), stage.effect("one")) == (2, "open")
+        (record,) = stage.health("one").values()
+        await stage.until(lambda: stage.replica.fleet.now() > record.open_until)
+        for _ in range(2):
+            assert (await stage.post()).headers["x-apex-target"] == "one/up"
+            assert stage.effect("one") == "none"
+            await asyncio.sleep(0.005)  # the shortest slow start there is lasts a millisecond
+
+    play(Setting(providers={"one": script, "two": Behaviour()}, config={"health": health}), scenario)

@@ -8,6 +8,7 @@ def test_a_record_is_pessimistic() -> None:
     assert made.outcome == record.CRASHED
     assert Attempt("a/m", "a", 1.0).outcome == "cancelled"
     assert (made.tokens, made.ttft, made.attempts) == (None, None, [])
+    assert (made.waited, made.queued) == (0.0, 0.0)
     assert Tokens() == Tokens(0, 0, 0, 0)
 
 

@@ -170,14 +170,15 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
 
 
 def test_a_rate_limit_says_when_to_come_back(client: openai.OpenAI) -> None:
-    """A provider's 429 becomes the caller's when nobody else is left; then its window is a 503."""
+    """A provider's 429 becomes the caller's when nobody else is left, and so does its window afterwards."""
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="limited", messages=HELLO)
     assert caught.value.code == "rate_limit_exceeded"
     assert caught.value.response.headers["retry-after"] == "7"
-    with pytest.raises(openai.InternalServerError) as later:
+    with pytest.raises(openai.RateLimitError) as later:
         client.chat.completions.create(model="limited", messages=HELLO)
-    assert (later.value.status_code, later.value.code) == (503, "no_target_available")
+    assert later.value.code == "rate_limit_exceeded"
+    assert later.value.response.headers["x-apex-attempts"] == "0"
     assert 1 <= int(later.value.response.headers["retry-after"]) <= 7
 
 

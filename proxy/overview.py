@@ -1,0 +1,85 @@
+"""How targets stand, as one replica sees it: for operators, and for whoever asks whether replicas agree."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from proxy.circuit import NOTHING, Cause, State
+from proxy.fleet import Fleet
+from proxy.health import names
+from proxy.targets import Target
+
+
+class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of one name. Seconds are from now; those that are over are left out."""
+
+    name: str
+    state: State
+    cause: Cause = Cause.NONE
+    open_for: float | None = None
+    ejections: int = 0
+    failures: int = 0
+    probe: str = ""
+    back_off_for: float | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One target of a model. `wait`: seconds until it may be tried; `share`: of its requests, at first.
+
+    `limit`: how many requests this replica lets it have in flight. All are left out where they do not apply.
+    `known` are the target itself, its origin and its key, where anything is remembered of them.
+    """
+
+    model: str
+    target: str
+    ready: bool
+    wait: float | None = None
+    share: float | None = None
+    in_flight: int = 0
+    elsewhere: int = 0
+    limit: int | None = None
+    known: tuple[Circuit, ...] = ()
+
+
+def overview(fleet: Fleet) -> list[Standing]:
+    """Every target of every model."""
+    return [
+        _standing(fleet, alias, target)
+        for alias, model in fleet.snapshot.models.items()
+        for target in model.targets
+    ]
+
+
+def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
+    now, standing = fleet.now(), fleet.standing(target)
+    return Standing(
+        model=alias,
+        target=target.id,
+        ready=standing.until <= now and not standing.trial and not fleet.full(target),
+        wait=_seconds(standing.until, now),
+        share=round(standing.share, 3) if standing.share < 1 else None,
+        in_flight=fleet.in_flight.get(target.id, 0),
+        elsewhere=fleet.others.get(target.id, 0),
+        limit=fleet.throttle.limit(target.id),
+        known=tuple(_circuits(fleet, target, now)),
+    )
+
+
+def _circuits(fleet: Fleet, target: Target, now: int) -> Iterator[Circuit]:
+    for name in names(target):
+        record = fleet.health.records.get(name, NOTHING)
+        if record != NOTHING:
+            yield Circuit(
+                name,
+                record.state(now),
+                record.cause,
+                _seconds(record.open_until, now),
+                record.ejections,
+                record.failures,
+                record.probe if record.probing(now) else "",
+                _seconds(record.back_off_until, now),
+            )
+
+
+def _seconds(until: int, now: int) -> float | None:
+    return (until - now) / 1000 if until > now else None

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+
+from proxy import latency
+from proxy.latency import DECAY, Latencies, key
+
+
+def test_streams_and_whole_replies_are_kept_apart() -> None:
+    """Under different names."""
+    assert (key("t", whole=False), key("t", whole=True)) == ("t", "t whole")
+
+
+def test_who_is_unknown_takes_no_time() -> None:
+    """So that it is tried."""
+    assert Latencies().of("t", 0.0) == 0.0
+    assert Latencies().told(0.0) == {}
+
+
+def test_a_peak_counts_at_once_and_better_times_slowly() -> None:
+    """A sample above the average replaces it, one below moves it by the time since the last."""
+    one = Latencies()
+    one.observe("t", 1.0, 0.0)
+    one.observe("t", 5.0, 0.0)
+    assert one.of("t", 0.0) == 5.0
+    one.observe("t", 1.0, 0.0)
+    assert one.of("t", 0.0) == 5.0  # no time has passed: it weighs nothing
+    one.observe("t", 1.0, DECAY)
+    assert one.of("t", DECAY) == pytest.approx(1.0 + 4.0 / math.e)
+    one.observe("t", 1.0, 1_000.0)
+    assert one.of("t", 1_000.0) == pytest.approx(1.0)
+
+
+def test_silence_lets_it_fall() -> None:
+    """A target that was slow is tried again some day; a clock that does not move lets nothing fall."""
+    one = Latencies()
+    one.observe("t", 2.0, 100.0)
+    assert one.of("t", 100.0 + DECAY) == pytest.approx(2.0 / math.e)
+    assert one.of("t", 100.0 + 30 * DECAY) < 1e-9
+    assert one.of("t", 99.0) == 2.0
+    assert one.told(100.0 + DECAY) == {"t": pytest.approx(2.0 / math.e)}
+
+
+def test_what_the_others_know_counts_too() -> None:
+    """The mean of those that know it, or what is known here, whichever is worse; it falls as well."""
+    one = Latencies()
+    one.observe("t", 1.0, 0.0)
+    one.hear([{"t": 2.0, "u": 3.0}, {"t": 6.0}, {}], 0.0)
+    assert (one.of("t", 0.0), one.of("u", 0.0)) == (4.0, 3.0)
+    assert one.of("u", DECAY) == pytest.approx(3.0 / math.e)
+    assert one.told(0.0) == {"t": 1.0}  # only what was seen here is told on
+    one.hear([{"t": 0.5}], 0.0)
+    assert (one.of("t", 0.0), one.of("u", 0.0)) == (1.0, 0.0)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """With many targets the first one seen is forgotten."""
+    one = Latencies()
+    for number in range(latency.ENTRIES + 1):
+        one.observe(f"t{number}", 1.0, 0.0)
+    one.observe("t1", 2.0, 0.0)
+    assert (one.of("t0", 0.0), one.of("t1", 0.0), one.of(f"t{latency.ENTRIES}", 0.0)) == (0.0, 2.0, 1.0)

@@ -1,0 +1,73 @@
+import random
+
+import msgspec
+from fakes.configs import MODEL, config, targets_of
+
+from proxy import fleet
+from proxy.clock import ManualClock
+from proxy.fleet import Fleet
+from proxy.health import Effect, Report
+from proxy.overview import overview
+from proxy.routing import Plan
+from proxy.tenants import Tenants
+
+CONFIG = config({"a": 1, "b": 1})
+FIRST, SECOND = targets_of(CONFIG)
+
+
+def made(clock: ManualClock) -> Fleet:
+    """A fleet in which everything is healthy."""
+    return Fleet(fleet.snapshot(CONFIG, Tenants(CONFIG.clients, b"pepper"), 7), clock, random.Random(1))
+
+
+def fail(replica: Fleet, effect: Effect, hint: float | None = None, times: int = 1) -> None:
+    """So many attempts on the first target that end so."""
+    for _ in range(times):
+        turn = replica.take(FIRST)
+        replica.report(turn, Report(effect, hint, overload=effect is Effect.BACK_OFF))
+        replica.end(turn)
+
+
+def test_healthy_targets_are_ready() -> None:
+    """Every target of every model is there, and nothing is said of what nothing is remembered of."""
+    replica = made(ManualClock())
+    replica.take(SECOND)
+    told = msgspec.to_builtins(overview(replica))
+    assert told == [
+        {"model": "small", "target": FIRST.id, "ready": True},
+        {"model": "small", "target": SECOND.id, "ready": True, "in_flight": 1},
+    ]
+
+
+def test_a_back_off_window_is_told_from_now() -> None:
+    """Seconds are those that are left; a target with too much to do shows its limit."""
+    clock = ManualClock()
+    replica = made(clock)
+    fail(replica, Effect.BACK_OFF, 7.0)
+    clock.advance(2)
+    first, second = overview(replica)
+    assert (first.ready, first.wait, first.limit) == (False, 5.0, 4)
+    (known,) = first.known
+    assert (known.name, known.state, known.back_off_for) == (FIRST.id, "closed", 5.0)
+    assert (second.ready, second.known) == (True, ())
+
+
+def test_an_open_circuit_and_its_way_back() -> None:
+    """Open with what is left of it, half open when that is over, and the share of a slow start."""
+    clock = ManualClock()
+    replica = made(clock)
+    fail(replica, Effect.FAILURE, times=5)
+    (known,) = overview(replica)[0].known
+    assert (known.state, known.cause, known.ejections) == ("open", "consecutive", 1)
+    assert known.open_for is not None
+    assert 4.0 < known.open_for < 6.0
+    clock.advance(6)
+    told = overview(replica)[0]
+    assert (told.ready, told.wait, told.known[0].state) == (False, None, "half_open")
+    turn = replica.pick(Plan(replica.snapshot.models[MODEL], random.Random(1)))
+    assert turn is not None
+    assert overview(replica)[0].known[0].probe.startswith("replica.")
+    replica.report(turn, Report(Effect.SUCCESS))
+    replica.end(turn)
+    told = overview(replica)[0]
+    assert (told.ready, told.share, told.known[0].state) == (True, 0.1, "closed")
