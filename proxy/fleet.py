@@ -320,8 +320,10 @@ class Fleet:
         self._swap(records)
 
     def doubt(self) -> None:
-        """The cluster may have forgotten anything: what still counts is marked to be told."""
-        self.dirty.update(name for name, record in self.health.records.items() if record.matters(self.now()))
+        """Another server speaks for the cluster: its versions are its own, and what still counts is told it."""
+        records, now = self.health.records, self.now()
+        self.dirty.update(name for name, record in records.items() if record.matters(now))
+        self._swap({name: msgspec.structs.replace(record, version=0) for name, record in records.items()})
 
     def merges(self) -> list[Change]:
         """What is marked, to be told now. If that fails it is decided here, which marks it again."""

@@ -183,10 +183,7 @@ class Peers:
     async def poll(self) -> None:
         """Ask for the version, and for all that is known where it is another. Tell and hear loads."""
         if self._link.generation != self._generation:
-            self._generation = self._link.generation
-            self._fleet.cluster_clock.forget()
-            self._fleet.doubt()
-            self._all = True
+            self._begin_anew()
         known, before = UNKNOWN if self._all else self.version, self.version
         args: list[str | int | bytes] = [known, self._fleet.name, self._load(), OLD]
         try:
@@ -201,6 +198,16 @@ class Peers:
             self._adopt_all(int(version), records)
         self._hear_loads(loads)
         await self._return()
+
+    def _begin_anew(self) -> None:
+        """Another server answers, or one that has forgotten: nothing of the old one's counting means anything."""
+        self._generation = self._link.generation
+        self._fleet.cluster_clock.forget()
+        self._fleet.doubt()
+        self._ahead.clear()
+        self._gone.clear()
+        self._all = True
+        self.version = 0
 
     def _adopt_all(self, version: int, records: Sequence[bytes]) -> None:
         """All that the cluster knows. What came meanwhile by message is newer, and stays."""
