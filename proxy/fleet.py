@@ -320,7 +320,7 @@ class Fleet:
         self._swap(records)
 
     def doubt(self) -> None:
-        """Another server speaks for the cluster: its versions are its own, and what still counts is told it."""
+        """Another server speaks for the cluster: its versions are its own; what still counts is told."""
         records, now = self.health.records, self.now()
         self.dirty.update(name for name, record in records.items() if record.matters(now))
         self._swap({name: msgspec.structs.replace(record, version=0) for name, record in records.items()})

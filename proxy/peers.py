@@ -123,6 +123,7 @@ class Peers:
         return self._fleet.outbox.take()
 
     async def _carry(self, changes: Sequence[Change]) -> bool:
+        self._recognise()
         args: list[str | int | bytes] = [CHANNEL, self._rules, ENTRIES, msgspec.json.encode(changes)]
         try:
             now, message = await self._link.call(self._scripts["health"], [HASH], args)
@@ -138,9 +139,10 @@ class Peers:
 
     def hear(self, message: bytes) -> None:
         """A message of the script: what changed, and from which version to which."""
+        self._recognise()
         try:
             self._hear(message)
-        except (msgspec.MsgspecError, ValueError):  # another version's, or nobody's we know
+        except (msgspec.MsgspecError, ValueError, TypeError):  # another version's, or nobody's we know
             self.missed()
 
     def _hear(self, message: bytes) -> None:
@@ -182,8 +184,7 @@ class Peers:
 
     async def poll(self) -> None:
         """Ask for the version, and for all that is known where it is another. Tell and hear loads."""
-        if self._link.generation != self._generation:
-            self._begin_anew()
+        self._recognise()
         known, before = UNKNOWN if self._all else self.version, self.version
         args: list[str | int | bytes] = [known, self._fleet.name, self._load(), OLD]
         try:
@@ -199,8 +200,10 @@ class Peers:
         self._hear_loads(loads)
         await self._return()
 
-    def _begin_anew(self) -> None:
-        """Another server answers, or one that has forgotten: nothing of the old one's counting means anything."""
+    def _recognise(self) -> None:
+        """Another server answers, or the same without its data: its versions say nothing of the old ones."""
+        if self._link.generation == self._generation:
+            return
         self._generation = self._link.generation
         self._fleet.cluster_clock.forget()
         self._fleet.doubt()

@@ -234,10 +234,15 @@ def _least_busy(_plan: Plan, ready: Sequence[Target], moment: Moment) -> list[fl
 
 
 def _least_latency(plan: Plan, ready: Sequence[Target], moment: Moment) -> list[float]:
-    """Finagle's cost: what a request takes, times how many are there already. Who is unknown is tried."""
+    """Finagle's cost: what a request takes, times how many are there already.
+
+    Who is unknown is tried by one request; until that has its answer it counts as the slowest: it may hang.
+    """
+    known = [moment.latency(target, whole=plan.whole) for target in ready]
+    slowest = max(known) or 1.0
     return [
-        moment.latency(target, whole=plan.whole) * (moment.load(target) + 1.0 / target.weight)
-        for target in ready
+        (seconds or (slowest if moment.load(target) else 0.0)) * (moment.load(target) + 1.0 / target.weight)
+        for seconds, target in zip(known, ready, strict=True)
     ]
 
 

@@ -478,6 +478,22 @@ def test_when_a_record_is_idle(record: Record, from_second: float | None) -> Non
 
 
 @pytest.mark.parametrize(
+    ("record", "until"),
+    [
+        (NOTHING, 0),
+        (Record(failures=4, closed_at=BEGIN, back_offs=2), 0),
+        (Record(open_until=ms(5)), 5),
+        (Record(back_off_until=ms(6)), 6),
+        (Record(open_until=ms(5), back_off_until=ms(6)), 6),
+    ],
+)
+def test_when_a_record_keeps_anybody_away(record: Record, until: float) -> None:
+    """Until its circuit is half open and its window over."""
+    assert record.matters(ms(until) - 1) is (until > 0)
+    assert not record.matters(ms(until))
+
+
+@pytest.mark.parametrize(
     ("field", "value", "public"),
     [
         ("failures", 3, False),

@@ -230,6 +230,23 @@ def test_others_go_on_while_the_first_cannot() -> None:
     assert [item.client for item in queue.heads()] == ["a", "c", *names[1 + OTHERS :]]
 
 
+def test_those_behind_the_first_go_on_while_it_cannot() -> None:
+    """So many of its own line are asked as well, each for what it waits for; the others keep their order."""
+    queue = filled({"a": [1] * (OTHERS + 4)})
+    taken: list[int] = []
+
+    def serve(item: Item) -> bool:
+        if item.number in (0, 2, 3):
+            return False
+        taken.append(item.number)
+        return True
+
+    queue.serve(serve)
+    assert taken == [1, *range(4, OTHERS + 1)]
+    assert [item.number for item in served(queue, 99)] == [0, 2, 3, *range(OTHERS + 1, OTHERS + 4)]
+    assert len(queue) == 0
+
+
 def test_who_went_out_of_turn_pays_for_it() -> None:
     """When the first can go on, it gets what the other has had before."""
     queue = filled({"a": [QUANTUM] * 9, "b": [QUANTUM] * 9})

@@ -88,6 +88,7 @@ def test_the_slowest_start_counts() -> None:
     young, old = Record(closed_at=NOW), Record(closed_at=NOW - 15_000)
     assert standing(own=old, origin=young).share == 0.1
     assert Health(Rules(slow_start=1), {OWN: old}).standing(TARGET, NOW).share == 1.0
+    assert Health(Rules(slow_from=400), {OWN: old}).standing(TARGET, NOW).share == 0.7
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
-from proxy.circuit import Change, Kind
-from proxy.outbox import Outbox
+from proxy.circuit import Cause, Change, Kind, Record, Rules
+from proxy.outbox import Outbox, Untold
 
 OK = Change(Kind.OK, "a")
 FAIL = Change(Kind.FAIL, "a")
@@ -76,3 +76,91 @@ def test_the_carrier_is_woken_for_what_is_urgent() -> None:
     outbox.take()
     outbox.put(FAIL)
     assert woken == [2, 1]
+
+
+NOW = 1_800_000_000_000
+VERSION = NOW - 5
+REFUSED = Change(Kind.REFUSE, "a")
+SHORT = Record(open_until=NOW + 10, cause=Cause.RATE, version=VERSION)
+LONG = Record(open_until=NOW + 90, cause=Cause.REFUSED, ejections=2)
+PAST = Record(open_until=NOW, cause=Cause.RATE)
+
+
+def hear(untold: Untold, kept: Record | None, told: Record | None) -> Record | None:
+    """What is known of `a` when this is told of it."""
+    return untold.joined("a", kept, told, (VERSION, NOW))
+
+
+def test_what_is_told_holds_where_nothing_else_is_known() -> None:
+    """And what is forgotten there is forgotten here, when nothing of it counts any more."""
+    untold = Untold(Rules())
+    assert hear(untold, None, SHORT) is SHORT
+    assert hear(untold, None, None) is None
+    assert hear(untold, PAST, SHORT) is SHORT
+    assert hear(untold, SHORT, LONG) is LONG
+    assert hear(untold, PAST, None) is None
+    assert hear(untold, Record(open_until=NOW + 9), None) is None  # its probe has closed it
+    assert hear(untold, Record(open_until=NOW + 9), Record(closed_at=NOW)) == Record(closed_at=NOW)
+    assert untold.dirty == set()
+    assert repr(untold) == "<Untold 0 to tell, 0 being told>"
+
+
+def test_a_window_that_is_known_outlasts_its_being_forgotten() -> None:
+    """It is kept, as of the version that forgot it, and told again."""
+    untold = Untold(Rules())
+    window = Record(back_offs=1, back_off_until=NOW + 9, version=7)
+    assert hear(untold, window, None) == Record(back_off_until=NOW + 9, version=VERSION)
+    assert untold.dirty == {"a"}
+
+
+def test_no_deadline_is_brought_forward() -> None:
+    """A circuit that was opened for longer stays open for as long, and the cluster is told."""
+    untold = Untold(Rules())
+    found = hear(untold, LONG, SHORT)
+    assert found == Record(open_until=NOW + 90, cause=Cause.REFUSED, ejections=2, version=VERSION)
+    assert untold.dirty == {"a"}
+
+
+def test_what_was_decided_here_holds_until_it_is_told() -> None:
+    """Marked as to be told, its circuit stays open, whatever the cluster says meanwhile."""
+    untold = Untold(Rules())
+    untold.dirty.add("a")
+    kept = hear(untold, LONG, None)
+    assert kept is not None
+    assert (kept.open_until, kept.version) == (NOW + 90, VERSION)
+    closed = hear(untold, LONG, Record(closed_at=NOW - 1, failures=2))
+    assert closed is not None
+    assert (closed.open_until, closed.failures) == (NOW + 90, 2)
+    assert untold.dirty == {"a"}
+
+
+def test_a_refusal_holds_while_it_is_on_its_way() -> None:
+    """From when it leaves until all of its like are answered; nothing else that leaves holds here."""
+    untold = Untold(Rules())
+    untold.leaving([REFUSED, FAIL, REFUSED])
+    assert repr(untold) == "<Untold 0 to tell, 1 being told>"
+    untold.answered([FAIL, REFUSED])
+    held = hear(untold, LONG, Record(closed_at=NOW))
+    assert held is not None
+    assert held.open_until == NOW + 90
+    untold.answered([REFUSED])
+    untold.answered([REFUSED])  # as after an answer that was given up on
+    assert hear(untold, LONG, Record(closed_at=NOW)) == Record(closed_at=NOW)
+    untold.leaving([REFUSED])
+    assert repr(untold) == "<Untold 0 to tell, 1 being told>"
+
+
+def test_what_is_marked_is_told_as_a_merge() -> None:
+    """Each name once, with all that is known of it; until the answer it holds here."""
+    untold = Untold(Rules())
+    untold.dirty.update(("b", "a", "forgotten"))
+    merges = untold.merges({"a": LONG, "b": SHORT, "c": SHORT})
+    assert merges == [Change(Kind.MERGE, "a", record=LONG), Change(Kind.MERGE, "b", record=SHORT)]
+    assert untold.dirty == set()
+    assert repr(untold) == "<Untold 0 to tell, 2 being told>"
+    held = hear(untold, LONG, Record(closed_at=NOW))
+    assert held is not None
+    assert held.open_until == NOW + 90
+    untold.answered(merges)
+    assert repr(untold) == "<Untold 0 to tell, 0 being told>"
+    assert untold.merges({"a": LONG}) == []

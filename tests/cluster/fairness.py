@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import traffic
 from figures import Check
-from providers import Scene, Shared, play, staged
+from providers import Scene, play, staged
 from traffic import Load
 
 PLACES = 24
@@ -50,12 +50,11 @@ class Fairness:
         ]
 
 
-def fairness(shared: Shared = Shared.ALL, seconds: float = 320.0, small: float = 10.0) -> Fairness:
+def fairness(seconds: float = 320.0, small: float = 10.0) -> Fairness:
     """One provider key with room for 24 requests at one time, 240 a second; four times that are sent."""
     keys = [{"key": "sk-tight-0", "limits": {"concurrency": PLACES}}]
     with staged(
         ["tight"],
-        shared,
         clients=("small", "large"),
         providers={"tight": {"api_keys": keys}},
         queue={"max_wait": 2, "max_length": QUEUE},

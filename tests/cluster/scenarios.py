@@ -30,9 +30,6 @@ def _health(shared: Shared) -> Mapping[str, Callable[[bool], Figures]]:
         ),
         "health.nobody": lambda full: nobody.all_out(shared) if full else nobody.all_out(shared, 8.0, 60.0),
         "health.alone": lambda full: recovery.alone(shared) if full else recovery.alone(shared, every=8),
-        "health.fairness": lambda full: (
-            fairness.fairness(shared) if full else fairness.fairness(shared, 10.0, 6.0)
-        ),
     }
 
 
@@ -57,7 +54,9 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
         f"{name}{suffix}": scenario
         for shared, suffix in ((Shared.ALL, ""), (Shared.DEAF, ".deaf"), (Shared.AWAY, ".away"))
         for name, scenario in _health(shared).items()
+        if shared is not Shared.DEAF or name == "health.windows"
     },
+    "health.fairness": lambda full: fairness.fairness() if full else fairness.fairness(10.0, 6.0),
     "health.shorter": lambda _full: windows.shorter(),
     "health.prober": lambda full: prober.killed() if full else prober.killed(3.0),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),

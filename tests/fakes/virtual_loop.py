@@ -6,6 +6,7 @@ at once and not a test that hangs.
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -38,8 +39,8 @@ class _Jumps(selectors.BaseSelector):
         ready = self._real.select(0)
         if not ready and timeout is None:
             raise StuckError("everything waits for something that cannot come")
-        if not ready and timeout is not None:
-            self.now += max(0.0, timeout)
+        if not ready and timeout:  # moves on, be it by the least there is: a timer may be due within it
+            self.now = max(self.now + timeout, math.nextafter(self.now, math.inf))
         return ready
 
     def close(self) -> None:
