@@ -194,6 +194,7 @@ class Replica:
         await self._background.close()
         await self.limiter.flush()
         if self.link is not None and self.replicas is not None and self.peers is not None:
+            self.fleet.retire()
             await self.peers.flush()
             await self.replicas.leave()
             await self.link.close()

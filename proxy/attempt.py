@@ -81,8 +81,7 @@ class Attempts:
         except Fault as fault:
             return self._failed(exchange, turn, fault)
         else:
-            if not turn.told:
-                self._succeeded(exchange, turn)
+            self._succeeded(exchange, turn)
             attempt.outcome = "ok"
             exchange.record.outcome = records.COMPLETED
             exchange.record.status = 200
@@ -91,8 +90,11 @@ class Attempts:
             attempt.duration = self._clock.monotonic() - attempt.began
 
     def _succeeded(self, exchange: Exchange, turn: Turn) -> None:
-        """Content has come: that is a success of a stream as well, for all that may come of it later."""
+        """Content has come: that is a success of a stream as well. How that ends is told when it does."""
         assert exchange.envelope is not None
+        if turn.told:
+            self._fleet.report(turn, Report(Effect.SUCCESS, late=True))
+            return
         answered = self._clock.monotonic() - exchange.attempts[-1].began
         if exchange.record.ttft is not None:
             answered = exchange.record.began + exchange.record.ttft - exchange.attempts[-1].began
@@ -119,6 +121,8 @@ class Attempts:
             way=fault.kind in TRANSPORT,
             repeat=repeat,
             overload=verdict.overload,
+            late=turn.told,
+            reached=fault.status > 0,
             answered=self._clock.monotonic() - turn.began if slow else None,
             whole=not exchange.envelope.stream,
         )
@@ -153,15 +157,10 @@ class Attempts:
                 self._admission.heed(exchange, target, reply.headers)
                 if reply.status != 200:
                     raise await self._refused(reply)
-                relay = Relay(exchange, reply, deadline, out, lambda: self._probed(exchange, turn))
+                relay = Relay(exchange, reply, deadline, out, lambda: self._succeeded(exchange, turn))
                 await self._relay(exchange, passage, relay, target)
             finally:
                 reply.close()
-
-    def _probed(self, exchange: Exchange, turn: Turn) -> None:
-        """The first content of a stream is a probe's verdict: it may go on for an hour."""
-        if turn.probe:
-            self._succeeded(exchange, turn)
 
     def _bound(self, exchange: Exchange, target: Target, deadline: Deadline) -> None:
         """How long an attempt may take to its reply, or for a stream to its first content."""

@@ -24,6 +24,10 @@ UNIT = 1000
 """Shares travel as whole thousandths, so that script and twin agree to the last digit."""
 
 
+AHEAD = 60_000
+"""Milliseconds that another clock may have been ahead; what is told of later than that is its mistake."""
+
+
 class State(enum.StrEnum):
     """Of a circuit breaker. A circuit is half open by the passing of time alone."""
 
@@ -80,11 +84,13 @@ class Rules(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is remembered of one name, as it is stored and published. 0 means never.
 
-    `window` is flat: slot, successes, failures, slot, ...; oldest first. `probe` is the token of who may try
-    a half-open circuit, until `probe_until`. `version` grows with each change that others must know of.
+    `failures` in a row before any content, `broken` in a row after it. `window` is flat: slot, successes,
+    failures, slot, ...; oldest first. `probe` is the token of who may try a half-open circuit, until
+    `probe_until`. `version` grows with each change that others must know of.
     """
 
     failures: int = 0
+    broken: int = 0
     window: tuple[int, ...] = ()
     ok_at: int = 0
     open_until: int = 0
@@ -117,7 +123,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `count` successes in a row. `hint` is the provider's own wish in ms. `jitter` (thousandths) was drawn by
     who tells it. `repeat` says that the request had failed elsewhere before, `age` how long ago this replica
-    saw a success on the name, in ms (-1: not lately). `token` makes it the verdict of the probe.
+    saw a success on the name, in ms (-1: not lately). `token` makes it the verdict of the probe. `late`: it
+    says how a stream ended whose first content was told as a success.
     """
 
     kind: Kind
@@ -128,6 +135,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     jitter: int = UNIT
     repeat: bool = False
     age: int = -1
+    late: bool = False
     record: Record | None = None
 
 
@@ -141,10 +149,13 @@ def apply(record: Record, change: Change, rules: Rules, now: int) -> Record:
 
 def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
     """A success counts while the circuit is closed; the probe's closes it; any other is a straggler."""
+    if change.late:
+        return msgspec.structs.replace(record, broken=0) if record.broken else record
     if record.open_until == 0:
         return msgspec.structs.replace(
             record,
             failures=0,
+            broken=0 if _stale(record, rules, now) else record.broken,
             window=_counted(record.window, (change.count, 0), rules, now),
             ok_at=now,
             back_offs=0 if record.back_off_until <= now else record.back_offs,
@@ -154,6 +165,7 @@ def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
     return msgspec.structs.replace(
         record,
         failures=0,
+        broken=0,
         window=(),
         ok_at=now,
         open_until=0,
@@ -174,10 +186,13 @@ def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
     fine = now - record.ok_at <= rules.window or 0 <= change.age <= rules.window
     if change.repeat and fine:
         return record
+    if _stale(record, rules, now):
+        record = msgspec.structs.replace(record, failures=0, broken=0)
     window = _counted(record.window, (0, 1), rules, now)
-    failures, total = record.failures + 1, sum(window[1::3]) + sum(window[2::3])
-    worse = msgspec.structs.replace(record, failures=failures, window=window)
-    if failures >= rules.failures:
+    row = (record.broken if change.late else record.failures) + 1
+    worse = msgspec.structs.replace(record, window=window, **{"broken" if change.late else "failures": row})
+    total = sum(window[1::3]) + sum(window[2::3])
+    if row >= rules.failures:
         return _open(worse, Cause.CONSECUTIVE, change, rules, now)
     if total >= rules.requests and sum(window[2::3]) * UNIT >= rules.rate * total:
         return _open(worse, Cause.RATE, change, rules, now)
@@ -187,10 +202,11 @@ def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
 def _open(record: Record, cause: Cause, change: Change, rules: Rules, now: int) -> Record:
     """Eject: n times as long the n-th time, less what a circuit that held has made forgotten."""
     ejections = _ejections(record, rules, now) + 1
-    pause = min(rules.ejection * ejections, rules.ejection_cap) * change.jitter // UNIT
+    pause = min(rules.ejection * ejections * change.jitter // UNIT, rules.ejection_cap)
     return msgspec.structs.replace(
         record,
         failures=0,
+        broken=0,
         window=(),
         open_until=max(record.open_until, now + pause),
         ejections=ejections,
@@ -225,6 +241,7 @@ def _refuse(record: Record, _change: Change, rules: Rules, now: int) -> Record:
     return msgspec.structs.replace(
         record,
         failures=0,
+        broken=0,
         window=(),
         open_until=max(record.open_until, now + rules.quarantine),
         ejections=_ejections(record, rules, now),
@@ -254,17 +271,22 @@ def _release(record: Record, change: Change, _rules: Rules, _now: int) -> Record
 
 
 def _merge(record: Record, change: Change, rules: Rules, now: int) -> Record:
-    """What was learned without Redis: the later deadlines, the later return, and nothing of a probe."""
+    """What was learned without Redis: the later deadlines, the later return, and nothing of a probe.
+
+    No deadline is longer than this clock could have made it: who told may have had another.
+    """
     told = change.record or NOTHING
+    longest = now + max(rules.ejection_cap, rules.quarantine) + AHEAD
+    open_until = min(told.open_until, longest)
     record = msgspec.structs.replace(
         record,
         back_offs=max(_back_offs(record, rules, now), _back_offs(told, rules, now)),
-        back_off_until=max(record.back_off_until, told.back_off_until),
+        back_off_until=max(record.back_off_until, min(told.back_off_until, now + rules.hint_cap + AHEAD)),
     )
-    if told.open_until > max(record.open_until, now):
+    if open_until > max(record.open_until, record.closed_at):
         return msgspec.structs.replace(
             record,
-            open_until=told.open_until,
+            open_until=open_until,
             ejections=max(_ejections(record, rules, now), told.ejections),
             cause=told.cause,
             closed_at=0,
@@ -305,6 +327,12 @@ def _back_offs(record: Record, rules: Rules, now: int) -> int:
     return record.back_offs if now < record.back_off_until + rules.back_off_cap else 0
 
 
+def _stale(record: Record, rules: Rules, now: int) -> bool:
+    """Whether nothing was counted for so long that a row of failures is none."""
+    last = record.window[-3] * max(rules.window // SLOTS, 1) if record.window else 0
+    return now - last >= rules.forgive
+
+
 def _counted(window: Sequence[int], more: tuple[int, int], rules: Rules, now: int) -> tuple[int, ...]:
     """`window` without what is too old, and with so many successes and failures more."""
     slot = now // max(rules.window // SLOTS, 1)
@@ -334,7 +362,9 @@ def joined(kept: Record, told: Record, rules: Rules, now: int, *, untold: bool) 
 
 def idle(record: Record, rules: Rules, now: int) -> bool:
     """Whether nothing in it matters any more, so that it may be forgotten."""
-    if record.open_until or record.failures or record.back_off_until > now:
+    if record.open_until or record.back_off_until > now:
+        return False
+    if (record.failures or record.broken) and not _stale(record, rules, now):
         return False
     slot = now // max(rules.window // SLOTS, 1)
     failed = any(
@@ -342,25 +372,6 @@ def idle(record: Record, rules: Rules, now: int) -> bool:
     )
     steady = record.closed_at + max(rules.slow_start, rules.forgive * record.ejections)
     return not failed and not _back_offs(record, rules, now) and (record.closed_at == 0 or now >= steady)
-
-
-def told(before: Record | None, after: Record | None) -> bool:
-    """Whether the change from one to the other is one that others must know of. None: no record."""
-    if before is None or after is None:
-        return before is not after
-    return _public(before) != _public(after)
-
-
-def _public(record: Record) -> tuple[object, ...]:
-    return (
-        record.open_until,
-        record.ejections,
-        record.cause,
-        record.closed_at,
-        record.probe,
-        record.probe_until,
-        record.back_off_until,
-    )
 
 
 TRANSITIONS: Sequence[tuple[State, str, State]] = (
@@ -375,5 +386,10 @@ TRANSITIONS: Sequence[tuple[State, str, State]] = (
     (State.CLOSED, "another replica opened it while it was without Redis", State.OPEN),
     (State.OPEN, "another replica opened it for longer while it was without Redis", State.OPEN),
     (State.HALF_OPEN, "another replica opened it while it was without Redis", State.OPEN),
+    (
+        State.CLOSED,
+        "another replica had opened it, and was without Redis until that was over",
+        State.HALF_OPEN,
+    ),
 )
 """Every way a circuit can go: from, why, to. docs/health.md draws it; the tests hold the code to it."""

@@ -6,6 +6,7 @@ as large, waits for itself. What is too much is taken from the end of the longes
 """
 
 import dataclasses
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -50,8 +51,10 @@ class FairQueue(Generic[T]):
         line = self._lines.setdefault(client, _Line())
         line.waiting.append((item, min(cost, DEAREST)))
         self._count += 1
-        if self._count <= self._most:
-            return None
+        return self.shed(client) if self._count > self._most else None
+
+    def shed(self, client: str = "") -> T:
+        """Take the last of the longest line, of that of `client` among equals; there must be one."""
         longest = max(self._lines, key=lambda name: (len(self._lines[name].waiting), name == client))
         gone, _ = self._lines[longest].waiting.pop()
         self._left(longest)
@@ -136,8 +139,8 @@ class FairQueue(Generic[T]):
         self._left(client)
 
     def heads(self) -> list[T]:
-        """The first of each line."""
-        return [line.waiting[0][0] for line in self._lines.values()]
+        """The first of each of the next lines."""
+        return [line.waiting[0][0] for line in itertools.islice(self._lines.values(), OTHERS)]
 
     def _left(self, client: str) -> None:
         self._count -= 1

@@ -93,6 +93,10 @@ class Fleet:
         self._probes = Probes(name)
         self._succeeded: dict[str, int] = {}
         self._places = Places(draw, live)
+        self._live = live
+        self._told: Mapping[str, int] = {}
+        self._standings: dict[str, Standing] = {}
+        self._standings_of: tuple[int, Health] = (0, snapshot.health)
         self._listeners: list[Callable[[], None]] = []
 
     # What a pick needs to know: see `routing.Moment`.
@@ -118,14 +122,20 @@ class Fleet:
 
     def standing(self, target: Target) -> Standing:
         """How it stands now."""
-        now = self.now()
-        standing = self.snapshot.health.standing(target, now)
+        now, health = self.now(), self.snapshot.health
+        if self._standings_of[0] != now or self._standings_of[1] is not health:
+            self._standings_of, self._standings = (now, health), {}
+        standing = self._standings.get(target.id)
+        if standing is None:
+            standing = self._standings[target.id] = health.standing(target, now)
         if not self._places or not self._places.crowded(target.key_id):
             return standing
         until = self._places.wait(target.key_id, now)
         if until < standing.until:
             return standing
-        return dataclasses.replace(standing, until=until, backing_off=True)
+        return dataclasses.replace(
+            standing, until=until, backing_off=True, rate=standing.rate and until <= now
+        )
 
     def full(self, target: Target) -> bool:
         """Whether it has as many requests as it may have."""
@@ -137,17 +147,23 @@ class Fleet:
         return bool(trial) and self._probes.granted(trial)
 
     def load(self, target: Target) -> float:
-        """Requests in flight over the cluster, for its weight."""
-        busy = self.in_flight.get(target.id, 0) + self.others.get(target.id, 0)
-        return busy / target.weight
+        """Requests in flight over the cluster, for its weight.
+
+        What the others have was told half a second ago; since then they will have done as this one.
+        """
+        own, others = self.in_flight.get(target.id, 0), self.others.get(target.id, 0)
+        since = (own - self._told.get(target.id, 0)) * (self._live() - 1)
+        return max(own + others + since, own) / target.weight
 
     def latency(self, target: Target, *, whole: bool) -> float:
         """Seconds to its first content."""
-        return self.latencies.of(latency.key(target.id, whole=whole), self._clock.monotonic())
+        name, busy = latency.key(target.id, whole=whole), target.id in self.in_flight
+        return self.latencies.of(name, self._clock.monotonic(), busy=busy)
 
-    def told_latencies(self) -> dict[str, float]:
-        """This replica's latencies, for the others."""
-        return self.latencies.told(self._clock.monotonic())
+    def tell_loads(self) -> tuple[dict[str, int], dict[str, float]]:
+        """What this replica has in flight, by target, and what it knows of latencies: to be told now."""
+        self._told = dict(self.in_flight)
+        return self._told, self.latencies.told(self._clock.monotonic())
 
     def hear_loads(self, busy: Mapping[str, int], latencies: Iterable[Mapping[str, float]]) -> None:
         """What the other replicas have in flight, by target, and what each knows of latencies."""
@@ -196,7 +212,7 @@ class Fleet:
         self._probes.end(probe)
         if report.overload:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
-        elif self.throttle and report.effect is Effect.SUCCESS:
+        elif self.throttle and report.effect is Effect.SUCCESS and not report.late:
             self.throttle.succeeded(target.id, busy)
         if report.answered is not None:
             name = latency.key(target.id, whole=report.whole)
@@ -243,8 +259,17 @@ class Fleet:
     def tend(self) -> None:
         """Renew the leases of the probes on their way, and give up those that nobody has used."""
         self._tell(self._probes.tend(self.now(), self.health.rules.lease))
+        self.throttle.tend(self._clock.monotonic())
 
     # What is known, and how it changes.
+
+    def retire(self) -> None:
+        """This replica ends: the probes it was granted and will not send are for others."""
+        self._tell(self._probes.give_up())
+
+    def refuse(self, claims: Sequence[Change]) -> None:
+        """Nobody knows what became of `claims`: they count as not granted, and a lease lapses by itself."""
+        self._probes.answered(claims, {}, self.now())
 
     def _tell(self, changes: Iterable[Change]) -> None:
         known, now = self.health.records, self.now()
@@ -322,7 +347,8 @@ class Fleet:
     def doubt(self) -> None:
         """Another server speaks for the cluster: its versions are its own; what still counts is told."""
         records, now = self.health.records, self.now()
-        self.dirty.update(name for name, record in records.items() if record.matters(now))
+        rules = self.health.rules
+        self.dirty.update(name for name, record in records.items() if not circuit.idle(record, rules, now))
         self._swap({name: msgspec.structs.replace(record, version=0) for name, record in records.items()})
 
     def merges(self) -> list[Change]:

@@ -30,9 +30,10 @@ class Report:
     """How an attempt ended.
 
     `hint` is the provider's own wish in seconds. `way` says that the fault was on the way to the origin
-    (connection, TLS) and not the target's, `repeat` that another target had failed the same request before.
-    `overload` says that the target had too much to do. `answered` is how long its first content took, in
-    seconds, or how long was waited for it; `whole` that it was no stream.
+    (connection, TLS) and not the target's, `repeat` that another target had failed the same request before,
+    `overload` that the target had too much to do, `late` that it is about the end of a stream whose first
+    content was reported as a success, `reached` that it answered, whatever it said. `answered` is how long
+    its first content took, in seconds, or how long was waited for it; `whole` that it was no stream.
     """
 
     effect: Effect
@@ -40,6 +41,8 @@ class Report:
     way: bool = False
     repeat: bool = False
     overload: bool = False
+    late: bool = False
+    reached: bool = False
     answered: float | None = None
     whole: bool = False
 
@@ -129,8 +132,12 @@ def lessons(target: Target, report: Report, tokens: Mapping[str, str], draw: ran
     """
     own, origin, key = names(target)
     effect = report.effect
+    if report.late and effect is Effect.SUCCESS:
+        return [Change(Kind.OK, own, late=True)]
     if effect is Effect.SUCCESS:
         return [_change(Kind.OK, name, tokens) for name in (own, origin, key)]
+    if effect is Effect.NEUTRAL and report.reached:
+        return [_change(Kind.OK, origin, tokens), *_released(tokens, (own, key))]
     if effect is Effect.NEUTRAL:
         return _released(tokens, (own, origin, key))
     if effect is Effect.FAILURE and report.way:
@@ -156,7 +163,8 @@ def _change(kind: Kind, name: str, tokens: Mapping[str, str]) -> Change:
 def _failed(name: str, report: Report, tokens: Mapping[str, str], draw: random.Random) -> Change:
     """Ten percent either way, so that what broke together does not come back together."""
     jitter = draw.randint(UNIT * 9 // 10, UNIT * 11 // 10)
-    return Change(Kind.FAIL, name, tokens.get(name, ""), jitter=jitter, repeat=report.repeat)
+    token = tokens.get(name, "")
+    return Change(Kind.FAIL, name, token, jitter=jitter, repeat=report.repeat, late=report.late)
 
 
 def _waiting(name: str, report: Report, tokens: Mapping[str, str], draw: random.Random) -> Change:

@@ -48,9 +48,16 @@ class Latencies:
         found.value = seconds if seconds > found.value else found.value * weight + seconds * (1.0 - weight)
         found.at = now
 
-    def of(self, name: str, now: float) -> float:
-        """What is to be expected of it, over all replicas that know; 0 where nobody does."""
-        known = [kept.seen(now) for kept in (self._own.get(name), self._others.get(name)) if kept is not None]
+    def of(self, name: str, now: float, *, busy: bool = False) -> float:
+        """What is to be expected of it, over all replicas that know; 0 where nobody does.
+
+        `busy`: requests are there, and their silence is no good news: the average falls only while none are.
+        """
+        known = [
+            kept.value if busy else kept.seen(now)
+            for kept in (self._own.get(name), self._others.get(name))
+            if kept is not None
+        ]
         return max(known, default=0.0)
 
     def told(self, now: float) -> dict[str, float]:

@@ -23,7 +23,7 @@ class Outbox:
         self.open = False
         self.urgent = False
         self._changes: list[Change] = []
-        self._row: dict[str, int] = {}
+        self._row: dict[tuple[str, bool], int] = {}
         self._wake: Callable[[], None] | None = None
 
     def __len__(self) -> int:
@@ -44,7 +44,8 @@ class Outbox:
         if change.kind is Kind.OK and not change.token:
             self._succeeded(change)
             return
-        self._row.pop(change.name, None)
+        for late in (False, True):
+            self._row.pop((change.name, late), None)
         self._changes.append(change)
         if not self.urgent:
             self.urgent = True
@@ -52,9 +53,9 @@ class Outbox:
                 self._wake()
 
     def _succeeded(self, change: Change) -> None:
-        at = self._row.get(change.name)
+        at = self._row.get((change.name, change.late))
         if at is None:
-            self._row[change.name] = len(self._changes)
+            self._row[change.name, change.late] = len(self._changes)
             self._changes.append(change)
         else:
             row = self._changes[at]

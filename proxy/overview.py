@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from proxy import routing
 from proxy.circuit import NOTHING, Cause, State
 from proxy.fleet import Fleet
 from proxy.health import names
@@ -52,10 +53,11 @@ def overview(fleet: Fleet) -> list[Standing]:
 
 def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
     now, standing = fleet.now(), fleet.standing(target)
+    spared = target.id in routing.spared_by_rate(fleet.snapshot.models[alias].targets, fleet, now)
     return Standing(
         model=alias,
         target=target.id,
-        ready=standing.until <= now and not standing.trial and not fleet.full(target),
+        ready=(spared or (standing.until <= now and not standing.trial)) and not fleet.full(target),
         wait=_seconds(standing.until, now),
         share=round(standing.share, 3) if standing.share < 1 else None,
         in_flight=fleet.in_flight.get(target.id, 0),

@@ -3,11 +3,12 @@
 Changes leave as one script call, one at a time: what is urgent at once, successes within a tenth of a second.
 The script decides and publishes; what it decided comes back with the answer, and to the others by Pub/Sub,
 a round trip later. Pub/Sub keeps nothing, so every half second the version is asked for, and all of it is
-read where something was missed. While Redis is away the fleet decides by itself; when it is back, what was
-decided meanwhile is told first.
+read where something was missed. While Redis is away the fleet decides by itself; when it is back, what the
+others know is read first, and then what was decided meanwhile is told.
 """
 
 import asyncio
+import contextlib
 import importlib.resources
 import random
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proxy.circuit import Change, Record
+from proxy.circuit import Change, Kind, Record
 from proxy.fleet import ENTRIES, Fleet
 from proxy.link import Script, ScriptError, Unavailable
 from ratelimit import store
@@ -114,13 +115,19 @@ class Peers:
         while changes:
             batch, changes = changes[:MOST], changes[MOST:]
             if not await self._carry(batch):
-                self._fleet.decide([*batch, *changes, *self._alone()])
+                self._alone([*batch, *changes])
                 return
 
-    def _alone(self) -> list[Change]:
-        """Redis is away: from now on the fleet decides, and what waited is decided as well."""
+    def _alone(self, changes: Sequence[Change]) -> None:
+        """Redis did not take `changes`: from now on the fleet decides, and what waited is decided as well.
+
+        But for claims while others may reach it: they may have been granted there.
+        """
         self._fleet.outbox.open = False
-        return self._fleet.outbox.take()
+        untold = [*changes, *self._fleet.outbox.take()]
+        claims = [change for change in untold if change.kind is Kind.CLAIM and self._link.available]
+        self._fleet.refuse(claims)
+        self._fleet.decide([change for change in untold if change not in claims])
 
     async def _carry(self, changes: Sequence[Change]) -> bool:
         self._recognise()
@@ -169,6 +176,8 @@ class Peers:
     def _catch_up(self) -> None:
         while self.version in self._ahead:
             self.version = self._ahead.pop(self.version)
+        if len(self._gone) > AHEAD:
+            self._gone = {name: when for name, when in self._gone.items() if when > self.version}
 
     def missed(self) -> None:
         """Something may have been missed: ask for all of it, now."""
@@ -191,7 +200,7 @@ class Peers:
             now, version, records, loads = await self._link.call(self._scripts["poll"], [HASH, LOADS], args)
         except (Unavailable, ScriptError):
             if self._fleet.outbox.open:
-                self._fleet.decide(self._alone())
+                self._alone([])
             return
         self._fleet.cluster_clock.heard(now)
         overtaken = before <= int(version) < self.version  # by messages, which have told more since
@@ -216,11 +225,11 @@ class Peers:
         """All that the cluster knows. What came meanwhile by message is newer, and stays."""
         lost = version < self.version
         self._gone = {name: when for name, when in self._gone.items() if when > version and not lost}
-        shared = {
-            name.decode(): self._read_record.decode(record)
-            for name, record in zip(records[::2], records[1::2], strict=True)
-            if name.decode() not in self._gone
-        }
+        shared: dict[str, Record] = {}
+        for name, record in zip(records[::2], records[1::2], strict=True):
+            with contextlib.suppress(msgspec.MsgspecError, ValueError):  # another version's: as if not there
+                if name.decode() not in self._gone:
+                    shared[name.decode()] = self._read_record.decode(record)
         self._fleet.adopt_all(shared, version, lost=lost)
         self.version = version
         self._all = False
@@ -229,13 +238,14 @@ class Peers:
 
     async def _return(self) -> None:
         """Redis is there: tell what was decided without it, or what it has lost, and share from now on."""
-        if self._fleet.dirty:
-            self.missed()  # the cluster has its own view of what was decided here: see what comes of it
+        decided = bool(self._fleet.dirty)
         merges = self._fleet.merges()
         for at in range(0, len(merges), MOST):
             if not await self._carry(merges[at : at + MOST]):
                 self._fleet.decide(merges[at:])
                 return
+        if decided:
+            self.missed()  # the cluster has its own view of what was decided here: see what comes of it
         self._fleet.outbox.open = True
 
     # Loads.
@@ -244,11 +254,13 @@ class Peers:
         config = self._fleet.snapshot.config
         if not any(model.strategy in _SHARED for model in config.models.values()):
             return b""
-        fleet = self._fleet
-        return msgspec.json.encode(Load(fleet.in_flight, fleet.told_latencies()))
+        return msgspec.json.encode(Load(*self._fleet.tell_loads()))
 
     def _hear_loads(self, loads: Sequence[bytes]) -> None:
-        told = [self._read_load.decode(load) for load in loads]
+        told: list[Load] = []
+        for said in loads:
+            with contextlib.suppress(msgspec.MsgspecError):  # another version's
+                told.append(self._read_load.decode(said))
         busy: dict[str, int] = {}
         for load in told:
             for name, count in load.in_flight.items():

@@ -247,6 +247,8 @@ class Pipeline:
         told = refusal.retry_after is not None or refusal.status >= 500
         if told and not exchange.plan.anybody(self._fleet):  # sooner than this nobody would be asked
             refusal.retry_after = self._until(exchange.plan.back_at(self._fleet))
+        elif refusal.retry_after is not None:  # somebody may be asked who was not
+            refusal.retry_after = min(refusal.retry_after, SOON)
         return refusal
 
     def _until(self, when: int) -> float:

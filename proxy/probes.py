@@ -81,6 +81,12 @@ class Probes:
             if self._flying.get(name) == token:
                 del self._flying[name]
 
+    def give_up(self) -> list[Change]:
+        """Everything that is granted and not used is to be given up."""
+        given = [Change(Kind.RELEASE, name, grant.token) for name, grant in self._grants.items()]
+        self._grants.clear()
+        return given
+
     def tend(self, now: int, lease: int) -> list[Change]:
         """What is to be told now: leases to renew, and to give up because nobody has used them."""
         changes = []

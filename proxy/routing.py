@@ -83,7 +83,7 @@ class Plan:
     def wanted(self, moment: Moment) -> list[Target]:
         """Half-open targets that this request would have taken, if somebody were to probe them."""
         now = moment.now()
-        spared = _spared(self.targets, moment, now) if moment.tripped else frozenset()
+        spared = spared_by_rate(self.targets, moment, now) if moment.tripped else frozenset()
         halves: list[tuple[Target, Standing]] = []
         ready: list[tuple[Target, Standing]] = []
         for target in (*self._left, *self._again):
@@ -119,13 +119,13 @@ class Plan:
     def ready_at(self, moment: Moment) -> int:
         """When the first of those left may be tried: now, where that hangs on others and not on time."""
         now = moment.now()
-        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
         return min((self._earliest(target, moment, now, spared) for target in left), default=now)
 
     def next_at(self, moment: Moment) -> int | None:
         """When time alone will next change something: a target may be tried, or its probe has lapsed."""
         now = moment.now()
-        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
         times = [self._earliest(target, moment, now, spared) for target in left]
         times += [moment.standing(target).probed_until for target in left]
         return min((time for time in times if time > now), default=None)
@@ -133,19 +133,19 @@ class Plan:
     def back_at(self, moment: Moment) -> int:
         """When the first of all its targets may be tried: then another request has a chance."""
         now = moment.now()
-        spared = _spared(self.targets, moment, now)
+        spared = spared_by_rate(self.targets, moment, now)
         return min(self._earliest(target, moment, now, spared) for target in self.targets)
 
     def anybody(self, moment: Moment) -> bool:
         """Whether any of all its targets may be tried now."""
         now = moment.now()
-        spared = _spared(self.targets, moment, now)
+        spared = spared_by_rate(self.targets, moment, now)
         return any(self._free(target, moment, now, spared) for target in self.targets)
 
     def limited(self, moment: Moment) -> bool:
         """Whether it is a limit, a provider's or its key's, that keeps the first of those left away."""
         now = moment.now()
-        spared, left = _spared(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
         first = min(left, key=lambda target: self._earliest(target, moment, now, spared), default=None)
         if first is None:
             return False
@@ -158,7 +158,7 @@ class Plan:
     def _ready(self, targets: Sequence[Target], moment: Moment) -> list[Target]:
         """Those that may be tried now. Who starts slowly is left out by lot, if others are there."""
         now = moment.now()
-        spared = _spared(self.targets, moment, now)
+        spared = spared_by_rate(self.targets, moment, now)
         ready: list[Target] = []
         slow: list[Target] = []
         for target in targets:
@@ -202,7 +202,7 @@ class Plan:
         return ties[-1]
 
 
-def _spared(targets: Sequence[Target], moment: Moment, now: int) -> frozenset[str]:
+def spared_by_rate(targets: Sequence[Target], moment: Moment, now: int) -> frozenset[str]:
     """Targets that stay in use although their failure rate is high: too many would be out at once.
 
     The worst stay out, which are those that have to for the longest; of two alike the id decides.

@@ -83,12 +83,24 @@ def models(config: Config) -> dict[str, Model]:
 def direct(config: Config, provider: str, model: str) -> Model | None:
     """The model that `model#provider` addresses; None where there is no such provider.
 
-    Its alias is empty: what a client makes up is no metric label.
+    Its alias is empty: what a client makes up is no metric label. Nor is it a name in health: models that
+    nobody has configured are held against their provider's keys together.
     """
     if provider not in config.providers:
         return None
-    entry = Entry(provider=provider, model=model)
-    return Model("", "weighted", tuple(_targets(config, entry, None)), config.timeouts)
+    targets = tuple(_targets(config, Entry(provider=provider, model=model), None))
+    if not _configured(config, provider, model):
+        targets = tuple(
+            dataclasses.replace(target, id=f"{provider}/*@{target.key_id.rpartition('@')[2]}")
+            for target in targets
+        )
+    return Model("", "weighted", targets, config.timeouts)
+
+
+def _configured(config: Config, provider: str, model: str) -> bool:
+    """Whether any alias is answered by this model of this provider."""
+    entries = (entry for settings in config.models.values() for entry in settings.providers)
+    return any(entry.provider == provider and entry.model == model for entry in entries)
 
 
 def _model(config: Config, alias: str, settings: ModelSettings) -> Model:

@@ -2,12 +2,15 @@
 
 A target is not limited until it says that it has too much to do (429, 503, 529, no first token in time).
 Then it may have nine tenths of what it had, and one more for each success while that is made use of; at
-`most` the limit is lifted. One overload is one cut: what was sent before a cut cuts no more. Netflix'
-concurrency-limits cuts by the same tenth; its start at 20 would hold back targets
-that have no trouble.
+`most`, or after a minute without such a sign, the limit is lifted. One overload is one cut: what was sent
+before a cut cuts no more. Netflix' concurrency-limits cuts by the same tenth; its start at 20 would hold
+back targets that have no trouble.
 """
 
 import dataclasses
+
+FORGOTTEN = 60.0
+"""Seconds without a sign of overload after which a target is not limited any more."""
 
 ENTRIES = 10_000
 """The most targets limited at once; names can be made up by clients that address providers directly."""
@@ -52,6 +55,12 @@ class Throttle:
         """Whether it has as many as it may have."""
         found = self._limits.get(target)
         return found is not None and in_flight >= int(found.size)
+
+    def tend(self, now: float) -> None:
+        """Forget the limits of targets that have given no sign of trouble for long enough."""
+        over = [name for name, limit in self._limits.items() if now - limit.cut_at > FORGOTTEN]
+        for name in over:
+            del self._limits[name]
 
     def overloaded(self, target: str, in_flight: int, began: float, now: float) -> None:
         """A request that began at `began` came back with a sign of overload; `in_flight` counts it."""

@@ -60,7 +60,7 @@ class WaitingRoom:
 
     def now(self, alias: str, plan: Plan) -> Turn | None:
         """A turn without waiting; None where there is none. Who waits already goes first."""
-        if alias in self._queues:
+        if alias in self._queues and self._woken:
             self._serve()
         return self._fleet.pick(plan)
 
@@ -79,6 +79,8 @@ class WaitingRoom:
             queue.put_back(client, waiter, place.cost())
         else:
             self._lose(queue.put(client, waiter, place.cost()))
+            if len(self) > self._settings.max_length:
+                self._lose(max(self._queues.values(), key=len).shed())
         self._wake()
         timer = self._loop.call_later(patience, self._lose, waiter)
         try:
@@ -116,8 +118,11 @@ class WaitingRoom:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for queue in self._queues.values():
-            queue.serve(self._offer)
+        aliases = list(self._queues)
+        for alias in aliases:
+            self._queues[alias].serve(self._offer)
+        if len(aliases) > 1:  # another is the first the next time
+            self._queues[aliases[0]] = self._queues.pop(aliases[0])
         heads = [head for queue in self._queues.values() for head in queue.heads()]
         for head in heads:
             if head.plan.ready_at(self._fleet) > head.until:

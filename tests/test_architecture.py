@@ -15,7 +15,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
     "errors clock tasks addresses config profiles circuit",
-    "wire deadline embedded upstream link overload throttle latency fair_queue outbox probes places statechart",
+    "wire deadline embedded upstream link overload",
+    "throttle latency fair_queue outbox probes places statechart",
     "demand replicas bounds",
     "targets tenants redaction",
     "health checking scopes",
@@ -36,7 +37,10 @@ LAYERS = [
 ]
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
-PURE = "answers bounds circuit cors demand fair_queue health latency outbox places probes redaction retry routing scopes targets tenants throttle wire"
+PURE = (
+    "answers bounds circuit cors demand fair_queue health latency outbox "
+    "places probes redaction retry routing scopes targets tenants throttle wire"
+)
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
     "aiohttp": {"proxy.upstream.aiohttp_client"},

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from fakes.published import told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import circuit
-from proxy.circuit import NOTHING, TRANSITIONS, Cause, Change, Kind, Record, Rules, State, apply, idle, told
+from proxy.circuit import NOTHING, TRANSITIONS, Cause, Change, Kind, Record, Rules, State, apply, idle
 
 BEGIN = 1_800_000_000_000
 """Second 0 of every transcript."""
@@ -114,7 +115,7 @@ def test_a_life_of_failures_in_a_row() -> None:
             # at change state until n
             *[Row(0, FAIL, CLOSED, 0)] * 4,
             Row(1, OK, CLOSED, 0),  # in a row means in a row
-            *[Row(99, FAIL, CLOSED, 0)] * 4,  # however long each takes to come
+            *[Row(150, FAIL, CLOSED, 0)] * 4,  # each within a minute of the one before
             Row(200, FAIL, OPEN, 205, 1),
             Row(201, FAIL, OPEN, 205, 1),  # stragglers: sent before it opened
             Row(202, OK, OPEN, 205, 1),
@@ -357,7 +358,7 @@ def test_the_exponent_is_bounded() -> None:
         ([], 400),
         ([(0, FAIL)] * 4, 400),
         ([(100, FAIL)] * 5, 400),  # open: the later deadline counts
-        ([(99, merge(open_until=500))], 500),
+        ([(99, merge(open_until=450))], 450),
         ([(0, FAIL)] * 5 + [(6, CLAIM)], 400),  # half open: its probe's lease is gone
         ([(90, REFUSE)], 400),
     ],
@@ -387,11 +388,12 @@ FAILING = [*RETURNED, (99.0, FAIL)]
     "row",
     [
         Merge([], merge(open_until=110, ejections=2), 110, CONSECUTIVE, 2),
-        Merge([], merge(open_until=100, ejections=2), 0, Cause.NONE, 0),  # it was over there as well
+        Merge([], merge(open_until=100, ejections=2), 100, CONSECUTIVE, 2),  # over, but nobody has probed
+        Merge([], merge(open_until=900), 460, CONSECUTIVE, 0),  # longer than any clock but a wrong one says
         Merge([(50, REFUSE)], merge(open_until=110, ejections=2), 350, REFUSED, 2),
         Merge([(99, FAIL)] * 5, merge(open_until=110, ejections=2), 110, CONSECUTIVE, 2),
         Merge([(99, FAIL)] * 5, merge(open_until=98), 104, CONSECUTIVE, 1),
-        Merge([(9, FAIL)] * 5, merge(open_until=98, ejections=4), 14, CONSECUTIVE, 4),
+        Merge([(9, FAIL)] * 5, merge(open_until=98, ejections=4), 98, CONSECUTIVE, 4),
         Merge([(9, FAIL)] * 5, merge(closed_at=98, ejections=4), 14, CONSECUTIVE, 1),
         Merge(FAILING, merge(closed_at=98, ejections=4), 0, Cause.NONE, 4),
         Merge(FAILING, merge(closed_at=6, ejections=4), 0, Cause.NONE, 1),
@@ -457,7 +459,8 @@ def test_what_the_cluster_has_not_heard_still_holds() -> None:
 @pytest.mark.parametrize(
     ("record", "from_second"),
     [
-        (Record(failures=1), None),
+        (Record(failures=1, window=(BEGIN // 1000, 0, 1)), 60),
+        (Record(broken=1, window=(BEGIN // 1000, 1, 1)), 60),
         (Record(open_until=ms(5)), None),
         (Record(back_off_until=ms(20)), 20),
         (Record(back_offs=1, back_off_until=ms(20)), 80),
@@ -469,7 +472,7 @@ def test_what_the_cluster_has_not_heard_still_holds() -> None:
     ],
 )
 def test_when_a_record_is_idle(record: Record, from_second: float | None) -> None:
-    """When its windows, slow start, back-offs and ejections are all over; not while it counts failures."""
+    """When windows, slow start, back-offs, ejections and rows of failures are all over."""
     if from_second is None:
         assert not idle(record, RULES, ms(10**6))
         return
@@ -518,7 +521,17 @@ def test_what_others_must_know_of(field: str, value: object, public: bool) -> No
     assert told(before, None)
     assert not told(None, None)
     assert set(Record.__struct_fields__) == {
-        *("failures", "window", "ok_at", "back_offs", "version", "open_until", "ejections", "cause"),
+        *(
+            "failures",
+            "broken",
+            "window",
+            "ok_at",
+            "back_offs",
+            "version",
+            "open_until",
+            "ejections",
+            "cause",
+        ),
         *("closed_at", "probe", "probe_until", "back_off_until"),
     }
 
@@ -540,6 +553,7 @@ SCENES: Sequence[Sequence[Life]] = [
     [[(0, merge(open_until=9))]],  # another opened it
     [[*TRIPPED, (1, merge(open_until=9))]],  # for longer
     [[*TRIPPED, (6, merge(open_until=9))]],  # a half-open one
+    [[(0, change(Kind.FAIL)), (3, merge(open_until=2))]],  # and is over already
 ]
 """How each of TRANSITIONS comes about, in their order."""
 
@@ -671,8 +685,9 @@ def test_any_life_keeps_what_is_promised(rules: Rules, life: list[Event]) -> Non
 
 def matter(record: Record, rules: Rules, now: int) -> tuple[object, ...]:
     """All of it that has consequences."""
+    row = (0, 0) if circuit._stale(record, rules, now) else (record.failures, record.broken)
     return (
-        (record.state(now), record.open_until, record.cause, record.failures, record.window),
+        (record.state(now), record.open_until, record.cause, row, record.window),
         (record.probe, record.probe_until, circuit._ejections(record, rules, now)),
         (max(record.back_off_until, now), circuit._back_offs(record, rules, now)),
         record.closed_at if now < record.closed_at + rules.slow_start else 0,

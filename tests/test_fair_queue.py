@@ -165,6 +165,21 @@ def test_overflow_between_equals_is_at_the_cost_of_who_asks() -> None:
     assert repr(queue) == "<FairQueue {'a': 2, 'b': 1}>"
 
 
+def test_room_may_be_made_for_another_queue() -> None:
+    """The last of the longest line goes, of that of whoever asks among equals."""
+    queue = filled({"a": [1, 1], "b": [1, 1], "c": [1]})
+    assert queue.shed("b") == Item("b", 1, 1)
+    assert queue.shed("b") == Item("a", 1, 1)
+    assert queue.shed() == Item("a", 0, 1)
+    assert repr(queue) == "<FairQueue {'b': 1, 'c': 1}>"
+
+
+def test_only_the_next_are_looked_at() -> None:
+    """Of many lines the heads of the first are enough."""
+    queue = filled({f"c{number}": [1] for number in range(OTHERS + 5)})
+    assert [item.client for item in queue.heads()] == [f"c{number}" for number in range(OTHERS)]
+
+
 def test_a_queue_that_may_hold_nothing_holds_nothing() -> None:
     """Its items come back at once."""
     queue = Queue(0)

@@ -183,7 +183,7 @@ def test_latencies_are_kept_by_target_and_sort_of_reply() -> None:
     teach(replica, FINE, target=SECOND)
     assert (replica.latency(FIRST, whole=False), replica.latency(FIRST, whole=True)) == (2.0, 9.0)
     assert replica.latency(SECOND, whole=False) == 0.0
-    assert replica.told_latencies() == {FIRST.id: 2.0, latency.key(FIRST.id, whole=True): 9.0}
+    assert replica.tell_loads()[1] == {FIRST.id: 2.0, latency.key(FIRST.id, whole=True): 9.0}
 
 
 def test_loads_of_others_are_heard() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import random
 from collections.abc import Mapping
 
@@ -133,7 +134,9 @@ def taught(report: Report, tokens: Mapping[str, str] | None = None) -> list[tupl
     [
         (Report(Effect.SUCCESS), [(Kind.OK, OWN), (Kind.OK, ORIGIN), (Kind.OK, KEY)]),
         (Report(Effect.SUCCESS, hint=3), [(Kind.OK, OWN), (Kind.OK, ORIGIN), (Kind.OK, KEY)]),
+        (Report(Effect.SUCCESS, late=True), [(Kind.OK, OWN)]),
         (Report(Effect.NEUTRAL), []),
+        (Report(Effect.NEUTRAL, reached=True), [(Kind.OK, ORIGIN)]),
         (Report(Effect.FAILURE), [(Kind.OK, ORIGIN), (Kind.FAIL, OWN)]),
         (Report(Effect.FAILURE, hint=3), [(Kind.OK, ORIGIN), (Kind.FAIL, OWN), (Kind.BACK_OFF, OWN)]),
         (Report(Effect.FAILURE, way=True), [(Kind.FAIL, ORIGIN)]),
@@ -161,6 +164,7 @@ def test_what_an_attempt_teaches(report: Report, expected: list[tuple[Kind, str]
     [
         (Report(Effect.SUCCESS), {OWN: Kind.OK, ORIGIN: Kind.OK, KEY: Kind.OK}),
         (Report(Effect.NEUTRAL), {OWN: Kind.RELEASE, ORIGIN: Kind.RELEASE, KEY: Kind.RELEASE}),
+        (Report(Effect.NEUTRAL, reached=True), {OWN: Kind.RELEASE, ORIGIN: Kind.OK, KEY: Kind.RELEASE}),
         (Report(Effect.FAILURE), {OWN: Kind.FAIL, ORIGIN: Kind.OK, KEY: Kind.RELEASE}),
         (Report(Effect.FAILURE, way=True), {OWN: Kind.RELEASE, ORIGIN: Kind.FAIL, KEY: Kind.RELEASE}),
         (Report(Effect.BACK_OFF), {OWN: Kind.BACK_OFF, ORIGIN: Kind.OK, KEY: Kind.OK}),
@@ -171,7 +175,7 @@ def test_what_an_attempt_teaches(report: Report, expected: list[tuple[Kind, str]
 def test_every_lease_of_a_probe_is_given_back(report: Report, verdicts: Mapping[str, Kind]) -> None:
     """However it ends: by a verdict on the name, or without one; and a hint besides takes none away."""
     for hint in (None, 3.0):
-        told = taught(Report(report.effect, hint=hint, way=report.way), TOKENS)
+        told = taught(dataclasses.replace(report, hint=hint), TOKENS)
         with_token = {name: (kind, token) for kind, name, token in told if token}
         assert with_token == {name: (kind, TOKENS[name]) for name, kind in verdicts.items()}
     only_own = taught(report, {OWN: "1"})
@@ -189,6 +193,14 @@ def test_faults_carry_what_they_are_judged_by() -> None:
         assert 900 <= min(one.jitter for one in found) < 920
         assert 1080 < max(one.jitter for one in found) <= 1100
     assert not any(one.repeat for one in lessons(TARGET, Report(Effect.FAILURE), {}, DRAW))
+
+
+@pytest.mark.parametrize("effect", [Effect.SUCCESS, Effect.FAILURE])
+def test_what_is_said_of_the_end_of_a_stream_is_marked(effect: Effect) -> None:
+    """Its first content was told as a success before."""
+    (own,) = [one for one in lessons(TARGET, Report(effect, late=True), {}, DRAW) if one.name == OWN]
+    assert own.late
+    assert not any(one.late for one in lessons(TARGET, Report(effect), {}, DRAW))
 
 
 @pytest.mark.parametrize(("hint", "ms"), [(None, 0), (2.5, 2_500), (0.0004, 0), (0.0006, 1), (-1.0, 0)])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 import redis
+from fakes.published import told
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -178,7 +179,7 @@ class Twin:
         version = max(self.version + 1, now)
         for name in dict.fromkeys(one.name for one in changes):
             record = None if circuit.idle(records[name], self.rules, now) else records[name]
-            if circuit.told(before.get(name), record):
+            if told(before.get(name), record):
                 record = msgspec.structs.replace(record, version=version) if record else None
                 news.append((name, record))
             self.records.pop(name, None)

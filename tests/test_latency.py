@@ -41,6 +41,15 @@ def test_silence_lets_it_fall() -> None:
     assert one.told(100.0 + DECAY) == {"t": pytest.approx(2.0 / math.e)}
 
 
+def test_the_silence_of_who_is_busy_is_no_good_news() -> None:
+    """While requests are there its average stands, here and at the others'."""
+    one = Latencies()
+    one.observe("t", 2.0, 0.0)
+    one.hear([{"t": 1.0, "u": 3.0}], 0.0)
+    assert (one.of("t", 50.0, busy=True), one.of("u", 50.0, busy=True)) == (2.0, 3.0)
+    assert one.of("t", 50.0) < 0.1
+
+
 def test_what_the_others_know_counts_too() -> None:
     """The mean of those that know it, or what is known here, whichever is worse; it falls as well."""
     one = Latencies()

@@ -36,6 +36,16 @@ def test_successes_in_a_row_are_one_change() -> None:
     assert not outbox.urgent
 
 
+def test_ends_of_streams_are_a_row_of_their_own() -> None:
+    """What they say is another thing than a success."""
+    late = Change(Kind.OK, "a", late=True)
+    two = Change(Kind.OK, "a", count=2)
+    assert filled(OK, late, OK, late, FAIL, late).take() == [
+        *(two, Change(Kind.OK, "a", count=2, late=True)),
+        *(FAIL, late),
+    ]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.OK])
 def test_the_order_of_what_happened_to_a_name_is_kept(kind: Kind) -> None:
     """Success, something else, success: the second is not told before what it came after."""

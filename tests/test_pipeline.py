@@ -605,7 +605,7 @@ def test_a_probes_stream_that_breaks_is_a_failure_like_any_other() -> None:
         await asyncio.sleep(6)
         await scene.ask(request(stream=True))
         assert scene.outcomes == ["truncated"]
-        assert (scene.health().failures, scene.health().open_until) == (1, 0)
+        assert (scene.health().broken, scene.health().open_until) == (1, 0)
 
     run(scenario())
 
@@ -907,7 +907,7 @@ def test_a_stream_that_breaks_says_so(steps: list[Step], status: int, code: str)
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == code
     assert end == DONE
     assert (scene.last.outcome, scene.last.status, scene.last.error) == (records.BROKEN, status, code)
-    assert scene.health().failures + scene.way().failures == 1
+    assert (scene.health().broken + scene.way().broken, scene.health().failures) == (1, 0)
 
 
 def test_usage_of_a_broken_stream_counts() -> None:

@@ -91,6 +91,15 @@ def test_a_grant_that_nobody_uses_is_given_up() -> None:
     assert told(probes.ask(["a"])) == [(Kind.CLAIM, "a", "me.3")]
 
 
+def test_all_grants_may_be_given_up_at_once() -> None:
+    """Those on their way are not: they still come to a verdict."""
+    probes = with_grants("a", "b", "c")
+    probes.begin(["b"])
+    assert told(probes.give_up()) == [(Kind.RELEASE, "a", "me.1"), (Kind.RELEASE, "c", "me.3")]
+    assert probes.give_up() == []
+    assert repr(probes) == "<Probes 0 asked, 0 granted, 1 on their way>"
+
+
 def test_a_grant_ends_well_before_its_lease() -> None:
     """However short that is: what another replica may claim nobody here may still use."""
     probes = Probes("me")

@@ -84,6 +84,16 @@ def test_a_target_that_could_take_more_than_the_most_is_soon_free() -> None:
     assert not one
 
 
+def test_a_limit_is_forgotten_after_a_minute_without_trouble() -> None:
+    """Since the last cut; others stay."""
+    one = limited()
+    one.overloaded("u", 10, began=30.0, now=31.0)
+    one.tend(10.0 + throttle.FORGOTTEN)
+    assert one.limit("t") == 90
+    one.tend(10.1 + throttle.FORGOTTEN)
+    assert (one.limit("t"), one.limit("u")) == (None, 9)
+
+
 def test_it_settles_where_the_target_can_follow() -> None:
     """With room for 40 at a time the limit swings around it, and few requests find too much to do."""
     one, overloads, total = limited(), 0, 0

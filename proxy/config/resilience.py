@@ -3,9 +3,9 @@
 Like all of the tree, they hold data only. See `settings`.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from proxy.config.fields import Positive, Wait
 from proxy.config.section import Section
@@ -73,7 +73,7 @@ class Health(Section):
     forgive: Wait = Field(
         default=60.0, description="For each such time without an ejection, one is forgotten."
     )
-    probe_lease: Wait = Field(
+    probe_lease: Annotated[Wait, Field(ge=1)] = Field(
         default=10.0,
         description="How long a probe outlives its replica: after this another may try. Renewed while the "
         "probe is on its way.",
@@ -100,6 +100,13 @@ class Health(Section):
         "one request tries it again.",
     )
 
+    @model_validator(mode="after")
+    def _caps_are_caps(self) -> Self:
+        for name in ("ejection", "back_off"):
+            if getattr(self, name) > getattr(self, f"{name}_cap"):
+                raise ValueError(f"`{name}` at most `{name}_cap`")
+        return self
+
 
 class AdaptiveConcurrency(Section):
     """How far each replica holds back from a target that has too much to do.
@@ -114,6 +121,12 @@ class AdaptiveConcurrency(Section):
     most: Positive = Field(
         default=1_000, description="When so many are allowed again, the target is not limited any more."
     )
+
+    @model_validator(mode="after")
+    def _least_is_less(self) -> Self:
+        if self.least > self.most:
+            raise ValueError("`least` at most `most`")
+        return self
 
 
 class Queue(Section):

@@ -12,17 +12,25 @@
 -- Time is the server's. A version is at least its milliseconds, so that it grows even where the server has
 -- forgotten everything. Publishing may be forbidden to us: replicas that hear nothing poll.
 local call, floor, max, min = redis.call, math.floor, math.max, math.min
-local hash, SLOTS, UNIT = KEYS[1], 10, 1000
+local hash, SLOTS, UNIT, AHEAD = KEYS[1], 10, 1000, 60000
 local rules, changes = cjson.decode(ARGV[2]), cjson.decode(ARGV[4])
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
-local slot = floor(now / max(floor(rules.window / SLOTS), 1))
+local width = max(floor(rules.window / SLOTS), 1)
+local slot = floor(now / width)
 
 -- 1. What can happen to a record: the twin is proxy.circuit, function by function.
 
 local function holds(r, c) return (c.token or '') ~= '' and c.token == r.probe end
 
+local function longest() return now + max(rules.ejection_cap, rules.quarantine) + AHEAD end
+
 local function unprobed(r) r.probe, r.probe_until = '', 0 end
+
+local function stale(r)
+  local last = #r.window > 0 and r.window[#r.window - 2] * width or 0
+  return now - last >= rules.forgive
+end
 
 local function counted(window, ok, failed)
   local kept = {}
@@ -49,19 +57,24 @@ end
 
 local function open(r, cause, c)
   r.ejections = ejections(r) + 1
-  local pause = floor(min(rules.ejection * r.ejections, rules.ejection_cap) * (c.jitter or UNIT) / UNIT)
-  r.failures, r.window, r.open_until, r.cause, r.closed_at = 0, {}, max(r.open_until, now + pause), cause, 0
+  local pause = min(floor(rules.ejection * r.ejections * (c.jitter or UNIT) / UNIT), rules.ejection_cap)
+  r.open_until = max(r.open_until, now + pause)
+  r.failures, r.broken, r.window, r.cause, r.closed_at = 0, 0, {}, cause, 0
   unprobed(r)
 end
 
 local apply = {}
 
 function apply.ok(r, c)
-  if r.open_until == 0 then
+  if c.late then
+    r.broken = 0
+  elseif r.open_until == 0 then
+    if stale(r) then r.broken = 0 end
     r.failures, r.ok_at, r.window = 0, now, counted(r.window, c.count or 1, 0)
     if r.back_off_until <= now then r.back_offs = 0 end
   elseif holds(r, c) then
-    r.failures, r.window, r.ok_at, r.open_until, r.cause, r.closed_at = 0, {}, now, 0, '', now
+    r.failures, r.broken, r.window, r.ok_at = 0, 0, {}, now
+    r.open_until, r.cause, r.closed_at = 0, '', now
     unprobed(r)
   end
 end
@@ -73,12 +86,15 @@ function apply.fail(r, c)
   end
   local age = c.age or -1
   if c['repeat'] and (now - r.ok_at <= rules.window or (age >= 0 and age <= rules.window)) then return end
-  r.window, r.failures = counted(r.window, 0, 1), r.failures + 1
+  if stale(r) then r.failures, r.broken = 0, 0 end
+  local row = c.late and 'broken' or 'failures'
+  r[row] = r[row] + 1
+  r.window = counted(r.window, 0, 1)
   local failed, total = 0, 0
   for at = 1, #r.window, 3 do
     failed, total = failed + r.window[at + 2], total + r.window[at + 1] + r.window[at + 2]
   end
-  if r.failures >= rules.failures then
+  if r[row] >= rules.failures then
     open(r, 'consecutive', c)
   elseif total >= rules.requests and failed * UNIT >= rules.rate * total then
     open(r, 'rate', c)
@@ -101,7 +117,7 @@ end
 
 function apply.refuse(r)
   r.ejections = ejections(r)
-  r.failures, r.window, r.cause, r.closed_at = 0, {}, 'refused', 0
+  r.failures, r.broken, r.window, r.cause, r.closed_at = 0, 0, {}, 'refused', 0
   r.open_until = max(r.open_until, now + rules.quarantine)
   unprobed(r)
 end
@@ -124,10 +140,10 @@ end
 
 function apply.merge(r, c)
   local told = c.record or {}
-  local till, closed = told.open_until or 0, told.closed_at or 0
+  local till, closed = min(told.open_until or 0, longest()), told.closed_at or 0
   r.back_offs = max(back_offs(r), back_offs(told))
-  r.back_off_until = max(r.back_off_until, told.back_off_until or 0)
-  if till > max(r.open_until, now) then
+  r.back_off_until = max(r.back_off_until, min(told.back_off_until or 0, now + rules.hint_cap + AHEAD))
+  if till > max(r.open_until, r.closed_at) then
     r.ejections = max(ejections(r), told.ejections or 0)
     r.open_until, r.cause, r.closed_at = till, told.cause or '', 0
     unprobed(r)
@@ -139,7 +155,8 @@ function apply.merge(r, c)
 end
 
 local function idle(r)
-  if r.open_until > 0 or r.failures > 0 or r.back_off_until > now then return false end
+  if r.open_until > 0 or r.back_off_until > now then return false end
+  if (r.failures > 0 or r.broken > 0) and not stale(r) then return false end
   for at = 1, #r.window, 3 do
     if r.window[at + 2] > 0 and r.window[at] > slot - SLOTS then return false end
   end
@@ -149,7 +166,7 @@ end
 
 -- 2. From and to what is stored.
 
-local NUMBERS = {'failures', 'ok_at', 'open_until', 'ejections', 'closed_at', 'probe_until', 'back_offs',
+local NUMBERS = {'failures', 'broken', 'ok_at', 'open_until', 'ejections', 'closed_at', 'probe_until', 'back_offs',
   'back_off_until', 'version'}
 local TEXTS = {'cause', 'probe'}
 

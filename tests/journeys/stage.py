@@ -107,7 +107,8 @@ class Stage:
         words = set()
         for name, record in self.health(provider).items():
             refused = "quarantined_key" if name.startswith(f"{provider}@") else "quarantined_model"
-            words |= {f"failures={record.failures}"} if record.failures else set()
+            failures = record.failures + record.broken
+            words |= {f"failures={failures}"} if failures else set()
             words |= {"back_off"} if record.back_off_until else set()
             words |= {refused if record.cause is Cause.REFUSED else "open"} if record.open_until else set()
         return " ".join(sorted(words)) or "none"

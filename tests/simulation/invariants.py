@@ -119,6 +119,7 @@ class ReplicaWatch:
         self._seen: Mapping[str, Record] = fleet.health.records
         self._windows: dict[str, _Window] = {}
         self._asked: dict[str, float] = {}
+        self._denied: dict[str, float] = {}
         self._losses = ledger.losses
         self._versions: dict[str, int] = {}
         self._opened: dict[str, Record] = {}
@@ -151,6 +152,10 @@ class ReplicaWatch:
         self._learn(target.id, now + wait)
         self._asked[target.id] = max(self._asked.get(target.id, 0.0), self._loop.time() + wait / 1000)
 
+    def denied(self, target: Target) -> None:
+        """A provider has not accepted the key."""
+        self._denied[target.key_id] = self._loop.time() + self._rules.quarantine / 1000
+
     def _learn(self, name: str, until: int) -> None:
         window = self._windows.setdefault(name, _Window())
         if until > window.until:
@@ -168,9 +173,9 @@ class ReplicaWatch:
         known = window.until if window.learned < time else window.before
         if known > now and window.ends > time and not self._ledger.torn:
             self._broke(f"calls {target.id} {known - now} ms before the end of a back-off window it knows")
-        left = self._asked.get(target.id, 0.0) - time
+        left = max(self._asked.get(target.id, 0.0), self._denied.get(target.key_id, 0.0)) - time
         if left > LATE and self._ledger.stepped_at < 0 and self._ledger.calm:
-            self._broke(f"calls {target.id} {left:.3f} s before the provider wants it")
+            self._broke(f"calls {target.id} {left:.3f} s before it may")
         for name in names(target):
             record = self._opened.get(name, NOTHING)
             if record.open_until > now and record.cause is not Cause.RATE and not self._ledger.losses:

@@ -64,6 +64,7 @@ class SimLink:
         self._silent = False
         self._cut = False
         self._dead = False
+        self._away_since = self._loop.time()
         self.weather = weather
         self.watch: ReplicaWatch | None = None
         self.generation = 0
@@ -81,6 +82,11 @@ class SimLink:
     @property
     def _reachable(self) -> bool:
         return self._store.up and not self._cut and not self._dead
+
+    @property
+    def away(self) -> float:
+        """For how many seconds no call was sent; 0 where calls are sent."""
+        return 0.0 if self.available else self._loop.time() - self._away_since
 
     @property
     def calling(self) -> bool:
@@ -187,7 +193,7 @@ class SimLink:
         """Look for the server from now on."""
         if not self._mending:
             self._ledger.note(self._name, "is without the store")
-            self._mending = True
+            self._mending, self._away_since = True, self._loop.time()
             self._loop.call_later(self._draw.uniform(0.0, FIRST_S), self._probe)
 
     def _probe(self) -> None:

@@ -181,6 +181,8 @@ class SimUpstream:
             raise
         if reaction.answer.status == 429:
             self.watch.refused(target, reaction.hint)
+        elif reaction.answer.status == 401:
+            self.watch.denied(target)
         if reaction.answer.status != 200:
             self._ledger.note(self.name, f"{target.id} says {reaction.answer.status}, {reaction.hint}")
         return _Reply(reaction.answer, lambda: self._flights.end(probes))

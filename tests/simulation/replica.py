@@ -36,6 +36,9 @@ SCRIPTS = peers.load_scripts()
 SLACK = 0.002
 """Seconds that a request may wait longer than the longest: until its timer is looked at."""
 
+LEAVING = 0.2
+"""How often a client that waits leaves when something changes."""
+
 
 class SimClock:
     """A `Clock` with the loop's time, and a wall clock of its own that somebody may set."""
@@ -80,6 +83,9 @@ class Replica:
         self._ledger = ledger
         self._count = 0
         self._running: dict[asyncio.Task[None], None] = {}
+        self._hasty: dict[asyncio.Task[None], None] = {}
+        self._leaves = random.Random(f"leaves {name}")
+        self.fleet.on_change(self._leave)
         limits = Limiter(MemoryStore(self.clock), MemoryStore(self.clock), self.clock, lambda: 1, name)
         admission = Admission(limits, Estimator())
         redactor = Redactor(secrets_of(config))
@@ -142,11 +148,18 @@ class Replica:
         self._running[task] = None
         task.add_done_callback(lambda task: self._ended(task, record, sink, firm=firm))
         if leaves is not None:
+            self._hasty[task] = None
             asyncio.get_running_loop().call_later(leaves, task.cancel)
+
+    def _leave(self) -> None:
+        """A client leaves in the very moment in which somebody who waits may get his turn."""
+        if self._hasty and len(self.waiting) and self._leaves.random() < LEAVING:
+            asyncio.get_running_loop().call_soon(next(iter(self._hasty)).cancel)
 
     def _ended(self, task: "asyncio.Task[None]", record: Record, sink: RecordingSink, *, firm: bool) -> None:
         """A request is over: answered, told when to come back, or left by its client."""
         del self._running[task]
+        self._hasty.pop(task, None)
         tried = ", ".join(f"{attempt.target} {attempt.outcome}" for attempt in record.attempts)
         self._ledger.note(
             self.name,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from fakes.published import told
 
 from proxy import circuit
 from proxy.circuit import NOTHING, Change, Record, Rules
@@ -131,7 +132,7 @@ class SimStore:
                     self._watch.forgotten(name, record, version, now)
                 continue
             kept = record
-            if circuit.told(known, record):
+            if told(known, record):
                 kept = msgspec.structs.replace(record, version=version)
                 news[name] = kept
                 self._watch.published(name, known, kept)

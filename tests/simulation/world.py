@@ -12,12 +12,13 @@ import random
 
 from fakes import virtual_loop
 
+from proxy.peers import EVERY
 from simulation import faults, rest
 from simulation.clients import Clients
 from simulation.faults import ENDED, Event, Trouble
 from simulation.invariants import Flights, ReplicaWatch, StoreWatch
 from simulation.ledger import BrokenError, Ledger
-from simulation.link import SimLink
+from simulation.link import DEADLINE, SimLink
 from simulation.providers import Provider, SimUpstream
 from simulation.replica import Replica
 from simulation.settings import REPLICAS, SETTLING, TIMEOUTS, snapshot
@@ -27,6 +28,9 @@ WELL = ENDED + SETTLING
 """Seconds after which every request succeeds."""
 
 LASTING = WELL + 4.0
+
+ALONE = EVERY * 1.2 + DEADLINE + 0.1
+"""Seconds after which a replica knows that it is without the store: it has asked, in vain."""
 
 LOOK = 0.1
 """Seconds between two looks at what nobody tells."""
@@ -72,6 +76,7 @@ class World:
         self._weather = plan.weather
         self._versions: dict[str, tuple[int, int]] = {}
         self._waited: dict[str, frozenset[int]] = {}
+        self._unused: frozenset[str] = frozenset()
         self._works: list[asyncio.Task[None]] = []
 
     def _born_at(self, number: int) -> None:
@@ -175,6 +180,8 @@ class World:
                 self._version(replica)
                 self._left_behind(replica)
                 self._alike(replica)
+                self._alone(replica)
+            self._leases()
 
     def _alive(self, replica: Replica) -> None:
         """What runs in the background never ends."""
@@ -208,6 +215,27 @@ class World:
         if free & self._waited.get(replica.name, frozenset()) and self.ledger.calm:
             self.ledger.broke(replica.name, "somebody waits for a target that is free")
         self._waited[replica.name] = free
+
+    def _alone(self, replica: Replica) -> None:
+        """Without the store it decides by itself."""
+        if replica.link.away > ALONE and (replica.fleet.outbox.open or len(replica.fleet.outbox)):
+            self.ledger.broke(replica.name, "is without the store, and waits for it to decide")
+
+    def _leases(self) -> None:
+        """Whoever holds a lease is about to use it, or has crashed: not so at two looks in a row."""
+        now, unused = self.store.now(), set()
+        for name, record in self.store.records.items():
+            holder = record.probe.rpartition(".")[0]
+            for replica in self.replicas.values():
+                probes = replica.fleet._probes
+                used = {**probes._claims, **probes._flying}.get(
+                    name
+                ) == record.probe or name in probes._grants
+                if replica.name == holder and record.probing(now) and not used and not replica.telling:
+                    unused.add(record.probe)
+        if self._unused & unused and self.ledger.calm:
+            self.ledger.broke("store", f"nobody uses the lease {min(self._unused & unused)}")
+        self._unused = frozenset(unused)
 
     def _alike(self, replica: Replica) -> None:
         """Whoever knows the store's version knows what is in it, but for what it has just learned itself."""
