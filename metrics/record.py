@@ -44,9 +44,9 @@ class Record:
     """All that is said of one request.
 
     `model` is the configured alias, "" where the request named none that exists. `waited` is the time
-    spent waiting for upstreams, so that `duration - waited` is the proxy's own part; `queued` is the part of it
-    spent in the queue for one. `ttft` is the time
-    from the request's start to the first content sent, None where there was none.
+    spent waiting for upstreams, so that `duration - waited` is the proxy's own part; `queued` is the part of
+    it spent in the queue for one. `ttft` is the time from the request's start to the first content sent, None
+    where there was none.
     """
 
     request_id: str

@@ -214,6 +214,7 @@ class Fleet:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
         elif self.throttle and report.effect is Effect.SUCCESS and not report.late:
             self.throttle.succeeded(target.id, busy)
+            self._changed()  # one more may be sent there
         if report.answered is not None:
             name = latency.key(target.id, whole=report.whole)
             self.latencies.observe(name, report.answered, self._clock.monotonic())

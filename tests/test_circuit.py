@@ -115,7 +115,8 @@ def test_a_life_of_failures_in_a_row() -> None:
             # at change state until n
             *[Row(0, FAIL, CLOSED, 0)] * 4,
             Row(1, OK, CLOSED, 0),  # in a row means in a row
-            *[Row(150, FAIL, CLOSED, 0)] * 4,  # each within a minute of the one before
+            *[Row(90, FAIL, CLOSED, 0)] * 4,
+            *[Row(150, FAIL, CLOSED, 0)] * 4,  # nothing for a minute: a new row
             Row(200, FAIL, OPEN, 205, 1),
             Row(201, FAIL, OPEN, 205, 1),  # stragglers: sent before it opened
             Row(202, OK, OPEN, 205, 1),
@@ -162,6 +163,35 @@ def test_a_life_of_a_failure_rate() -> None:
     assert mild.tell(8, FAIL).cause is RATE  # 11 of 22: half is enough
 
 
+def test_a_life_of_streams_that_break() -> None:
+    """They are counted in a row of their own: a first content is no proof that a stream will end well."""
+    broken, ended = Change(Kind.FAIL, "t", late=True), Change(Kind.OK, "t", late=True)
+    record = Name().live(
+        [
+            # at change state until n
+            *[Row(0, one, CLOSED, 0) for one in (OK, broken) * 4],
+            Row(1, ended, CLOSED, 0),  # in a row means in a row
+            *[Row(1, one, CLOSED, 0) for one in (OK, broken) * 4],
+            Row(61, OK, CLOSED, 0),  # nothing for a minute
+            *[Row(61, broken, CLOSED, 0)] * 4,
+            *[Row(121, FAIL, CLOSED, 0)] * 4,
+            Row(121, broken, CLOSED, 0),
+            Row(121, OK, CLOSED, 0),
+            *[Row(122, broken, CLOSED, 0)] * 3,
+            Row(123, broken, OPEN, 128, 1),
+            Row(123, ended, OPEN, 128, 1),
+            Row(128, CLAIM, HALF_OPEN, 128, 1),
+            Row(128, ended, HALF_OPEN, 128, 1),
+            Row(129, PROBE_OK, CLOSED, 0, 1),
+            *[Row(129, broken, CLOSED, 0, 1)] * 4,
+            Row(129, REFUSE, OPEN, 429, 1),
+        ]
+    )
+    assert record.broken == 0
+    assert apply(NOTHING, ended, RULES, BEGIN) is NOTHING
+    assert lived((0, broken)).window == (BEGIN // 1000, 0, 1)  # for the rate it is one like any other
+
+
 def test_successes_are_counted_in_bulk() -> None:
     """A change may tell of many at once."""
     name = Name()
@@ -193,10 +223,13 @@ def test_a_short_window_has_parts_of_a_millisecond() -> None:
 
 @pytest.mark.parametrize(
     ("times", "jitter", "seconds"),
-    [(1, 900, 4.5), (1, 1100, 5.5), (2, 1000, 10), (59, 1000, 295), (60, 1000, 300), (70, 1000, 300)],
+    [
+        *((1, 900, 4.5), (1, 1100, 5.5), (2, 1000, 10), (59, 1000, 295)),
+        *((60, 900, 270), (60, 1100, 300), (99, 900, 300)),
+    ],
 )
 def test_ejections_grow_up_to_a_cap(times: int, jitter: int, seconds: float) -> None:
-    """The n-th lasts n times as long, up to the cap, and a tenth more or less of either."""
+    """The n-th lasts n times as long and a tenth more or less, up to the cap."""
     known = Record(open_until=BEGIN, ejections=times - 1, probe="mine", probe_until=BEGIN + 9)
     record = apply(known, change(Kind.FAIL, "mine", jitter=jitter), RULES, BEGIN)
     assert record.ejections == times
@@ -500,6 +533,7 @@ def test_when_a_record_keeps_anybody_away(record: Record, until: float) -> None:
     ("field", "value", "public"),
     [
         ("failures", 3, False),
+        ("broken", 3, False),
         ("window", (1, 2, 3), False),
         ("ok_at", 7, False),
         ("back_offs", 2, False),
@@ -521,18 +555,8 @@ def test_what_others_must_know_of(field: str, value: object, public: bool) -> No
     assert told(before, None)
     assert not told(None, None)
     assert set(Record.__struct_fields__) == {
-        *(
-            "failures",
-            "broken",
-            "window",
-            "ok_at",
-            "back_offs",
-            "version",
-            "open_until",
-            "ejections",
-            "cause",
-        ),
-        *("closed_at", "probe", "probe_until", "back_off_until"),
+        *("failures", "broken", "window", "ok_at", "back_offs", "version", "open_until", "ejections"),
+        *("cause", "closed_at", "probe", "probe_until", "back_off_until"),
     }
 
 
@@ -601,9 +625,10 @@ EVENTS = st.builds(
         jitter=st.integers(500, 1100),
         repeat=st.sampled_from([False, False, True]),
         age=st.sampled_from([-1, -1, 0, 10_000]),
+        late=st.sampled_from([False, False, True]),
     ),
     st.tuples(
-        st.sampled_from([0, -30, 200]),
+        st.sampled_from([0, -4, 200]),
         st.sampled_from([0, -5, -1]),
         st.sampled_from([0, -10, 60]),
         st.integers(0, 3),

@@ -276,6 +276,7 @@ def test_script_and_twin_live_the_same_life(server: Server) -> None:
 
 FAIL, OK, BACK_OFF = (Change(kind, "t") for kind in (Kind.FAIL, Kind.OK, Kind.BACK_OFF))
 CLAIM = Change(Kind.CLAIM, "t", "mine")
+BROKEN, ENDED = (Change(kind, "t", late=True) for kind in (Kind.FAIL, Kind.OK))
 REPEATED = [Change(Kind.FAIL, "t", repeat=True, age=age) for age in (-1, 0, 10_000, 10_001)]
 MERGED = Record(ejections=3, back_offs=4, back_off_until=BEGIN + 90_000)
 LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
@@ -285,6 +286,19 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
     [(0, [FAIL]), (9_999, [OK]), (10_000, [OK])],
     [(0, [FAIL, OK] * 9), (0, [OK, OK, FAIL]), (0, [FAIL])],
     [(0, [Change(Kind.OK, "t", count=9), FAIL]), (0, [Change(Kind.OK, "t", count=9), *[OK, FAIL] * 9])],
+    # Rows of failures and of broken streams, and when they are forgotten.
+    [
+        (0, [FAIL] * 4),
+        (0, [BROKEN] * 4),
+        (1, [OK]),
+        (1, [FAIL]),
+        (1, [ENDED]),
+        (1, [BROKEN]),
+        (2, [BROKEN] * 4),
+    ],
+    *([(0, [one]), (59_999, [CLAIM]), (60_000, [CLAIM])] for one in (FAIL, BROKEN)),
+    [(0, [ENDED]), (0, [BROKEN] * 4), (0, [Change(Kind.REFUSE, "t")]), (300_000, [CLAIM, BROKEN])],
+    [(0, [FAIL] * 5), (5_000, [CLAIM]), (5_000, [ENDED, Change(Kind.FAIL, "t", "mine", late=True)])],
     # Failures that are the requests' own.
     *([(0, [FAIL]), (1, [OK]), (10_001 + late, [one])] for one in REPEATED for late in (0, 1)),
     # Windows: the end of one, of a row, of what is remembered.
@@ -320,6 +334,8 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
             {"open_until": BEGIN + 20_000},
             {"open_until": BEGIN + 20_001, "cause": circuit.Cause.RATE},
             {"open_until": BEGIN + 300_001},
+            {"open_until": BEGIN + 900_000, "back_off_until": BEGIN + 900_000},
+            {"open_until": BEGIN + 19_000},
             {"closed_at": BEGIN + 19_000},
             {"back_off_until": 0},
         )
@@ -421,23 +437,23 @@ def waiting(count: int, prefix: str = "made-up") -> list[Change]:
 
 def test_what_is_idle_makes_room(cluster: Cluster) -> None:
     """With more than may be kept, what is long over goes; what counts stays, as does what is spoken of."""
-    cluster.tell(*waiting(8), Change(Kind.FAIL, "failing"))
+    cluster.tell(*waiting(8), Change(Kind.REFUSE, "half"), rules=Rules(quarantine=1_000))
     cluster.pass_time(RULES.hint_cap)
     cluster.tell(Change(Kind.REFUSE, "out"), Change(Kind.BACK_OFF, "busy", hint=300_000), most=1)
     cluster.pass_time(1_000)
-    cluster.tell(Change(Kind.REFUSE, "last"), Change(Kind.RELEASE, "failing"), most=1)
+    cluster.tell(Change(Kind.REFUSE, "last"), Change(Kind.RELEASE, "half"), most=1)
     assert len(cluster.kept()[1]) == 12  # not over for long enough
     cluster.pass_time(1)
     cluster.tell(Change(Kind.REFUSE, "more"), most=14)
     assert len(cluster.kept()[1]) == 13  # and the version: so many may be kept
     gone: list[str] = []
     while len(gone) < 8:
-        answer = cluster.tell(Change(Kind.REFUSE, "more"), Change(Kind.RELEASE, "failing"), most=1)
+        answer = cluster.tell(Change(Kind.REFUSE, "more"), Change(Kind.RELEASE, "half"), most=1)
         gone += [name for name, record in answer.news if record is None]
         cluster.pass_time(1)
         assert cluster.now < BEGIN + 400_000
     version, records = cluster.kept()
-    assert records.keys() == {"out", "busy", "last", "more", "failing"}
+    assert records.keys() == {"out", "busy", "last", "more", "half"}
     assert version == answer.head[1]
 
 
