@@ -125,6 +125,31 @@ def test_whoever_waits_gets_the_same(lines: dict[str, list[int]], places: list[i
             assert max(got.values()) - min(got.values()) <= QUANTUM + max(map(max, lines.values()))
 
 
+def round_robin(lines: Mapping[str, Sequence[int]]) -> str:
+    """The order of deficit round robin as it is written down: turn by turn."""
+    turns = [(client, list(costs), 0) for client, costs in lines.items()]
+    order = ""
+    while turns:
+        client, costs, deficit = turns.pop(0)
+        deficit += QUANTUM
+        while costs and costs[0] <= deficit:
+            deficit -= costs.pop(0)
+            order += client
+        if costs:
+            turns.append((client, costs, deficit))
+    return order
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(lines=LINES, places=st.integers(1, 9))
+def test_the_order_is_that_of_deficit_round_robin(lines: dict[str, list[int]], places: int) -> None:
+    """However many places come free at a time, and though rounds without effect are left out."""
+    queue, order = filled(lines), ""
+    while queue:
+        order += whose(served(queue, places))
+    assert order == round_robin(lines)
+
+
 @settings(max_examples=200, deadline=None, database=None)
 @given(
     busy=st.lists(COSTS.filter(bool), min_size=1, max_size=4),

@@ -285,6 +285,7 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
     [(0, [FAIL]), (1_000, [FAIL, OK]), (9_999, [OK, FAIL]), (10_000, [OK]), (11_000, [OK]), (20_999, [OK])],
     [(0, [FAIL]), (9_999, [OK]), (10_000, [OK])],
     [(0, [FAIL, OK] * 9), (0, [OK, OK, FAIL]), (0, [FAIL])],
+    [(0, [FAIL, OK] * 9), (0, [OK]), (0, [FAIL])],
     [(0, [Change(Kind.OK, "t", count=9), FAIL]), (0, [Change(Kind.OK, "t", count=9), *[OK, FAIL] * 9])],
     # Rows of failures and of broken streams, and when they are forgotten.
     [
@@ -314,6 +315,11 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
     [(0, [*[FAIL] * 5, Change(Kind.BACK_OFF, "t", hint=6_000)]), (5_999, [CLAIM]), (6_000, [CLAIM])],
     [(0, [FAIL] * 5), (5_000, [Change(Kind.CLAIM, "t"), Change(Kind.OK, "t")])],
     [(0, [FAIL] * 5), (5_000, [CLAIM]), (-1, [Change(Kind.FAIL, "t", "mine")])],
+    *(
+        [(0, [FAIL] * 5), (5_000, [CLAIM]), (6_000, [Change(kind, "t", whose)]), (15_000, [CLAIM, OK])]
+        for kind in (Kind.RENEW, Kind.RELEASE, Kind.OK, Kind.FAIL, Kind.BACK_OFF)
+        for whose in ("mine", "yours")
+    ),
     # Slow start and what is forgotten of ejections.
     *(
         [(0, [FAIL] * 5), (5_000, [CLAIM, Change(Kind.OK, "t", "mine")]), (5_000 + held, [one] * 5)]
@@ -345,10 +351,13 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
 """Moments (ms) and what is told in them: at the very bounds of all rules."""
 
 
+TIGHT = Rules(failures=3, rate=400, requests=9, window=3_000, ejection_cap=9_000, quarantine=99_000)
+
+
 def test_script_and_twin_agree_at_every_bound(server: Server) -> None:
     """To the millisecond, the request and the digit."""
-    for life in LIVES:
-        pair = Pair(server.client, RULES)
+    for life, rules in itertools.product(LIVES, (RULES, TIGHT)):
+        pair = Pair(server.client, rules)
         for at, changes in life:
             pair.cluster.pass_time(BEGIN + at - pair.cluster.now)
             pair.tell(changes)

@@ -24,7 +24,7 @@ EARLY_S = 0.01
 class Windows:
     """`late`, by pair of key and model: seconds from its first 429 to the last call inside its window.
 
-    `calls`, by pair: those inside its window, the first included. `early` are calls inside a window but later
+    `calls`, by pair: those inside its window that followed another one, and the first. `early` are calls inside a window but later
     than `LATEST_S`; `again` is how many pairs were called after it.
     """
 
@@ -97,7 +97,7 @@ async def _windows(scene: Scene, shared: Shared, rate: float, seconds: float) ->
     return Windows(
         shared,
         late=[max(call.at for call in calls) - _said(calls[0]) for calls in inside.values()],
-        calls=[len(calls) for calls in inside.values()],
+        calls=[_apart(calls) for calls in inside.values()],
         early=sum(
             LATEST_S < call.at - _said(calls[0]) < ASKED_S - EARLY_S
             for calls in pairs.values()
@@ -110,6 +110,12 @@ async def _windows(scene: Scene, shared: Shared, rate: float, seconds: float) ->
 def _said(call: Call) -> float:
     """When the 429 left."""
     return call.done or call.at
+
+
+def _apart(calls: list[Call]) -> int:
+    """How many began when no other was in flight: a replica may have sent two before it knew of either."""
+    ends = [max((_said(before) for before in calls[:at]), default=0.0) for at in range(len(calls))]
+    return sum(call.at >= end for call, end in zip(calls, ends, strict=True))
 
 
 def _inside(calls: list[Call]) -> list[Call]:
