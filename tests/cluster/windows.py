@@ -24,8 +24,8 @@ EARLY_S = 0.01
 class Windows:
     """`late`, by pair of key and model: seconds from its first 429 to the last call inside its window.
 
-    `calls`, by pair: those inside its window that followed another one, and the first. `early` are calls inside a window but later
-    than `LATEST_S`; `again` is how many pairs were called after it.
+    `calls`, by pair: those inside its window that began when no other was in flight. `early` are calls inside
+    a window but later than `LATEST_S`; `again` is how many pairs were called after it.
     """
 
     shared: Shared

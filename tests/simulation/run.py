@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parent.parent)  # as pytest does for the tests
 
-from simulation.world import live  # noqa: E402  (the line before makes it possible)
+from simulation.world import again, live  # noqa: E402  (the line before makes it possible)
 
 
 def replay(seed: int) -> int:
@@ -26,15 +26,19 @@ def replay(seed: int) -> int:
 
 def many(first: int, last: int) -> int:
     """Live them all; print those that are broken."""
-    began, broken, requests = time.process_time(), 0, 0
+    began, broken, requests, intruders = time.process_time(), 0, 0, 0
     for seed in range(first, last + 1):
         life = live(seed)
         requests += life.requests
+        intruders += life.intruders
         if life.broken:
             broken += 1
-            print(f"seed {seed}: {life.broken[0][:400]}", flush=True)
+            print(f"seed {seed}: {life.broken[0][:400]}\n  {again(seed)}", flush=True)
     spent = time.process_time() - began
-    print(f"{last - first + 1} seeds, {broken} broken, {requests} requests, {spent:.0f} s of CPU")
+    print(
+        f"{last - first + 1} seeds, {broken} broken, {requests} requests, {intruders} into a window that its "
+        f"caller could not know, {spent:.0f} s of CPU"
+    )
     return 1 if broken else 0
 
 

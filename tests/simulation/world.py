@@ -256,15 +256,21 @@ async def _live(plan: faults.Plan) -> Life:
 
 def live(seed: int) -> Life:
     """The life of `seed`."""
-    return virtual_loop.run(_live(faults.plan(seed)))
+    try:
+        return virtual_loop.run(_live(faults.plan(seed)))
+    except Exception as error:
+        error.add_note(again(seed))
+        raise
+
+
+def again(seed: int) -> str:
+    """How to see it once more."""
+    return f"replay it: python tests/simulation/run.py --seed {seed}"
 
 
 def check(seed: int) -> Life:
     """The life of `seed`, in which nothing happens that must not. Raises `BrokenError`."""
     life = live(seed)
     if life.broken:
-        raise BrokenError(
-            f"seed {seed}: {life.broken[0]}\n"
-            f"replay it: python tests/simulation/run.py --seed {seed}\n{life.ledger.told(last=40)}"
-        )
+        raise BrokenError(f"seed {seed}: {life.broken[0]}\n{again(seed)}\n{life.ledger.told(last=40)}")
     return life
