@@ -694,8 +694,9 @@ def check(before: Record, after: Record, one: Change, now: int) -> None:
     assert after.open_until or not after.ejections or after.closed_at
 
 
-@settings(max_examples=200, deadline=None, database=None)
-@given(rules=BOUNDS, life=st.lists(EVENTS, max_size=40))
+@pytest.mark.timeout(240)
+@settings(max_examples=80, deadline=None, database=None)
+@given(rules=BOUNDS, life=st.lists(EVENTS, max_size=30))
 def test_any_life_keeps_what_is_promised(rules: Rules, life: list[Event]) -> None:
     """Deadlines only grow but by a probe's success, one holds the lease, and nothing else ever happens."""
     record, now = NOTHING, BEGIN
@@ -720,8 +721,9 @@ def matter(record: Record, rules: Rules, now: int) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=200, deadline=None, database=None)
-@given(rules=BOUNDS, life=st.lists(EVENTS, max_size=40))
+@pytest.mark.timeout(240)
+@settings(max_examples=80, deadline=None, database=None)
+@given(rules=BOUNDS, life=st.lists(EVENTS, max_size=30))
 def test_an_idle_record_may_be_forgotten(rules: Rules, life: list[Event]) -> None:
     """Who forgets every idle record and who forgets only the successes in it come to the same, always."""
     kept = lean = NOTHING

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).with_name("ratelimit")))
 
 from limit_stand_ins import SERVERS, binary, fresh_tag, running
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 LUA = Path(circuit.__file__).with_name("lua")
 BEGIN = 1_800_000_000_000
