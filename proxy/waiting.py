@@ -52,6 +52,7 @@ class WaitingRoom:
         self._queues: dict[str, FairQueue[Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
+        self._served_at = 0
         fleet.on_change(self._wake)
 
     def __len__(self) -> int:
@@ -60,7 +61,7 @@ class WaitingRoom:
 
     def now(self, alias: str, plan: Plan) -> Turn | None:
         """A turn without waiting; None where there is none. Who waits already goes first."""
-        if alias in self._queues and self._woken:
+        if alias in self._queues and (self._woken or self._fleet.now() != self._served_at):
             self._serve()
         return self._fleet.pick(plan)
 
@@ -115,6 +116,7 @@ class WaitingRoom:
     def _serve(self) -> None:
         """Hand out the turns there are, queue by queue; again when the next target is ready."""
         self._woken = False
+        self._served_at = self._fleet.now()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
