@@ -1,0 +1,50 @@
+"""Sealed reasoning on its way through another dialect: packed with a tag that says whose it is.
+
+A signature or encrypted reasoning is good for the model that made it and for no other. In the client's
+dialect it travels as `ax1.<dialect>.<model>.<value>`, model and value in base64url, so that what comes back
+is either the very bytes that were sent, or known to be somebody else's and left out.
+"""
+
+import base64
+import binascii
+
+from proxy.wire.conversation import Seal
+from proxy.wire.model import Dialect
+
+TAG = "ax1."
+MARK = b'"ax1.'
+"""What a body holds if there is one of ours in it: the tag at the start of a JSON string."""
+
+
+def pack(seal: Seal) -> str:
+    """The seal as a client of any dialect may carry it."""
+    return f"{TAG}{seal.dialect.value}.{_wrapped(seal.model or '')}.{_wrapped(seal.value)}"
+
+
+def unpack(text: str) -> Seal | None:
+    """A seal that `pack` made; None for any other text."""
+    parts = text.split(".")
+    if len(parts) != 4 or not text.startswith(TAG) or parts[1] not in Dialect:
+        return None
+    try:
+        return Seal(Dialect(parts[1]), _unwrapped(parts[2]) or None, _unwrapped(parts[3]))
+    except (binascii.Error, UnicodeError):
+        return None
+
+
+def read(text: str, dialect: Dialect) -> Seal | None:
+    """What a client of `dialect` sent as a seal: ours unpacked, or its own vendor's. None for an empty one."""
+    return unpack(text) or (Seal(dialect, None, text) if text and not text.startswith(TAG) else None)
+
+
+def fits(seal: Seal | None, dialect: Dialect, model: str) -> bool:
+    """Whether `seal` may be sent to `model` in `dialect`: only what that very model has made."""
+    return seal is not None and seal.dialect is dialect and seal.model == model
+
+
+def _wrapped(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unwrapped(text: str) -> str:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
