@@ -1,29 +1,19 @@
 """The way through for a client and a provider that speak the same dialect: bytes pass, few are changed.
 
 Of the request only the top level is decoded; `model` is replaced, the operator's `drop_params` and
-`extra_body` are applied, and usage is asked for. Of the reply nothing is changed but the usage chunk that
-the client did not ask for, which is withheld. A bounded tap beside the stream reads usage, errors and the
-end; it looks closely only at events whose bytes hold one of the few words that matter.
+`extra_body` are applied, and what the dialect's own `Native` wants. Of the reply nothing is changed but what
+that does: a bounded tap beside the stream reads usage, errors and the end.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Said
-from proxy.wire import chat, sse
 from proxy.wire.envelope import Envelope, Fields, encode
-from proxy.wire.model import Usage
-
-_NOTABLE = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"error"|event:|"message"')
-"""What makes an event worth decoding after the first content. `"content": "...\\"error\\"..."` does not
-match, for inside a JSON string the closing quote is escaped; a false match costs a decode, no more."""
-
-_options = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TRUE = msgspec.Raw(b"true")
-_NULL = msgspec.Raw(b"null")
+from proxy.wire.losses import Losses
+from proxy.wire.model import Stream, Usage
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,162 +25,43 @@ class Edits:
     extra: Mapping[str, msgspec.Raw]
     drop: tuple[str, ...]
 
-
-class Bypass:
-    """A `Passage` in which both ends speak the chat dialect (or its embeddings)."""
-
-    def __init__(self, envelope: Envelope, edits: Edits) -> None:
-        self._envelope = envelope
-        self._edits = edits
-
-    def request(self) -> bytes:
-        """The client's body with the target's edits."""
-        edits = self._edits
-        fields = self._envelope.fields.copy()
-        fields["model"] = edits.model
-        if self._envelope.stream:
-            _ask_usage(fields, allowed=edits.include_usage)
-        for name in edits.drop:
+    def apply(self, fields: Fields) -> None:
+        """Change the fields of a body that is about to be sent."""
+        fields["model"] = self.model
+        for name in self.drop:
             fields.pop(name, None)
-        if edits.extra:
-            fields.update(edits.extra)
-        return encode(fields)
+        if self.extra:
+            fields.update(self.extra)
+
+
+class Native(Protocol):
+    """What a dialect does with what passes between two ends of its own."""
+
+    def prepare(self, fields: Fields) -> None:
+        """Change the request's fields as the dialect needs it."""
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """The provider's reply, unchanged, and its usage. Raises `Fault` where it is no reply."""
-        if not body.strip():
-            raise Fault(FaultKind.EMPTY, "the reply was empty", status=200)
-        seen = chat.reply(body)
-        if seen is None:
-            raise Fault(FaultKind.NOT_JSON, "the reply was not a JSON object", status=200)
-        if seen.is_empty:
-            said = chat.said(body)
-            if said is None:
-                raise Fault(FaultKind.EMPTY, "the reply held no choices", status=200)
-            raise Fault(
-                FaultKind.ERROR_IN_REPLY, "the reply was an error inside a 200", status=200, said=said
-            )
-        return body, chat.usage(seen.usage)
+        """The reply for the client, and its usage. Raises `Fault` where it is no reply."""
 
-    def stream(self) -> "ChatStream":
+    def stream(self) -> Stream:
         """A fresh stream state."""
-        return ChatStream(withhold_usage=not self._envelope.wants_usage, choices=self._envelope.choices)
 
 
-def _ask_usage(fields: Fields, *, allowed: bool) -> None:
-    """Ask for usage where the provider takes the field; take the field out where it does not."""
-    raw = fields.get("stream_options")
-    try:
-        options = _options.decode(raw) if raw is not None and raw != _NULL else {}
-    except msgspec.MsgspecError:
-        return  # not an object: the provider refuses it in its own words
-    if allowed:
-        options["include_usage"] = _TRUE
-    else:
-        options.pop("include_usage", None)
-    if options:
-        fields["stream_options"] = msgspec.Raw(encode(options))
-    else:
-        fields.pop("stream_options", None)
+class Bypass:
+    """A `Passage` in which both ends speak the same dialect."""
 
+    losses: Losses | None = None
 
-def _is_event(rest: bytes) -> bool:
-    """Whether what came after the last empty line is an event that lacks its own, and not a part of one."""
-    data = sse.data_of(rest)
-    return data is not None and (data.strip() == b"[DONE]" or chat.chunk(data) is not None)
+    def __init__(self, envelope: Envelope, edits: Edits, native: Native) -> None:
+        self._envelope = envelope
+        self._edits = edits
+        self._native = native
+        self.reply = native.reply
+        self.stream = native.stream
 
-
-class ChatStream:
-    """A chat stream that passes unchanged, and the tap beside it. See `model.Stream`."""
-
-    def __init__(self, *, withhold_usage: bool, choices: int) -> None:
-        self.content = False
-        self.ended = False
-        self.error: Said | None = None
-        self.usage: Usage | None = None
-        self.events = 0
-        self._withhold = withhold_usage
-        self._unfinished = choices
-        self._splitter = sse.Splitter()
-        self._finished = False
-
-    def feed(self, data: bytes) -> bytes:
-        """The whole events that `data` completed, as they came."""
-        block = self._splitter.whole(data)
-        if not block:
-            return b""
-        if self.content and _NOTABLE.search(block) is None:
-            self.events += block.count(b"\n\n") or 1
-            return block
-        return self._look(sse.events(block))
-
-    def finish(self) -> bytes:
-        """The upstream ended. A last event without its empty line counts; a missing `[DONE]` is added."""
-        rest = self._splitter.rest
-        last = b""
-        left = sse.events(rest)
-        if left and not _is_event(left[-1]):
-            left.pop()
-        if left:
-            last = self._look(left)
-            if last and not last.endswith((b"\n\n", b"\r\r")):
-                last += b"\n\n"
-        if self.error is not None:
-            return last
-        if not self.content:
-            raise self._nothing(rest)
-        if not self.ended and not self._finished:
-            raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
-        return last if self.ended else last + chat.DONE
-
-    def _nothing(self, rest: bytes) -> Fault:
-        said = chat.said(rest)
-        if said is not None:
-            return Fault(
-                FaultKind.ERROR_IN_REPLY, "the reply was an error inside a 200", status=200, said=said
-            )
-        if rest.lstrip()[:1] in (b"<", b"{"):
-            return Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
-        return Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
-
-    def _look(self, events: list[bytes]) -> bytes:
-        kept = []
-        for event in events:
-            if self.error is not None:
-                break
-            if self._keep(event):
-                kept.append(event)
-        return kept[0] if len(kept) == 1 else b"".join(kept)
-
-    def _keep(self, event: bytes) -> bool:
-        """Read one event; whether it goes on to the client."""
-        data = sse.data_of(event)
-        if data is None:
-            return self._keep_bare(event)
-        self.events += 1
-        if data.strip() == b"[DONE]":
-            self.ended = True
-            return True
-        seen = chat.chunk(data)
-        self.error = chat.error_in(event, seen, data)
-        if self.error is not None:
-            return False
-        if seen is None:
-            return True
-        return self._read(seen)
-
-    def _keep_bare(self, event: bytes) -> bool:
-        """A comment or a bare field passes, but not before content, where it says nothing of the reply."""
-        if not self.content and not sse.is_event(event):
-            raise Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
-        return self.content and sse.name_of(event) != b"error"
-
-    def _read(self, seen: chat.Chunk) -> bool:
-        self.usage = chat.usage(seen.usage) or self.usage
-        for choice in seen.choices or ():
-            if choice.finish_reason:
-                self._unfinished -= 1
-                self._finished = self._unfinished <= 0
-        if not self.content:
-            self.content = seen.has_content
-        return not (self._withhold and seen.is_usage_alone)
+    def request(self) -> bytes:
+        """The client's body with the dialect's and the target's edits."""
+        fields = self._envelope.fields.copy()
+        self._native.prepare(fields)
+        self._edits.apply(fields)
+        return encode(fields)

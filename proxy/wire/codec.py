@@ -32,10 +32,15 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Written:
-    """A body for an upstream. `origins` maps its names of tools to the client's where they differ."""
+    """A body for an upstream.
+
+    `origins` maps its names of tools to the client's where they differ (`naming.origins`); `stop` are stop
+    sequences that its dialect has no place for, so that the proxy has to look for them.
+    """
 
     body: Json
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
+    stop: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ dialect and model it is from. What the model cannot hold is refused or reported 
 Values are what was said, not what is sent: a reader does not fill in defaults, a writer does.
 """
 
-import dataclasses
 import enum
 from typing import Any, Literal
 
@@ -20,7 +19,8 @@ Json = dict[str, Any]
 """A decoded JSON object that is carried and not looked into."""
 
 CacheFor = Literal["short", "long"]
-"""A prompt-cache mark: `short` is five minutes at Anthropic, half an hour at OpenAI; `long` an hour, twelve."""
+"""A prompt-cache mark: `short` is five minutes at Anthropic, half an hour at OpenAI; `long` is an hour, or
+twelve."""
 
 
 class Role(enum.StrEnum):
@@ -207,7 +207,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Reasoning(msgspec.Struct, frozen=True):
-    """How much to think. `budget` is in tokens, as the Messages dialect gave it; `effort` None is nobody's wish.
+    """How much to think. `budget` is in tokens, as Messages gives it; an `effort` of None is nobody's wish.
 
     `shown` asks for summaries (True) or for none (False) of the thinking; `encrypted` for what a client needs
     to replay it without anybody storing it.
@@ -247,14 +247,15 @@ class Hints(msgspec.Struct, frozen=True):
     prediction: Json | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """A request in no dialect.
 
     `turns` are in order and as they came: not merged, not repaired (`turns` does that for the dialects that
     need it). System instructions that stand apart (`system`, `instructions`) are turns of the role SYSTEM at
     the front. `max_output` is in tokens. `dropped` are fields (as JSON paths, `messages[2].name`) that the
-    reader could not hold and that nobody else can be told of.
+    reader could not hold and that nobody else can be told of. `echo` holds what a reply of the client's
+    dialect repeats of its request, or is shaped by (Responses: nearly all fields; Chat: whether usage was
+    asked for, whether functions were given in the legacy form).
     """
 
     dialect: Dialect
@@ -271,6 +272,5 @@ class Conversation:
     reasoning: Reasoning = Reasoning()
     sampling: Sampling = Sampling()
     hints: Hints = Hints()
-    echo: Json = dataclasses.field(default_factory=dict)
+    echo: Json = {}
     dropped: tuple[str, ...] = ()
-    """`echo` holds what a reply of the client's dialect repeats of its request (Responses: nearly all)."""

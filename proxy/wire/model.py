@@ -4,7 +4,7 @@ import dataclasses
 import enum
 from typing import Protocol
 
-from proxy.errors import Said
+from proxy.errors import Refusal, Said
 
 
 class Dialect(enum.StrEnum):
@@ -39,14 +39,16 @@ DIALECT_OF = {
 class Usage:
     """Tokens of one reply, as the provider counted them.
 
-    `input` is all prompt tokens, `cached` the part of them that came from the provider's cache; `output`
-    is all completion tokens, `reasoning` the part of them that was thought and not said.
+    `input` is all prompt tokens, `cached` the part of them that came from the provider's cache, `written`
+    the part that was written to it; `output` is all completion tokens, `reasoning` the part of them that was
+    thought and not said.
     """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     reasoning: int = 0
+    written: int = 0
 
 
 class Stream(Protocol):
@@ -74,3 +76,6 @@ class Stream(Protocol):
 
     def finish(self) -> bytes:
         """The upstream ended: return what is still to be sent. Raises `Fault`: EMPTY, TRUNCATED."""
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """The events that end the client's stream when the upstream's broke after it began."""

@@ -25,7 +25,7 @@ class Origin:
 
 
 def legal(text: str, *, charset: bool = True) -> str:
-    """`text` if it is a legal name or id, else one made of it. `charset`: whether only [a-zA-Z0-9_-] may be."""
+    """`text` if it is a legal name or id, else one made of it. `charset`: only `[a-zA-Z0-9_-]` is legal."""
     if text and len(text) <= LONGEST and (not charset or _LEGAL.fullmatch(text)):
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -38,6 +38,6 @@ def flattened(name: str, namespace: str | None) -> str:
 
 
 def origins(tools: Iterable[tuple[str, str | None, bool]]) -> Mapping[str, Origin]:
-    """From the upstream's name of a tool to the client's, where they differ; (name, namespace, custom) each."""
+    """From the upstream's name of a tool to the client's, where they differ, of (name, namespace, custom)."""
     found = {flattened(name, space): Origin(name, custom, space) for name, space, custom in tools}
     return {sent: origin for sent, origin in found.items() if origin.custom or sent != origin.name}

@@ -12,6 +12,7 @@ from proxy.wire.conversation import Seal
 from proxy.wire.model import Dialect
 
 TAG = "ax1."
+_DIALECTS = frozenset(dialect.value for dialect in Dialect)
 MARK = b'"ax1.'
 """What a body holds if there is one of ours in it: the tag at the start of a JSON string."""
 
@@ -24,7 +25,7 @@ def pack(seal: Seal) -> str:
 def unpack(text: str) -> Seal | None:
     """A seal that `pack` made; None for any other text."""
     parts = text.split(".")
-    if len(parts) != 4 or not text.startswith(TAG) or parts[1] not in Dialect:
+    if len(parts) != 4 or not text.startswith(TAG) or parts[1] not in _DIALECTS:
         return None
     try:
         return Seal(Dialect(parts[1]), _unwrapped(parts[2]) or None, _unwrapped(parts[3]))
@@ -33,7 +34,7 @@ def unpack(text: str) -> Seal | None:
 
 
 def read(text: str, dialect: Dialect) -> Seal | None:
-    """What a client of `dialect` sent as a seal: ours unpacked, or its own vendor's. None for an empty one."""
+    """What a client of `dialect` sent as a seal: ours unpacked, or its own vendor's; None if empty."""
     return unpack(text) or (Seal(dialect, None, text) if text and not text.startswith(TAG) else None)
 
 

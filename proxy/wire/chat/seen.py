@@ -1,4 +1,4 @@
-"""The OpenAI Chat Completions dialect: what its bodies and stream events say.
+"""What the proxy reads of chat bodies and stream events that pass through.
 
 Source: OpenAI's API reference for chat completions and errors, and the looser forms that compatible
 servers send (vLLM's unwrapped error, DashScope's `{code, message}`, DeepSeek's cache counters).
@@ -8,14 +8,10 @@ from typing import Any
 
 import msgspec
 
-from proxy.errors import Refusal, Said
+from proxy.errors import Said
 from proxy.wire import sse
-from proxy.wire.model import Dialect, Usage
-
-PING = b": ping\n\n"
-DONE = b"data: [DONE]\n\n"
-
-_encode = msgspec.json.Encoder().encode
+from proxy.wire.model import Usage
+from proxy.wire.said import said
 
 
 class _InputDetails(msgspec.Struct):
@@ -92,7 +88,6 @@ _NOTHING = (b"null", b"[]")
 _chunk = msgspec.json.Decoder(Chunk)
 _reply = msgspec.json.Decoder(Reply)
 _usage = msgspec.json.Decoder(_Usage)
-_any = msgspec.json.Decoder()
 
 
 def _says_something(delta: _Delta) -> bool:
@@ -139,65 +134,6 @@ def usage(raw: msgspec.Raw) -> Usage | None:
         cached=cached or seen.prompt_cache_hit_tokens or 0,
         reasoning=reasoning or 0,
     )
-
-
-def said(body: bytes) -> Said | None:
-    """What an error body says, in any of the shapes providers use; None where it is not an error.
-
-    `{"error": {...}}`, `{"error": "text"}`, `{"message": ..., "code": ...}` without a wrapper.
-    """
-    try:
-        value = _any.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    error = value.get("error")
-    if isinstance(error, str) and error:
-        return Said(error, code=_word(value.get("code")))
-    if isinstance(error, dict):
-        return _said(error)
-    if "choices" not in value and "data" not in value and isinstance(value.get("message"), str):
-        return _said(value)
-    return None
-
-
-def _said(error: dict[str, Any]) -> Said:
-    known = ("message", "type", "code", "param", "object", "request_id")
-    return Said(
-        message=_word(error.get("message")) or "The provider reported an error without a message.",
-        kind=_word(error.get("type")),
-        code=_word(error.get("code")),
-        param=_word(error.get("param")),
-        extra={name: value for name, value in error.items() if name not in known} or None,
-    )
-
-
-def _word(value: object) -> str | None:
-    if value is None or value == "" or isinstance(value, bool | dict | list):
-        return None
-    return str(value)
-
-
-class ChatCodec:
-    """How the chat dialect says errors and keeps a connection alive."""
-
-    dialect = Dialect.CHAT
-    ping = PING
-
-    def refusal(self, refusal: Refusal) -> bytes:
-        """The body of an error answer: always the four keys `message`, `type`, `param`, `code`."""
-        error = {
-            "message": refusal.message,
-            "type": refusal.kind,
-            "param": refusal.param,
-            "code": refusal.code,
-        }
-        return _encode({"error": {**(refusal.extra or {}), **error}})
-
-    def broken(self, refusal: Refusal) -> bytes:
-        """The end of a stream that broke after it began: an error event, then the end marker."""
-        return b"data: " + self.refusal(refusal) + b"\n\n" + DONE
 
 
 def error_in(event: bytes, seen: Chunk | None, data: bytes) -> Said | None:

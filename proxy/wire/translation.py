@@ -1,0 +1,197 @@
+"""The way between two dialects: through the canonical conversation there, through canonical events back.
+
+A whole reply is the collected stream: the upstream's reader makes the same events of either, and the
+client's writer says them as one body or as many events. So what holds for one holds for the other.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.wire import sse
+from proxy.wire.bypass import Edits
+from proxy.wire.codec import Codec, Facts, ReplyReader, ReplyWriter, Stamp
+from proxy.wire.conversation import Conversation
+from proxy.wire.envelope import encode
+from proxy.wire.events import Added, Began, Closed, Collector, Counted, Event, Failed, Finished, Opened
+from proxy.wire.losses import Losses
+from proxy.wire.model import Usage
+from proxy.wire.restoring import Restorer
+from proxy.wire.stopping import Stopper
+
+
+class Translation:
+    """A `Passage` between a client of one dialect and an upstream of another.
+
+    Raises `Refusal` 400 at once where the conversation cannot be said to the upstream.
+    """
+
+    def __init__(  # noqa: PLR0913  (the two sides, what is said, and to whom; each named at the one call)
+        self,
+        conversation: Conversation,
+        *,
+        client: Codec,
+        upstream: Codec,
+        facts: Facts,
+        edits: Edits,
+        stamp: Stamp,
+        strict: bool,
+    ) -> None:
+        self.losses = Losses(upstream.dialect, strict=strict)
+        for path in conversation.dropped:
+            self.losses.drop("unknown", path)
+        self._conversation = conversation
+        self._client = client
+        self._upstream = upstream
+        self._facts = facts
+        self._edits = edits
+        self._stamp = stamp
+        self._written = upstream.write(conversation, facts, self.losses)
+
+    def request(self) -> bytes:
+        """The body to send to the target."""
+        body = self._written.body
+        if self._edits.drop or self._edits.extra:
+            fields = {name: msgspec.Raw(encode(value)) for name, value in body.items()}
+            self._edits.apply(fields)
+            return encode(fields)
+        return encode(body)
+
+    def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
+        """The whole reply for the client, and its usage. Raises `Fault` where it is no reply."""
+        way = self._way()
+        collector = Collector()
+        for event in way.whole(body, streamed=self._facts.quirks.stream_only):
+            collector.take(event)
+        if collector.failed is not None:
+            raise Fault(
+                FaultKind.ERROR_IN_REPLY,
+                "the reply was an error inside a 200",
+                status=200,
+                said=collector.failed,
+            )
+        if collector.finished is None:
+            raise Fault(FaultKind.TRUNCATED, "the reply ended before it was whole", status=200)
+        return way.writer.whole(collector), collector.usage
+
+    def stream(self) -> "TranslatedStream":
+        """A fresh stream state."""
+        return TranslatedStream(self._way())
+
+    def _way(self) -> "_Way":
+        return _Way(
+            self._upstream.reader(self._facts),
+            Restorer(self._written.origins) if self._written.origins else None,
+            Stopper(self._written.stop) if self._written.stop else None,
+            self._client.writer(self._conversation, self._stamp),
+        )
+
+
+class _Way:
+    """One reply's way: read, names restored, stopped where it has to be; and the client's writer."""
+
+    def __init__(
+        self, reader: ReplyReader, restorer: Restorer | None, stopper: Stopper | None, writer: ReplyWriter
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._restorer = restorer
+        self._stopper = stopper
+
+    def turned(self, events: list[Event]) -> list[Event]:
+        """Events of the upstream as the client is to see them."""
+        if self._restorer is not None:
+            events = self._restorer.restore(events)
+        if self._stopper is not None:
+            events = self._stopper.cut(events)
+        return events
+
+    def whole(self, body: bytes, *, streamed: bool) -> list[Event]:
+        """All events of a reply that has come in full."""
+        if not body.strip():
+            raise Fault(FaultKind.EMPTY, "the reply was empty", status=200)
+        if not streamed or body.lstrip()[:1] == b"{":
+            return self.turned(self.reader.whole(body))
+        found: list[Event] = []
+        for event in sse.events(body):
+            found += self.reader.feed(event)
+        found += self.reader.finish()
+        return self.turned(found)
+
+
+class TranslatedStream:
+    """A stream that is said anew in the client's dialect. See `model.Stream`."""
+
+    def __init__(self, way: _Way) -> None:
+        self.content = False
+        self.ended = False
+        self.error: Said | None = None
+        self.usage: Usage | None = None
+        self.events = 0
+        self._way = way
+        self._splitter = sse.Splitter()
+        self._seen = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The client's events for what `data` completed."""
+        block = self._splitter.whole(data)
+        return self._say(sse.events(block)) if block else b""
+
+    def finish(self) -> bytes:
+        """The upstream ended. Raises `Fault`: EMPTY, TRUNCATED."""
+        rest = self._splitter.rest
+        out = self._say([rest]) if sse.data_of(rest) is not None else b""
+        if self.error is not None or self.ended:
+            return out
+        if not self._seen and not self.content:
+            raise _nothing(rest)
+        return out + self._write(self._way.turned(self._way.reader.finish()))
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """The events that end the client's stream when the upstream's broke."""
+        return self._way.writer.broken(refusal)
+
+    def _say(self, events: Sequence[bytes]) -> bytes:
+        found: list[Event] = []
+        for event in events:
+            self.events += 1
+            heard = self._way.reader.feed(event)
+            if heard:
+                found += heard
+        out = self._write(self._way.turned(found)) if found else b""
+        if self._way.reader.ended and self.error is None and not self.ended:
+            out += self._write(self._way.turned(self._way.reader.finish()))
+        return out
+
+    def _write(self, events: list[Event]) -> bytes:
+        for place, event in enumerate(events):
+            if type(event) is Added:
+                self.content = self.content or bool(event.text)
+            else:
+                self._notice(event)
+            if self.error is not None:
+                return self._way.writer.write(events[:place])
+        return self._way.writer.write(events) if events else b""
+
+    def _notice(self, event: Event) -> None:
+        self._seen = True
+        match event:
+            case Opened():
+                self.content = self.content or event.kind == "tool"
+            case Closed():
+                self.content = self.content or event.seal is not None
+            case Counted():
+                self.usage = event.usage
+            case Began():
+                self.usage = event.usage or self.usage
+            case Finished():
+                self.content = self.ended = True
+            case Failed():
+                self.error = event.said
+
+
+def _nothing(rest: bytes) -> Fault:
+    if rest.lstrip()[:1] in (b"<", b"{"):
+        return Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
+    return Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
