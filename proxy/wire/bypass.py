@@ -40,6 +40,10 @@ class Native(Protocol):
     def prepare(self, fields: Fields) -> None:
         """Change the request's fields as the dialect needs it."""
 
+    @property
+    def kept(self) -> bytes | None:
+        """What is to be stored of a whole reply, see `codec.ReplyWriter`."""
+
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The reply for the client, and its usage. Raises `Fault` where it is no reply."""
 
@@ -58,6 +62,11 @@ class Bypass:
         self._native = native
         self.reply = native.reply
         self.stream = native.stream
+
+    @property
+    def kept(self) -> bytes | None:
+        """What is to be stored of a whole reply."""
+        return self._native.kept
 
     def request(self) -> bytes:
         """The client's body with the dialect's and the target's edits."""

@@ -56,11 +56,15 @@ class Stamp:
 
 
 class ReplyReader(Protocol):
-    """Reads one upstream reply of a dialect into events (`wire.events`), and keeps their grammar."""
+    """Reads one upstream reply of a dialect into events (`wire.events`), and keeps their grammar.
+
+    `finish` is called once, when `ended` has turned true or the upstream has closed: it returns what was
+    held back until then (a chat stream's `Finished` waits for its usage).
+    """
 
     @property
     def ended(self) -> bool:
-        """Whether the dialect's own end marker was seen."""
+        """Whether the dialect's own end marker was seen: nothing more will come."""
 
     def feed(self, event: bytes) -> list[Event]:
         """One whole server-sent event."""
@@ -73,7 +77,15 @@ class ReplyReader(Protocol):
 
 
 class ReplyWriter(Protocol):
-    """Writes one reply for a client of a dialect."""
+    """Writes one reply for a client of a dialect.
+
+    `kept` is, once the reply is whole, the object to store of it: a response with all that replaying it
+    takes, also what the client is not shown. None in dialects that store nothing.
+    """
+
+    @property
+    def kept(self) -> bytes | None:
+        """The object to store."""
 
     def write(self, events: Sequence[Event]) -> bytes:
         """These events as whole server-sent events; `Finished` brings the dialect's end with it."""
@@ -120,7 +132,14 @@ class Codec(Voice, Protocol):
 
 
 class Passage(Protocol):
-    """One request on its way to one target, and the answer's way back."""
+    """One request on its way to one target, and the answer's way back.
+
+    `kept` is what is to be stored of a whole reply, see `ReplyWriter`; a stream has its own.
+    """
+
+    @property
+    def kept(self) -> bytes | None:
+        """The object to store."""
 
     @property
     def losses(self) -> Losses | None:

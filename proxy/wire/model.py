@@ -58,7 +58,7 @@ class Stream(Protocol):
     with the first meaningful event: until then the caller holds back what `feed` returned and may still
     fail over. `ended` turns true when the dialect's own end marker was seen and nothing more will come,
     `error` is set when the provider reported one in-band; the events from that one on are not returned.
-    `events` counts what was looked at.
+    `events` counts what was looked at. `kept` is what is to be stored of the reply, once it is whole.
     """
 
     content: bool
@@ -66,6 +66,10 @@ class Stream(Protocol):
     error: Said | None
     usage: Usage | None
     events: int
+
+    @property
+    def kept(self) -> bytes | None:
+        """The object to store, see `codec.ReplyWriter`."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes and return the whole events they completed, rewritten for the client.

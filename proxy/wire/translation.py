@@ -48,6 +48,7 @@ class Translation:
         self._edits = edits
         self._stamp = stamp
         self._written = upstream.write(conversation, facts, self.losses)
+        self.kept: bytes | None = None
 
     def request(self) -> bytes:
         """The body to send to the target."""
@@ -73,7 +74,9 @@ class Translation:
             )
         if collector.finished is None:
             raise Fault(FaultKind.TRUNCATED, "the reply ended before it was whole", status=200)
-        return way.writer.whole(collector), collector.usage
+        said = way.writer.whole(collector)
+        self.kept = way.writer.kept
+        return said, collector.usage
 
     def stream(self) -> "TranslatedStream":
         """A fresh stream state."""
@@ -147,6 +150,11 @@ class TranslatedStream:
         if not self._seen and not self.content:
             raise _nothing(rest)
         return out + self._write(self._way.turned(self._way.reader.finish()))
+
+    @property
+    def kept(self) -> bytes | None:
+        """What is to be stored of the reply."""
+        return self._way.writer.kept
 
     def broken(self, refusal: Refusal) -> bytes:
         """The events that end the client's stream when the upstream's broke."""

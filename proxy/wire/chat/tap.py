@@ -9,10 +9,10 @@ import re
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Said
+from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import sse
 from proxy.wire.chat import seen as chat
-from proxy.wire.chat.voice import DONE
+from proxy.wire.chat.voice import DONE, ChatVoice
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
@@ -28,6 +28,8 @@ _NULL = msgspec.Raw(b"null")
 
 class ChatNative:
     """What passes between a chat client and a chat provider (or its embeddings). See `bypass.Native`."""
+
+    kept: bytes | None = None
 
     def __init__(self, envelope: Envelope, *, include_usage: bool) -> None:
         self._envelope = envelope
@@ -85,6 +87,8 @@ def _is_event(rest: bytes) -> bool:
 class ChatStream:
     """A chat stream that passes unchanged, and the tap beside it. See `model.Stream`."""
 
+    kept: bytes | None = None
+
     def __init__(self, *, withhold_usage: bool, choices: int) -> None:
         self.content = False
         self.ended = False
@@ -124,6 +128,10 @@ class ChatStream:
         if not self.ended and not self._finished:
             raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
         return last if self.ended else last + DONE
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """The end of a stream that broke: an error event, then the end marker."""
+        return ChatVoice().broken(refusal)
 
     def _nothing(self, rest: bytes) -> Fault:
         said = said_in(rest)
