@@ -153,9 +153,10 @@ def unknown(obj: Json, known: frozenset[str], path: str, dropped: list[str]) -> 
 
 def wrong(path: str, wanted: str, value: object) -> Refusal:
     """The error for a value of a wrong type. `wanted` with its article: `a string`."""
+    kind = _KINDS.get(type(value), "an object")
     return Refusal(
         400,
-        f"Invalid type for '{path}': expected {wanted}, but got {_KINDS.get(type(value), 'an object')} instead.",
+        f"Invalid type for '{path}': expected {wanted}, but got {kind} instead.",
         param=path,
         code="invalid_type",
     )
