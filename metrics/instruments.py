@@ -55,6 +55,12 @@ class Instruments:
             ("model", "kind"),
             registry=registry,
         )
+        self.losses = Counter(
+            "apex_translation_losses",
+            "Fields that answered requests have lost on the way to another dialect, by what was done.",
+            ("field", "treatment"),
+            registry=registry,
+        )
         self.in_flight = Gauge("apex_requests_in_flight", "Requests now being served.", registry=registry)
         self.replicas = Gauge("apex_replicas_live", "Replicas last seen alive.", registry=registry)
         self.away = Gauge(
@@ -88,6 +94,8 @@ class Instruments:
             self._time(self.first_token, (model,), record.ttft)
         for attempt in record.attempts:
             self._count(self.attempts, (attempt.provider, attempt.outcome))
+        for loss in record.losses:
+            self._count(self.losses, loss)
         if record.tokens is not None:
             self._spend(model, record)
 

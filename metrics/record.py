@@ -45,7 +45,8 @@ class Record:
 
     `model` is the configured alias, "" where the request named none that exists. `waited` is the time
     spent waiting for upstreams, so that `duration - waited` is the proxy's own part; `queued` is the part of
-    it spent in the queue for one. `ttft` is the time from the request's start to the first content sent, None
+    it spent in the queue for one. `losses` are (field, treatment) of what was lost in translation, from closed
+    sets. `ttft` is the time from the request's start to the first content sent, None
     where there was none.
     """
 
@@ -66,3 +67,4 @@ class Record:
     queued: float = 0.0
     ttft: float | None = None
     bytes_in: int = 0
+    losses: tuple[tuple[str, str], ...] = ()

@@ -4,9 +4,13 @@ Of a provider's own headers only a short list passes: whatever else it says of i
 of its operator's account is nobody's business downstream.
 """
 
+import datetime as dt
+import math
+
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Headers
 from proxy.upstream import Reply
+from proxy.wire.model import Dialect
 
 _PASSED_BACK = {
     "x-request-id": b"x-upstream-request-id",
@@ -18,17 +22,48 @@ _JSON = (b"content-type", b"application/json")
 
 
 def limit_headers(exchange: Exchange) -> Headers:
-    """What is left of the client's own limits, in OpenAI's names; nothing where it has none."""
+    """What is left of the client's own limits, in its vendor's names; nothing where it has none.
+
+    OpenAI says how long until a limit is whole again, Anthropic when (RFC 3339).
+    """
     decision = exchange.limited
     if decision is None:
         return []
+    anthropic = exchange.voice.dialect is Dialect.MESSAGES
     headers: Headers = []
     for what, room in ((b"requests", decision.requests), (b"tokens", decision.tokens)):
-        if room is not None:
+        if room is None:
+            continue
+        left = b"%d" % max(0, room.remaining)
+        if anthropic:
+            name = b"anthropic-ratelimit-" + what
+            headers.append((name + b"-limit", b"%d" % room.limit))
+            headers.append((name + b"-remaining", left))
+            headers.append((name + b"-reset", moment(exchange.stamp.created + room.reset).encode()))
+        else:
             headers.append((b"x-ratelimit-limit-" + what, b"%d" % room.limit))
-            headers.append((b"x-ratelimit-remaining-" + what, b"%d" % max(0, room.remaining)))
+            headers.append((b"x-ratelimit-remaining-" + what, left))
             headers.append((b"x-ratelimit-reset-" + what, go_duration(room.reset).encode()))
     return headers
+
+
+def moment(unix: float) -> str:
+    """A Unix time as RFC 3339 in UTC, in whole seconds, rounded up."""
+    return dt.datetime.fromtimestamp(math.ceil(unix), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status_of(exchange: Exchange, refusal: Refusal) -> int:
+    """The status in the caller's dialect: Anthropic says 529 where others say that they are overloaded."""
+    if refusal.code == "overloaded" and exchange.voice.dialect is Dialect.MESSAGES:
+        return 529
+    return refusal.status
+
+
+def broken(exchange: Exchange, refusal: Refusal) -> bytes:
+    """The events that end a stream which broke: what was said of a reply so far decides how."""
+    if exchange.committed and exchange.reply is not None:
+        return exchange.reply.broken(refusal)
+    return exchange.voice.broken(refusal, exchange.request_id)
 
 
 def go_duration(seconds: float) -> str:
@@ -53,6 +88,9 @@ def identity_headers(exchange: Exchange) -> Headers:
         headers.append((b"x-apex-target", exchange.target.label.encode()))
     if exchange.limited is not None:
         headers += limit_headers(exchange)
+    losses = exchange.way.passage.losses if exchange.way is not None else None
+    if losses is not None and losses.fields:
+        headers.append((b"x-apex-warnings", losses.header().encode()))
     return headers
 
 

@@ -14,17 +14,17 @@ from proxy.admission import Admission
 from proxy.clock import Clock
 from proxy.deadline import Deadline
 from proxy.errors import TRANSPORT, Fault, FaultKind, Said
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Way
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
 from proxy.redaction import Redactor
 from proxy.relay import Outward, Relay
 from proxy.targets import Target
 from proxy.upstream import Call, Reply, Upstream, read_whole
-from proxy.wire import chat
-from proxy.wire.bypass import Bypass
 from proxy.wire.codec import Passage
-from proxy.wire.model import Usage
+from proxy.wire.losses import Losses
+from proxy.wire.model import Endpoint, Usage
+from proxy.wire.said import said as said_in
 
 ERROR_BODY = 64 * 1024
 """How much of a provider's error body is read, in bytes."""
@@ -52,6 +52,16 @@ class _Noted:
         self.request = passage.request
         self.stream = passage.stream
         self.usage: Usage | None = None
+
+    @property
+    def kept(self) -> bytes | None:
+        """See `Passage`."""
+        return self._passage.kept
+
+    @property
+    def losses(self) -> Losses | None:
+        """See `Passage`."""
+        return self._passage.losses
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """See `Passage.reply`."""
@@ -83,6 +93,9 @@ class Attempts:
         else:
             self._succeeded(exchange, turn)
             attempt.outcome = "ok"
+            losses = exchange.way.passage.losses if exchange.way is not None else None
+            if losses is not None:
+                exchange.record.losses = tuple((name, how.value) for name, how in losses.fields.items())
             exchange.record.outcome = records.COMPLETED
             exchange.record.status = 200
             return True
@@ -137,13 +150,13 @@ class Attempts:
     async def _exchange(self, exchange: Exchange, turn: Turn, out: Outward) -> None:
         """Send to the target of `turn` and pass its answer on. Raises `Fault`."""
         assert exchange.envelope is not None
-        target = turn.target
-        passage: Passage = Bypass(exchange.envelope, target.edits)
+        assert exchange.way is not None
+        target, way = turn.target, exchange.way
         call = Call(
             "POST",
-            target.urls[exchange.endpoint],
-            target.headers + exchange.head.forwarded,
-            passage.request(),
+            target.urls[way.endpoint],
+            _headers(exchange, target, way),
+            way.passage.request(),
             target.timeouts.connect,
         )
         with Deadline() as deadline:
@@ -158,7 +171,7 @@ class Attempts:
                 if reply.status != 200:
                     raise await self._refused(reply)
                 relay = Relay(exchange, reply, deadline, out, lambda: self._succeeded(exchange, turn))
-                await self._relay(exchange, passage, relay, target)
+                await self._relay(exchange, way.passage, relay, target)
             finally:
                 reply.close()
 
@@ -187,7 +200,7 @@ class Attempts:
                 if exchange.committed:
                     self._used(exchange, target, noted.usage, 1)
             return
-        stream = passage.stream()
+        stream = exchange.reply = passage.stream()
         try:
             await relay.stream(stream, target.timeouts)
         finally:
@@ -207,7 +220,7 @@ class Attempts:
         try:
             async with asyncio.timeout(ERROR_READ):
                 body = await read_whole(reply, ERROR_BODY)
-            said = chat.said(body) if body else None
+            said = said_in(body) if body else None
         except (Fault, TimeoutError):
             pass  # the status alone says enough
         return Fault(
@@ -217,3 +230,18 @@ class Attempts:
             retry_after=retry.hint(reply.headers, self._clock.wall()),
             said=said,
         )
+
+
+VERSION = ("anthropic-version", "2023-06-01")
+"""The version of the Messages API that translated requests are written in; the only one that all models of
+all vendors take, and that allows `temperature`."""
+
+
+def _headers(exchange: Exchange, target: Target, way: Way) -> tuple[tuple[str, str], ...]:
+    """The target's headers, what is forwarded of the client's, and the version where there are versions."""
+    headers = target.headers + exchange.head.forwarded
+    if way.endpoint is not Endpoint.MESSAGES:
+        return headers
+    vendor = exchange.head.vendor if way.native else ()
+    given = {name for name, _ in (*headers, *vendor)}
+    return headers + vendor + (() if VERSION[0] in given else (VERSION,))

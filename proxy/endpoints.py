@@ -9,14 +9,14 @@ every exception: a bug is a 500 in the caller's dialect, and a line in the log.
 import asyncio
 import dataclasses
 import random
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
 
 from metrics import record as records
 from metrics.record import Record
-from proxy.answers import identity_headers, refusal_headers
+from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
@@ -24,9 +24,9 @@ from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.pipeline import Pipeline, authenticate
-from proxy.wire.chat import ChatCodec
-from proxy.wire.codec import Codec
-from proxy.wire.model import Endpoint
+from proxy.wire.codec import Stamp, Voice
+from proxy.wire.dialects import CODECS
+from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -36,10 +36,13 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOT = {
     "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/responses": Endpoint.RESPONSES,
+    "/v1/messages": Endpoint.MESSAGES,
     "/v1/embeddings": Endpoint.EMBEDDINGS,
 }
 PROBES = frozenset({"/livez", "/readyz"})
-_CODECS: Mapping[Endpoint, Codec] = {Endpoint.CHAT: ChatCodec(), Endpoint.EMBEDDINGS: ChatCodec()}
+_VENDOR = frozenset({b"anthropic-version", b"anthropic-beta"})
+"""Request headers that go upstream only where the body passes as it came."""
 
 _FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
 """Request headers that go upstream as they came; all others stay here."""
@@ -194,8 +197,10 @@ class Edge:
         cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
         kind = endpoint or cold
         source = HttpSource(receive, snapshot.config.bounds, head.length) if endpoint else _NoBody()
-        record = Record(f"req_{self._draw.getrandbits(96):024x}", kind.value, self._clock.monotonic())
-        return Exchange(kind, _CODECS.get(kind, _CODECS[Endpoint.CHAT]), head, source, sink, snapshot, record)
+        token = f"{self._draw.getrandbits(96):024x}"
+        record = Record(f"req_{token}", kind.value, self._clock.monotonic())
+        stamp = Stamp(token, int(self._clock.wall()))
+        return Exchange(kind, _voice(kind, scope), head, source, sink, snapshot, record, stamp)
 
     async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Everything that is not hot: authenticated first, whatever the method or route."""
@@ -241,12 +246,23 @@ def _outcome(status: int) -> str:
     return records.COMPLETED if status < 400 else records.REFUSED if status < 500 else records.FAILED
 
 
+def _voice(kind: Endpoint, scope: Scope) -> Voice:
+    """How errors are said: in the endpoint's dialect; elsewhere in that of the client's SDK."""
+    dialect = DIALECT_OF.get(kind)
+    if dialect is None:
+        messages = scope["path"].startswith("/v1/messages") or _header(scope, b"anthropic-version")
+        dialect = Dialect.MESSAGES if messages else Dialect.CHAT
+    return CODECS[dialect]
+
+
 def read_head(headers: list[tuple[bytes, bytes]]) -> Head:
     """What is taken from request headers."""
     credential = bearer = None
     content_type = encoding = b""
     length: int | None = None
     forwarded: list[tuple[str, str]] = []
+    vendor: list[tuple[str, str]] = []
+    strict = False
     for name, value in headers:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
@@ -261,7 +277,11 @@ def read_head(headers: list[tuple[bytes, bytes]]) -> Head:
             encoding = value.lower()
         elif name in _FORWARDED:
             forwarded.append((name.decode(), value.decode("latin-1")))
-    return Head(bearer or credential, content_type, encoding, length, tuple(forwarded))
+        elif name in _VENDOR:
+            vendor.append((name.decode(), value.decode("latin-1")))
+        elif name == b"x-apex-strict":
+            strict = value.strip().lower() in (b"1", b"true")
+    return Head(bearer or credential, content_type, encoding, length, tuple(forwarded), tuple(vendor), strict)
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
@@ -283,13 +303,14 @@ def _too_large(bounds: Bounds) -> Refusal:
 
 async def _refuse(exchange: Exchange, refusal: Refusal) -> None:
     headers = [*refusal_headers(refusal), *identity_headers(exchange)]
-    await exchange.sink.answer(refusal.status, headers, exchange.codec.refusal(refusal))
+    body = exchange.voice.refusal(refusal, exchange.request_id)
+    await exchange.sink.answer(status_of(exchange, refusal), headers, body)
 
 
 async def _crash(exchange: Exchange) -> None:
     exchange.record.status = 500
     refusal = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
     if exchange.sink.started:
-        await exchange.sink.end(exchange.codec.broken(refusal))
+        await exchange.sink.end(broken(exchange, refusal))
     else:
         await _refuse(exchange, refusal)

@@ -9,14 +9,15 @@ import dataclasses
 from typing import Protocol
 
 from metrics.record import Attempt, Record
-from proxy.errors import Fault
+from proxy.errors import Fault, Refusal
 from proxy.fleet import Snapshot
 from proxy.routing import Plan
 from proxy.targets import Model, Target
 from proxy.tenants import Tenant
-from proxy.wire.codec import Codec
+from proxy.wire.codec import Passage, Stamp, Voice
+from proxy.wire.conversation import Conversation
 from proxy.wire.envelope import Envelope
-from proxy.wire.model import Endpoint, Usage
+from proxy.wire.model import Endpoint, Stream, Usage
 from ratelimit.quota import Decision
 from ratelimit.scope import Reservation
 
@@ -56,7 +57,8 @@ class Head:
     """What is taken from a request's headers, and nothing else of them.
 
     `credential` is the client's key, `length` the announced size of the body in bytes. `forwarded` are the
-    allowed headers that go upstream as they came.
+    allowed headers that go upstream as they came, `vendor` those that go there only where the body passes as
+    it came (Anthropic's version and betas). `strict`: nothing may be lost in translation.
     """
 
     credential: bytes | None = dataclasses.field(default=None, repr=False)
@@ -64,6 +66,20 @@ class Head:
     content_encoding: bytes = b""
     length: int | None = None
     forwarded: tuple[tuple[str, str], ...] = ()
+    vendor: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """How a request gets to one target: the endpoint to call, and the passage there and back.
+
+    `native`: the body passes as it came.
+    """
+
+    endpoint: Endpoint
+    passage: Passage
+    native: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -87,16 +103,19 @@ class Exchange:
 
     `limited` is what the limits of its client said, for the headers of the answer. `used` is what the reply
     has cost, estimated where the provider did not say. `errored` are the ids of targets that gave a 5xx.
-    `unserved`: no target has answered it, or could be asked.
+    `unserved`: no target has answered it, or could be asked. `conversation` is the body in no dialect, once
+    a translation needs it; `unsayable` holds, by target id, why it cannot be said there. `way` leads to
+    the present target and back, `reply` is the stream that the client hears.
     """
 
     endpoint: Endpoint
-    codec: Codec
+    voice: Voice
     head: Head
     source: Source
     sink: Sink
     snapshot: Snapshot
     record: Record
+    stamp: Stamp
     tenant: Tenant | None = None
     envelope: Envelope | None = None
     model: Model | None = None
@@ -108,6 +127,10 @@ class Exchange:
     held: Held = dataclasses.field(default_factory=Held)
     limited: Decision | None = None
     used: Usage | None = None
+    conversation: Conversation | None = None
+    way: Way | None = None
+    reply: Stream | None = None
+    unsayable: dict[str, Refusal] = dataclasses.field(default_factory=dict)
     faults: list[Fault] = dataclasses.field(default_factory=list)
     errored: set[str] = dataclasses.field(default_factory=set)
 

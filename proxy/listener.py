@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from proxy.config.settings import Bounds
 from proxy.errors import Refusal
-from proxy.wire.chat import ChatCodec
+from proxy.wire.chat.voice import ChatVoice
 
 BACKLOG = 2048
 LAST_WORDS = 1.0
@@ -255,7 +255,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._request is not None and not self._request.done():
             self.transport.abort()  # an answer is on its way: nothing may be written into it
             return
-        body = ChatCodec().refusal(Refusal(status, message))
+        body = ChatVoice().refusal(Refusal(status, message))
         head = _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)}
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()

@@ -11,15 +11,17 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from metrics.instruments import CONTENT_TYPE, Instruments
-from proxy.answers import refusal_headers
+from proxy.answers import moment, refusal_headers
 from proxy.endpoints import HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.overview import Standing
 from proxy.pipeline import find_model
 from proxy.replicas import About
-from proxy.wire.chat import ChatCodec
+from proxy.wire.chat.voice import ChatVoice
+from proxy.wire.codec import Voice
 from proxy.wire.envelope import encode
+from proxy.wire.model import Dialect
 
 OWNER = "apex-ai-proxy"
 
@@ -98,21 +100,28 @@ async def _list_models(request: Request) -> Response:
     tenant = exchange.tenant
     assert tenant is not None
     visible = [alias for alias in exchange.snapshot.models if tenant.may_use(alias)]
-    listed = [_model(alias, exchange.snapshot.created) for alias in visible]
+    listed = [_model(exchange, alias) for alias in visible]
+    if exchange.voice.dialect is Dialect.MESSAGES:
+        first, last = (visible[0], visible[-1]) if visible else (None, None)
+        return _json({"data": listed, "has_more": False, "first_id": first, "last_id": last})
     return _json({"object": "list", "data": listed})
 
 
 async def _get_model(request: Request, model: str) -> Response:
     exchange: Exchange = request.state.exchange
     find_model(exchange, model)
-    return _json(_model(model, exchange.snapshot.created))
+    return _json(_model(exchange, model))
 
 
 async def _unreachable() -> Response:
     raise Refusal(404, "There is nothing here.", code="not_found")
 
 
-def _model(alias: str, created: int) -> dict[str, object]:
+def _model(exchange: Exchange, alias: str) -> dict[str, object]:
+    """A model in the shape that the client's SDK knows: Anthropic's where it sends a version."""
+    created = exchange.snapshot.created
+    if exchange.voice.dialect is Dialect.MESSAGES:
+        return {"type": "model", "id": alias, "display_name": alias, "created_at": moment(created)}
     return {"id": alias, "object": "model", "created": created, "owned_by": OWNER}
 
 
@@ -136,7 +145,11 @@ async def _framework_refusal(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _refusal(_request: Request, refusal: Exception) -> Response:
+async def _refusal(request: Request, refusal: Exception) -> Response:
+    """In the client's dialect; operators get OpenAI's."""
     assert isinstance(refusal, Refusal)
     headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
-    return Response(ChatCodec().refusal(refusal), refusal.status, headers)
+    exchange: Exchange | None = getattr(request.state, "exchange", None)
+    voice: Voice = exchange.voice if exchange is not None else ChatVoice()
+    request_id = exchange.request_id if exchange is not None else ""
+    return Response(voice.refusal(refusal, request_id), refusal.status, headers)

@@ -7,6 +7,7 @@
     reserve         what the client's limits allow            429
     attempt         pick, admit, try; again while it helps    502 503 504
       pick          routing.Plan over the health of this moment; a wait where nobody is free, in fair turns
+      say           passages: as it came, or translated; what cannot be said there means the next target
       admit         what the model's and the key's limits allow; a full key means the next target
       try           attempt.Attempts: send, relay, judge
     settle          limits to what was really used
@@ -26,9 +27,16 @@ from collections.abc import Callable
 
 from metrics import record as records
 from metrics.record import Record
-from proxy import retry, targets
+from proxy import passages, retry, targets
 from proxy.admission import Admission, full
-from proxy.answers import answer_headers, identity_headers, refusal_headers, stream_headers
+from proxy.answers import (
+    answer_headers,
+    broken,
+    identity_headers,
+    refusal_headers,
+    status_of,
+    stream_headers,
+)
 from proxy.attempt import Attempts
 from proxy.clock import Clock
 from proxy.errors import FaultKind, Refusal
@@ -134,7 +142,7 @@ class Pipeline:
     def _route(self, exchange: Exchange) -> None:
         assert exchange.envelope is not None
         model = find_model(exchange, exchange.envelope.model)
-        serving = [target for target in model.targets if target.serves(exchange.endpoint)]
+        serving = [target for target in model.targets if passages.serves(target, exchange.endpoint)]
         if not serving:
             raise Refusal(
                 400,
@@ -162,6 +170,8 @@ class Pipeline:
                 if turn is None:
                     break
                 try:
+                    if not _sayable(exchange, turn.target):
+                        continue
                     admitted = await self._admission.admit(exchange, turn.target)
                     if admitted:
                         self._fleet.admitted(turn)
@@ -182,7 +192,7 @@ class Pipeline:
 
     def _pulse(self, exchange: Exchange) -> Pulse:
         every = self._patience.pulse
-        return Pulse(exchange.sink, exchange.codec.ping, lambda: stream_headers(exchange), self._tasks, every)
+        return Pulse(exchange.sink, exchange.voice.ping, lambda: stream_headers(exchange), self._tasks, every)
 
     async def _pick(self, exchange: Exchange) -> Turn | None:
         """The next target of the plan; with none left, the last one once more if that may help."""
@@ -241,6 +251,8 @@ class Pipeline:
     def _verdict(self, exchange: Exchange) -> Refusal:
         """What the caller is told when no target has answered; with a time where coming back may help."""
         assert exchange.plan is not None
+        if not exchange.faults and len(exchange.unsayable) == len(exchange.plan.targets):
+            return next(reversed(exchange.unsayable.values()))
         if not exchange.faults:
             return self._nobody(exchange, exchange.plan)
         refusal = retry.refuse(retry.telling(exchange.faults))
@@ -283,9 +295,9 @@ class Pipeline:
     async def _conclude(self, exchange: Exchange, refusal: Refusal) -> None:
         """Tell the caller, in its dialect: as an answer, or in-band if the status has gone out."""
         record = exchange.record
-        record.status = refusal.status
+        record.status = status_of(exchange, refusal)
         record.error = refusal.code or refusal.kind
-        nobody = exchange.unserved and not exchange.faults
+        nobody = exchange.unserved and not exchange.faults and not exchange.unsayable
         mine = nobody or refusal.status >= 500 or any(retry.judge(f).move_on for f in exchange.faults[-1:])
         record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
         if exchange.faults and exchange.faults[-1].kind is FaultKind.SLOW_CLIENT:
@@ -299,10 +311,11 @@ class Pipeline:
 
     async def _tell(self, exchange: Exchange, refusal: Refusal) -> None:
         if exchange.sink.started:
-            await exchange.sink.end(exchange.codec.broken(refusal))
+            await exchange.sink.end(broken(exchange, refusal))
         else:
             headers = [*refusal_headers(refusal), *identity_headers(exchange)]
-            await exchange.sink.answer(refusal.status, headers, exchange.codec.refusal(refusal))
+            body = exchange.voice.refusal(refusal, exchange.request_id)
+            await exchange.sink.answer(status_of(exchange, refusal), headers, body)
 
     @staticmethod
     def _given_up(record: Record) -> None:
@@ -338,6 +351,16 @@ def _announced(exchange: Exchange) -> int:
     """Bytes of body to make room for: one beyond the bound is refused for good, and not for now."""
     length = exchange.head.length or 0
     return 0 if length > exchange.snapshot.config.bounds.body else length
+
+
+def _sayable(exchange: Exchange, target: Target) -> bool:
+    """Whether the request can be said to `target`; if so, `exchange.way` leads there."""
+    try:
+        exchange.way = passages.way(exchange, target)
+    except Refusal as refusal:
+        exchange.unsayable[target.id] = refusal
+        return False
+    return True
 
 
 def authenticate(exchange: Exchange) -> None:

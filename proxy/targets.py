@@ -18,10 +18,11 @@ from proxy.config.settings import (
     Model as ModelSettings,
 )
 from proxy.demand import OutputPolicy
-from proxy.profiles import PROFILES, Kind, authorization
+from proxy.profiles import PROFILES, Kind, authorization, quirks
 from proxy.wire.bypass import Edits
+from proxy.wire.codec import Facts
 from proxy.wire.envelope import encode
-from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
+from proxy.wire.model import Dialect, Endpoint
 
 _NO_KEY = "none"
 
@@ -32,7 +33,7 @@ class Target:
 
     `id` names it in health and limits over the whole cluster, `label` is `provider/model` as clients see
     it. `origin` is scheme, host and port: what transport errors are about. `weight` is the entry's, shared
-    evenly among its keys. `urls` holds the endpoints it can serve.
+    evenly among its keys. `facts` say for whom a translated body is written. `urls` holds all endpoints.
     """
 
     id: str
@@ -47,13 +48,10 @@ class Target:
     timeouts: Timeouts
     limits: Limits | None
     output_policy: OutputPolicy
+    facts: Facts
     edits: Edits = dataclasses.field(repr=False)
     urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
     headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
-
-    def serves(self, endpoint: Endpoint) -> bool:
-        """Whether it speaks the dialect of `endpoint`."""
-        return DIALECT_OF[endpoint] in self.dialects
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +135,7 @@ def _account(config: Config, entry: Entry) -> Provider:
                 "headers": entry.headers,
                 "extra_body": entry.extra_body,
                 "drop_params": entry.drop_params,
+                "quirks": entry.quirks,
             }
         )
     return base.model_copy(
@@ -146,6 +145,7 @@ def _account(config: Config, entry: Entry) -> Provider:
             "headers": {**base.headers, **entry.headers},
             "extra_body": {**base.extra_body, **entry.extra_body},
             "drop_params": base.drop_params + entry.drop_params,
+            "quirks": base.quirks.over(entry.quirks),
         }
     )
 
@@ -175,6 +175,7 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         timeouts=waits,
         limits=(key.limits if key else None) or account.limits,
         output_policy=OutputPolicy(account.reserve_output),
+        facts=Facts(model, quirks(account.kind, model, account.quirks.said)),
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),

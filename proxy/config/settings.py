@@ -40,6 +40,7 @@ from proxy.config.resilience import (
     Timeouts,
 )
 from proxy.config.section import Section
+from proxy.config.translation import Quirks, Translation
 from proxy.config.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 from proxy.profiles import Kind
 
@@ -215,6 +216,9 @@ class Provider(Section):
     drop_params: DropParams = Field(
         default=(), description="Fields taken out of every request body, because it refuses them."
     )
+    quirks: Quirks = Field(
+        default=Quirks(), description="What its models take, where that differs from their kind."
+    )
     timeouts: TimeoutOverrides | None = Field(default=None, description="Timeouts of its own.")
 
     @model_validator(mode="before")
@@ -255,6 +259,7 @@ class Entry(Section):
     headers: Headers = Field(default={}, repr=False, description="Added to the provider's, and over them.")
     extra_body: Body = Field(default={}, repr=False, description="Added to the provider's, and over them.")
     drop_params: DropParams = Field(default=(), description="Added to the provider's.")
+    quirks: Quirks = Field(default=Quirks(), description="Added to the provider's, and over them.")
 
     @model_validator(mode="before")
     @classmethod
@@ -349,6 +354,9 @@ class Config(Section):
     )
     queue: Queue = Field(
         default=Queue(), description="Where requests wait when there is nobody to call at the moment."
+    )
+    translation: Translation = Field(
+        default=Translation(), description="Between dialects: what may be lost on the way."
     )
     overload: Overload = Field(default=Overload(), description="When a replica has enough.")
     drain_timeout: Duration = Field(

@@ -127,13 +127,19 @@ LONGEST = 1024
 
 
 class Losses:
-    """What one translation into `dialect` has lost so far."""
+    """What one translation into `dialect` has lost so far.
 
-    def __init__(self, dialect: Dialect, *, strict: bool = False) -> None:
+    `lenient` are fields that the operator allows to be dropped where the table refuses them.
+    """
+
+    def __init__(
+        self, dialect: Dialect, *, strict: bool = False, lenient: frozenset[str] = frozenset()
+    ) -> None:
         self.dialect = dialect
         self.strict = strict
+        self.lenient = lenient
         self._by: dict[Treatment, dict[str, None]] = {}
-        self.fields: dict[str, None] = {}
+        self.fields: dict[str, Treatment] = {}
 
     def meet(self, name: str, param: str | None = None) -> None:
         """A field that this dialect treats by the table. `param` is its name at the client, if another.
@@ -141,6 +147,8 @@ class Losses:
         Raises `Refusal` 400 where it is refused.
         """
         treatment = POLICY[name].of(self.dialect)
+        if treatment is Treatment.REFUSED and name in self.lenient:
+            treatment = Treatment.DROPPED
         if treatment is Treatment.REFUSED:
             self.refuse(name, param=param)
         if treatment not in (Treatment.CARRIED, Treatment.HINT):
@@ -170,7 +178,7 @@ class Losses:
                 param=shown,
                 code="unsupported_parameter",
             )
-        self.fields[name] = None
+        self.fields[name] = treatment
         self._by.setdefault(treatment, {})[_TOKEN.sub("_", _INDEX.sub("[]", shown))] = None
 
     def refuse(self, name: str, why: str | None = None, *, param: str | None = None) -> NoReturn:

@@ -36,9 +36,9 @@ class Translation:
         facts: Facts,
         edits: Edits,
         stamp: Stamp,
-        strict: bool,
+        losses: Losses,
     ) -> None:
-        self.losses = Losses(upstream.dialect, strict=strict)
+        self.losses = losses
         for path in conversation.dropped:
             self.losses.drop("unknown", path)
         self._conversation = conversation
