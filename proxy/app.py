@@ -32,6 +32,7 @@ from proxy.overload import Guard
 from proxy.overview import overview
 from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
+from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
 from proxy.replicas import About, Replicas, load_script
@@ -114,9 +115,10 @@ class Replica:
                 patience=surroundings.patience,
             )
         )
+        reception = Reception(self.fleet, clock, draw)
         cors = CorsPolicy(config.cors) if config.cors else None
         self.client_app = Edge(
-            EdgeParts(self.fleet, pipeline, clock, draw, self.instruments.began, self._observe, cors),
+            EdgeParts(self.fleet, reception, pipeline, clock, self.instruments.began, self._observe, cors),
             operations.client_app(lambda: self.ready),
         )
         self.operations_app: FastAPI = operations.operations_app(

@@ -14,7 +14,7 @@ from proxy.admission import Admission
 from proxy.clock import Clock
 from proxy.deadline import Deadline
 from proxy.errors import TRANSPORT, Fault, FaultKind, Said
-from proxy.exchange import Exchange, Way
+from proxy.exchange import Exchange
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
 from proxy.redaction import Redactor
@@ -23,7 +23,7 @@ from proxy.targets import Target
 from proxy.upstream import Call, Reply, Upstream, read_whole
 from proxy.wire.codec import Passage
 from proxy.wire.losses import Losses
-from proxy.wire.model import Endpoint, Usage
+from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
 
 ERROR_BODY = 64 * 1024
@@ -155,7 +155,8 @@ class Attempts:
         call = Call(
             "POST",
             target.urls[way.endpoint],
-            _headers(exchange, target, way),
+            target.headers_of(way.endpoint, exchange.head.vendor if way.native else ())
+            + exchange.head.forwarded,
             way.passage.request(),
             target.timeouts.connect,
         )
@@ -230,18 +231,3 @@ class Attempts:
             retry_after=retry.hint(reply.headers, self._clock.wall()),
             said=said,
         )
-
-
-VERSION = ("anthropic-version", "2023-06-01")
-"""The version of the Messages API that translated requests are written in; the only one that all models of
-all vendors take, and that allows `temperature`."""
-
-
-def _headers(exchange: Exchange, target: Target, way: Way) -> tuple[tuple[str, str], ...]:
-    """The target's headers, what is forwarded of the client's, and the version where there are versions."""
-    headers = target.headers + exchange.head.forwarded
-    if way.endpoint is not Endpoint.MESSAGES:
-        return headers
-    vendor = exchange.head.vendor if way.native else ()
-    given = {name for name, _ in (*headers, *vendor)}
-    return headers + vendor + (() if VERSION[0] in given else (VERSION,))

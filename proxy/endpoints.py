@@ -8,7 +8,6 @@ every exception: a bug is a 500 in the caller's dialect, and a line in the log.
 
 import asyncio
 import dataclasses
-import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -24,7 +23,8 @@ from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.pipeline import Pipeline, authenticate
-from proxy.wire.codec import Stamp, Voice
+from proxy.reception import Body, Reception
+from proxy.wire.codec import Voice
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
 
@@ -130,21 +130,14 @@ class HttpSink:
             await self._send({"type": "http.response.body", "body": data})
 
 
-class _NoBody:
-    """The source of a request whose body is not ours to read."""
-
-    async def body(self) -> bytes:
-        return b""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class EdgeParts:
     """What the edge works with; made by `app`."""
 
     fleet: Fleet
+    reception: Reception
     pipeline: Pipeline
     clock: Clock
-    draw: random.Random
     began: Callable[[], None]
     observe: Callable[[Record], None]
     cors: CorsPolicy | None
@@ -157,7 +150,7 @@ class Edge:
         self._fleet = parts.fleet
         self._pipeline = parts.pipeline
         self._clock = parts.clock
-        self._draw = parts.draw
+        self._reception = parts.reception
         self._began = parts.began
         self._observe = parts.observe
         self._cors = parts.cors
@@ -192,15 +185,12 @@ class Edge:
     def _exchange(
         self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink
     ) -> Exchange:
-        snapshot = self._fleet.snapshot
+        bounds = self._fleet.snapshot.config.bounds
         head = read_head(scope["headers"])
         cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
         kind = endpoint or cold
-        source = HttpSource(receive, snapshot.config.bounds, head.length) if endpoint else _NoBody()
-        token = f"{self._draw.getrandbits(96):024x}"
-        record = Record(f"req_{token}", kind.value, self._clock.monotonic())
-        stamp = Stamp(token, int(self._clock.wall()))
-        return Exchange(kind, _voice(kind, scope), head, source, sink, snapshot, record, stamp)
+        source = HttpSource(receive, bounds, head.length) if endpoint else Body(b"")
+        return self._reception.open(kind, _voice(kind, scope), head, source, sink)
 
     async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Everything that is not hot: authenticated first, whatever the method or route."""

@@ -26,6 +26,10 @@ from proxy.wire.model import Dialect, Endpoint
 
 _NO_KEY = "none"
 
+VERSION = ("anthropic-version", "2023-06-01")
+"""The version of the Messages API where the client names none, and of all translated requests: the one that
+every model takes, and that allows `temperature`."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
@@ -52,6 +56,15 @@ class Target:
     edits: Edits = dataclasses.field(repr=False)
     urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
     headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+
+    def headers_of(
+        self, endpoint: Endpoint, vendor: tuple[tuple[str, str], ...]
+    ) -> tuple[tuple[str, str], ...]:
+        """All headers of a call to `endpoint`; `vendor` are the client's own for Messages, if they may pass."""
+        if endpoint is not Endpoint.MESSAGES:
+            return self.headers
+        given = {name for name, _ in (*self.headers, *vendor)}
+        return self.headers + vendor + (() if VERSION[0] in given else (VERSION,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
