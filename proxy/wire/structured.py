@@ -1,0 +1,206 @@
+"""JSON Schemas of replies as the dialects take them that hold a model to them.
+
+Source: Anthropic's documentation of structured outputs and the transformation of its SDKs: objects are
+closed, bounds are not enforced and move to the description, there is no recursion. OpenAI's guide to
+structured outputs for what `strict` takes.
+"""
+
+import graphlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from proxy.errors import Refusal
+from proxy.wire.conversation import Json
+
+FORMATS: Final = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+)
+"""The formats of strings that Messages enforces."""
+
+_DEFINITIONS = ("$defs", "definitions")
+_SILENT = frozenset({"$schema", "$id", "$comment", "additionalProperties"})
+_NOTES = frozenset({"default", "examples", "deprecated", "readOnly", "writeOnly"})
+_UNSTRICT = frozenset(
+    {
+        "oneOf",
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "patternProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
+        "propertyNames",
+    }
+)
+_encode = msgspec.json.Encoder().encode
+
+
+def closed(schema: Json) -> tuple[Json, bool]:
+    """`schema` as Messages takes it, and whether anything it bounds is now only described.
+
+    Raises `Refusal` 400 where it refers to itself, or to what is elsewhere.
+    """
+    _refuse_recursion(schema)
+    closer = _Closer()
+    return closer.close(schema), closer.moved
+
+
+def strict_clean(schema: Json) -> bool:
+    """Whether OpenAI takes `schema` with `strict`: closed objects that require all they name."""
+    return schema.get("type") == "object" and "anyOf" not in schema and _is_strict(schema)
+
+
+class _Closer:
+    """Closes one schema; `moved` tells whether a bound went to a description."""
+
+    def __init__(self) -> None:
+        self.moved = False
+
+    def close(self, schema: Any) -> Json:
+        """One schema, with all that it holds."""
+        if not isinstance(schema, dict):
+            return {}
+        rest = {key: value for key, value in schema.items() if key not in _SILENT}
+        out: Json = {
+            key: {name: self.close(part) for name, part in _named(rest.pop(key)).items()}
+            for key in _DEFINITIONS
+            if key in rest
+        }
+        if "$ref" in rest:
+            return {**out, "$ref": rest["$ref"]}
+        kind = rest.pop("type", None) or _guessed(rest)
+        self._say_what(rest, kind, out)
+        for key in ("description", "title"):
+            if key in rest:
+                out[key] = rest.pop(key)
+        if out.get("type") == "object":
+            self._close_object(schema, rest, out)
+        elif out.get("type") == "array":
+            self._close_array(rest, out)
+        elif out.get("type") == "string" and rest.get("format") in FORMATS:
+            out["format"] = rest.pop("format")
+        self._describe(rest, out)
+        return out
+
+    def _say_what(self, rest: Json, kind: Any, out: Json) -> None:
+        """The one member that says what a value is: an enumeration, a choice of schemas, or a type."""
+        choices = {name: _listed(rest.pop(name)) for name in ("anyOf", "oneOf", "allOf") if name in rest}
+        for key in ("enum", "const"):
+            if key in rest:
+                out[key] = rest.pop(key)
+        if "enum" in out or "const" in out:
+            return
+        several = choices.get("anyOf") or choices.get("oneOf")
+        if several:
+            out["anyOf"] = [self.close(part) for part in several]
+        elif choices.get("allOf"):
+            self._close_all(choices["allOf"], out)
+        elif isinstance(kind, list):
+            whole = {key: rest.pop(key) for key in list(rest) if key not in ("description", "title")}
+            out["anyOf"] = [
+                {"type": "null"} if one == "null" else self.close({**whole, "type": one}) for one in kind
+            ]
+        elif kind is not None:
+            out["type"] = kind
+
+    def _close_all(self, parts: list[Any], out: Json) -> None:
+        if len(parts) == 1:
+            out.update(self.close(parts[0]))
+        else:
+            out["allOf"] = [self.close(part) for part in parts]
+
+    def _close_object(self, schema: Json, rest: Json, out: Json) -> None:
+        properties = _named(rest.pop("properties", None))
+        out["properties"] = {name: self.close(part) for name, part in properties.items()}
+        out["additionalProperties"] = False
+        if "required" in rest:
+            out["required"] = rest.pop("required")
+        if schema.get("additionalProperties", False) not in (False, True):
+            self.moved = True
+
+    def _close_array(self, rest: Json, out: Json) -> None:
+        if "items" in rest:
+            out["items"] = self.close(rest.pop("items"))
+        if rest.get("minItems") in (0, 1):
+            out["minItems"] = rest.pop("minItems")
+
+    def _describe(self, rest: Json, out: Json) -> None:
+        """What cannot be held to is at least said."""
+        if not rest:
+            return
+        self.moved = self.moved or not _NOTES.issuperset(rest)
+        said = ", ".join(f"{key}: {_encode(value).decode()}" for key, value in rest.items())
+        before = f"{out['description']}\n\n" if out.get("description") else ""
+        out["description"] = f"{before}{{{said}}}"
+
+
+def _named(value: Any) -> Json:
+    """A member that maps names to schemas; whatever else it is says nothing."""
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _guessed(schema: Json) -> str | None:
+    """The type of a schema that names none and has members of only one."""
+    if "properties" in schema:
+        return "object"
+    return "array" if "items" in schema else None
+
+
+def _refuse_recursion(schema: Json) -> None:
+    graph = {"#": list(_references({k: v for k, v in schema.items() if k not in _DEFINITIONS}))}
+    for key in _DEFINITIONS:
+        for name, part in _named(schema.get(key)).items():
+            graph[f"#/{key}/{name}"] = list(_references(part))
+    for found in {reference for references in graph.values() for reference in references}:
+        if not found.startswith("#"):
+            raise _unusable(f"it refers to '{found[:100]}', which is not in it")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError:
+        raise _unusable("it is recursive") from None
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "$ref" and isinstance(part, str):
+                yield part
+            else:
+                yield from _references(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _references(part)
+
+
+def _unusable(why: str) -> Refusal:
+    return Refusal(
+        400,
+        f"The JSON schema cannot be passed on to the provider that serves this model: {why}.",
+        code="unsupported_value",
+    )
+
+
+def _is_strict(schema: Any) -> bool:
+    if not isinstance(schema, dict) or not _UNSTRICT.isdisjoint(schema):
+        return False
+    properties = _named(schema.get("properties"))
+    if (schema.get("type") == "object" or properties) and not (
+        schema.get("additionalProperties") is False
+        and {name for name in _listed(schema.get("required")) if isinstance(name, str)} == set(properties)
+    ):
+        return False
+    parts = [*properties.values(), *_listed(schema.get("anyOf"))]
+    for key in _DEFINITIONS:
+        parts += _named(schema.get(key)).values()
+    if "items" in schema:
+        parts.append(schema["items"])
+    return all(_is_strict(part) for part in parts)
