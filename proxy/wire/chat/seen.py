@@ -16,6 +16,7 @@ from proxy.wire.said import said
 
 class _InputDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _OutputDetails(msgspec.Struct):
@@ -126,13 +127,14 @@ def usage(raw: msgspec.Raw) -> Usage | None:
         seen = _usage.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
-    cached = seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None
+    details = seen.prompt_tokens_details or _InputDetails()
     reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
     return Usage(
         input=seen.prompt_tokens or 0,
         output=seen.completion_tokens or 0,
-        cached=cached or seen.prompt_cache_hit_tokens or 0,
+        cached=details.cached_tokens or seen.prompt_cache_hit_tokens or 0,
         reasoning=reasoning or 0,
+        written=details.cache_write_tokens or 0,
     )
 
 
