@@ -32,6 +32,13 @@ def legal(text: str, *, charset: bool = True) -> str:
     return f"{_ILLEGAL.sub('_', text)[: LONGEST - 9]}_{digest}"
 
 
+def person(user: str) -> str:
+    """What a client calls its end user, as every vendor takes it: as it is, else its whole SHA-256."""
+    if len(user) <= LONGEST and _LEGAL.fullmatch(user):
+        return user
+    return hashlib.sha256(user.encode()).hexdigest()
+
+
 def flattened(name: str, namespace: str | None) -> str:
     """The name of a tool of a namespace where there are none."""
     return legal(f"{namespace}__{name}" if namespace else name)
