@@ -91,6 +91,11 @@ class Admission:
         assert exchange.plan is not None
         return self._expect(exchange, exchange.plan.targets[0], ())
 
+    def prompt(self, exchange: Exchange, target: Target) -> int:
+        """Tokens that the prompt alone is expected to take."""
+        assert exchange.envelope is not None
+        return self._estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
+
     def attempted(self, exchange: Exchange, fault: Fault | None) -> None:
         """An attempt has failed, or (None) was not made; what the provider was asked counts as a request.
 
@@ -139,9 +144,7 @@ class Admission:
 
     def seen(self, exchange: Exchange, target: Target, events: int) -> Usage:
         """What a stream without usage has used, as far as can be told: an event is about a token."""
-        assert exchange.envelope is not None
-        prompt = self._estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
-        return Usage(input=prompt, output=events)
+        return Usage(input=self.prompt(exchange, target), output=events)
 
     def _expect(self, exchange: Exchange, target: Target, limits: scope.Limits) -> int:
         """Tokens to charge ahead. What is only guessed of the output never makes a request too large."""

@@ -88,6 +88,8 @@ def identity_headers(exchange: Exchange) -> Headers:
         headers.append((b"x-apex-target", exchange.target.label.encode()))
     if exchange.limited is not None:
         headers += limit_headers(exchange)
+    if exchange.thread is not None and exchange.thread.outcome not in (None, "stored"):
+        headers.append((b"x-apex-store", exchange.thread.outcome.encode()))
     losses = exchange.way.passage.losses if exchange.way is not None else None
     if losses is not None and losses.fields:
         headers.append((b"x-apex-warnings", losses.header().encode()))

@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from metrics import record as records
+from proxy.answers import identity_headers
 from proxy.demand import Estimator, OutputPolicy
 from proxy.errors import Fault
 from proxy.exchange import Exchange
@@ -61,6 +63,18 @@ class Counting:
         self._fleet = fleet
         self._upstream = upstream
         self._estimator = estimator
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Answer with the number; an estimate says that it is one."""
+        count = await self.count(exchange)
+        body: dict[str, object] = {"input_tokens": count.tokens}
+        if exchange.endpoint is Endpoint.RESPONSES:
+            body["object"] = "response.input_tokens"
+        headers = [(b"content-type", b"application/json"), *identity_headers(exchange)]
+        if count.estimated:
+            headers.append((b"x-apex-warnings", b"estimated=input_tokens"))
+        exchange.record.status, exchange.record.outcome = 200, records.COMPLETED
+        await exchange.sink.answer(200, headers, encode(body))
 
     async def count(self, exchange: Exchange) -> Count:
         """How many tokens the body of `exchange` takes; its envelope and model are known."""

@@ -8,22 +8,25 @@ every exception: a bug is a 500 in the caller's dialect, and a line in the log.
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 from metrics import record as records
 from metrics.record import Record
+from proxy.access import authenticate
 from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
+from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
-from proxy.pipeline import Pipeline, authenticate
-from proxy.reception import Body, Reception
+from proxy.pipeline import Pipeline
+from proxy.reception import Reception
+from proxy.sockets import CRASHED, Sockets
 from proxy.wire.codec import Voice
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
@@ -40,7 +43,15 @@ HOT = {
     "/v1/messages": Endpoint.MESSAGES,
     "/v1/embeddings": Endpoint.EMBEDDINGS,
 }
+ASIDES = {
+    "/v1/messages/count_tokens": Endpoint.MESSAGES,
+    "/v1/responses/input_tokens": Endpoint.RESPONSES,
+    "/v1/responses/compact": Endpoint.RESPONSES,
+}
+"""What is read and routed like a request, and answered otherwise than by one attempt after another."""
+
 PROBES = frozenset({"/livez", "/readyz"})
+_POSTS = HOT | ASIDES
 _VENDOR = frozenset({b"anthropic-version", b"anthropic-beta"})
 """Request headers that go upstream only where the body passes as it came."""
 
@@ -137,6 +148,8 @@ class EdgeParts:
     fleet: Fleet
     reception: Reception
     pipeline: Pipeline
+    sockets: Sockets
+    asides: Mapping[str, Callable[[Exchange], Awaitable[None]]]
     clock: Clock
     began: Callable[[], None]
     observe: Callable[[Record], None]
@@ -151,6 +164,8 @@ class Edge:
         self._pipeline = parts.pipeline
         self._clock = parts.clock
         self._reception = parts.reception
+        self._sockets = parts.sockets
+        self._asides = parts.asides
         self._began = parts.began
         self._observe = parts.observe
         self._cors = parts.cors
@@ -158,12 +173,14 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
         if scope["type"] != "http":
             return
         origin = _header(scope, b"origin") if self._cors is not None else None
         preflight = self._cors is not None and _is_preflight(scope)
         extra = self._cors.headers(origin) if self._cors is not None and not preflight else []
-        endpoint = HOT.get(scope["path"]) if scope["method"] == "POST" else None
+        endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
         exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra))
         if self._cors is not None and preflight:
             headers = [*self._cors.preflight(origin), *identity_headers(exchange)]
@@ -173,7 +190,12 @@ class Edge:
         try:
             if endpoint is not None:
                 self._began()
-                await self._pipeline.handle(exchange)
+                aside = self._asides.get(scope["path"])
+                if aside is None:
+                    await self._pipeline.handle(exchange)
+                else:
+                    exchange.record.endpoint = Endpoint.OTHER.value
+                    await self._pipeline.through(exchange, aside)
             else:
                 await self._cold(exchange, scope, receive, _Answer(send, exchange, extra))
         except asyncio.CancelledError:
@@ -181,6 +203,16 @@ class Edge:
         except Exception:  # noqa: BLE001  (the ASGI edge: a bug must still be an answer)
             _log.exception("request_crashed", id=exchange.request_id)
             await _crash(exchange)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket. The listener lets none through but for the one path that speaks it."""
+        try:
+            voice = CODECS[Dialect.RESPONSES]
+            await self._sockets.serve(read_head(scope["headers"]), voice, receive, send)
+        except asyncio.CancelledError:
+            pass  # as below: the outermost frame
+        except Exception:  # noqa: BLE001  (the ASGI edge)
+            _log.exception("socket_crashed")
 
     def _exchange(
         self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink
@@ -299,8 +331,7 @@ async def _refuse(exchange: Exchange, refusal: Refusal) -> None:
 
 async def _crash(exchange: Exchange) -> None:
     exchange.record.status = 500
-    refusal = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
     if exchange.sink.started:
-        await exchange.sink.end(broken(exchange, refusal))
+        await exchange.sink.end(broken(exchange, CRASHED))
     else:
-        await _refuse(exchange, refusal)
+        await _refuse(exchange, CRASHED)

@@ -6,11 +6,15 @@ alike.
 """
 
 import dataclasses
+from collections.abc import MutableMapping
 from typing import Protocol
+
+import msgspec
 
 from metrics.record import Attempt, Record
 from proxy.errors import Fault, Refusal
 from proxy.fleet import Snapshot
+from proxy.responses.document import Stored
 from proxy.routing import Plan
 from proxy.targets import Model, Target
 from proxy.tenants import Tenant
@@ -83,6 +87,25 @@ class Way:
 
 
 @dataclasses.dataclass(slots=True)
+class Thread:
+    """A Responses request's place in a chain of stored ones.
+
+    `store`: the reply is to be kept. `background`: it is made without anybody waiting for it. `previous` is
+    the response it follows, `ancestors` the chain up to and with that one, oldest first. `items` is the
+    request's own input. `local` are the responses that only this connection knows (a WebSocket's that are not
+    stored). `outcome` is what became of keeping it, or what will, as far as that is known.
+    """
+
+    store: bool = False
+    background: bool = False
+    previous: str | None = None
+    ancestors: tuple[str, ...] = ()
+    items: tuple[msgspec.Raw, ...] = ()
+    local: MutableMapping[str, Stored] | None = None
+    outcome: str | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class Held:
     """What an exchange has reserved of limits.
 
@@ -105,7 +128,9 @@ class Exchange:
     has cost, estimated where the provider did not say. `errored` are the ids of targets that gave a 5xx.
     `unserved`: no target has answered it, or could be asked. `conversation` is the body in no dialect, once
     a translation needs it; `unsayable` holds, by target id, why it cannot be said there. `way` leads to
-    the present target and back, `reply` is the stream that the client hears.
+    the present target and back, `reply` is the stream that the client hears. `thread` is a response's place
+    in what is stored, `local` are the responses that only its connection knows; `detached`: nobody waits for
+    the answer, it goes where it can be read later.
     """
 
     endpoint: Endpoint
@@ -130,6 +155,9 @@ class Exchange:
     conversation: Conversation | None = None
     way: Way | None = None
     reply: Stream | None = None
+    thread: Thread | None = None
+    detached: bool = False
+    local: MutableMapping[str, Stored] | None = None
     unsayable: dict[str, Refusal] = dataclasses.field(default_factory=dict)
     faults: list[Fault] = dataclasses.field(default_factory=list)
     errored: set[str] = dataclasses.field(default_factory=set)

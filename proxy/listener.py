@@ -7,7 +7,7 @@ is lost, which costs nothing per request. What the parser itself refuses is answ
 
 What follows an early answer has bounds too: so many bytes, so much time, then the connection goes. Trailers
 are dropped, since a header must not change after it was looked at. A request to upgrade is served as plain
-HTTP/1.1, body and all, except that a WebSocket is refused: nothing here could speak it.
+HTTP/1.1, body and all, except for a WebSocket: it is opened where there is one, and refused elsewhere.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from proxy.config.settings import Bounds
 from proxy.errors import Refusal
@@ -46,9 +47,11 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds; see the module. A listener uses a subclass that holds its own."""
 
     bounds: ClassVar[Bounds]
+    sockets: ClassVar[frozenset[str]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._opens_socket = False
         self._header_bytes = 0
         self._dropped_bytes = 0
         self._bodiless_bytes = 0
@@ -115,6 +118,9 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
+            if self._opens_socket:
+                self._open_socket(bytes(data[stopped.args[0] :]))
+                return b""
             if self._framing is not None:
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
@@ -157,7 +163,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             self._refuse(400, "There is no tunnel here: CONNECT is not supported.")
         elif any(b"websocket" in value.lower() for value in self._values(b"upgrade")):
-            self._refuse(400, "WebSocket is not supported here; send a plain HTTP request.")
+            self._opens_socket = self.url.partition(b"?")[0].decode("latin-1") in self.sockets
+            if not self._opens_socket:
+                self._refuse(400, "WebSocket is not supported here; send a plain HTTP request.")
+            return False
         elif codings := self._values(b"transfer-encoding"):
             if [coding.lower() for coding in codings] != [b"chunked"]:
                 self._refuse(400, "The transfer-encoding is not supported; send chunked.")
@@ -165,6 +174,14 @@ class BoundedProtocol(HttpToolsProtocol):
         elif length := sum(map(int, self._values(b"content-length"))):  # the parser has refused a second one
             self._framing = b"content-length: %d" % length
         return not self.transport.is_closing()
+
+    def _open_socket(self, rest: bytes) -> None:
+        """The connection belongs to a WebSocket from here on. `rest` came behind its head."""
+        self._stop_header_timer()
+        self.handle_websocket_upgrade()
+        opened = self.transport.get_protocol()
+        if rest and isinstance(opened, asyncio.Protocol):
+            opened.data_received(rest)
 
     def _values(self, wanted: bytes) -> list[bytes]:
         return [value.strip() for name, value in self.headers if name == wanted]
@@ -261,18 +278,37 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, except that a turn which is on may end before the server does."""
+
+    def shutdown(self) -> None:
+        """The server stops: the application is told, and closes when its turn is over."""
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
+        else:
+            super().shutdown()
+
+
 class Listener(uvicorn.Server):
     """One port and what answers on it. Signals are the owner's business, not the server's.
 
-    `keep_alive` is how long an idle connection is kept, in seconds.
+    `keep_alive` is how long an idle connection is kept, in seconds; `sockets` are the paths that may be
+    opened as WebSockets.
     """
 
-    def __init__(self, app: Callable[..., Any], keep_alive: float, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        keep_alive: float,
+        bounds: Bounds,
+        sockets: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=type("Protocol", (BoundedProtocol,), {"bounds": bounds}),
-                ws="none",
+                http=type("Protocol", (BoundedProtocol,), {"bounds": bounds, "sockets": sockets}),
+                ws=SocketProtocol if sockets else "none",
+                ws_max_size=bounds.body,
                 lifespan="off",
                 log_config=None,
                 log_level="critical",  # requests have their own line, and what fails is answered

@@ -11,12 +11,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from metrics.instruments import CONTENT_TYPE, Instruments
+from proxy.access import find_model
 from proxy.answers import moment, refusal_headers
-from proxy.endpoints import HOT
+from proxy.endpoints import ASIDES, HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.overview import Standing
-from proxy.pipeline import find_model
 from proxy.replicas import About
 from proxy.wire.chat.voice import ChatVoice
 from proxy.wire.codec import Voice
@@ -46,7 +46,10 @@ def client_app(ready: Ready) -> FastAPI:
     app = _app("Apex AI Proxy")
     app.get("/v1/models")(_list_models)
     app.get("/v1/models/{model:path}")(_get_model)
-    for path in HOT:  # POST never gets here; anything else is a wrong method, not an unknown route
+    for path in (
+        *HOT,
+        *ASIDES,
+    ):  # POST never gets here; anything else is a wrong method, not an unknown route
         app.post(path)(_unreachable)
     _probes(app, ready)
     return app

@@ -4,7 +4,8 @@ A target may speak several dialects; the best for a client's is tried first, ano
 cannot say the request, or would lose something of it.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -41,8 +42,11 @@ def serves(target: Target, endpoint: Endpoint) -> bool:
     return endpoint is not Endpoint.EMBEDDINGS or DIALECT_OF[endpoint] in target.dialects
 
 
-def way(exchange: Exchange, target: Target) -> Way:
-    """The way to `target`. Raises `Refusal` 400 where what is asked cannot be said to it."""
+def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target], int]) -> Way:
+    """The way to `target`. Raises `Refusal` 400 where what is asked cannot be said to it.
+
+    `prompt` estimates the tokens of the prompt, for who says them before the provider does.
+    """
     assert exchange.envelope is not None
     dialect = DIALECT_OF[exchange.endpoint]
     if dialect in target.dialects:
@@ -53,7 +57,11 @@ def way(exchange: Exchange, target: Target) -> Way:
     refused: Refusal | None = None
     for spoken in ways:
         try:
-            other = Way(ENDPOINT_OF[spoken], _translated(exchange, target, spoken), native=False)
+            other = Way(
+                ENDPOINT_OF[spoken],
+                _translated(exchange, target, spoken, prompt(exchange, target)),
+                native=False,
+            )
         except Refusal as refusal:
             refused = refused or refusal
             continue
@@ -70,7 +78,7 @@ def _lossy(found: Way) -> bool:
     return found.passage.losses is not None and bool(found.passage.losses.fields)
 
 
-def _translated(exchange: Exchange, target: Target, spoken: Dialect) -> Translation:
+def _translated(exchange: Exchange, target: Target, spoken: Dialect, prompt: int) -> Translation:
     client = CODECS[DIALECT_OF[exchange.endpoint]]
     return Translation(
         _conversation(exchange),
@@ -78,7 +86,7 @@ def _translated(exchange: Exchange, target: Target, spoken: Dialect) -> Translat
         upstream=CODECS[spoken],
         facts=target.facts,
         edits=target.edits,
-        stamp=exchange.stamp,
+        stamp=dataclasses.replace(exchange.stamp, prompt_tokens=prompt),
         losses=_losses(exchange, spoken),
     )
 

@@ -4,6 +4,7 @@
     enter           is there room on this replica?            503
     read            the body, and the little of it we need    400 408 413
     route           the model, and the targets that serve it  404
+    recall          what a response follows                   400 503
     reserve         what the client's limits allow            429
     attempt         pick, admit, try; again while it helps    502 503 504
       pick          routing.Plan over the health of this moment; a wait where nobody is free, in fair turns
@@ -22,13 +23,13 @@ import asyncio
 import dataclasses
 import math
 import random
-import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from metrics import record as records
 from metrics.record import Record
-from proxy import passages, retry, targets
-from proxy.admission import Admission, full
+from proxy import passages, retry
+from proxy.access import authenticate, find_model
+from proxy.admission import Admission
 from proxy.answers import (
     answer_headers,
     broken,
@@ -37,6 +38,7 @@ from proxy.answers import (
     status_of,
     stream_headers,
 )
+from proxy.archive import Archive
 from proxy.attempt import Attempts
 from proxy.clock import Clock
 from proxy.errors import FaultKind, Refusal
@@ -45,8 +47,9 @@ from proxy.fleet import Fleet, Turn
 from proxy.overload import Guard, Room
 from proxy.relay import PATIENCE, Outward, Patience, Pulse
 from proxy.routing import Plan
-from proxy.targets import Model, Target
+from proxy.targets import Target
 from proxy.tasks import Tasks
+from proxy.verdicts import LEAST_WAIT, Verdicts
 from proxy.waiting import Place, WaitingRoom
 from proxy.wire import envelope
 from proxy.wire.model import Endpoint
@@ -54,15 +57,7 @@ from proxy.wire.model import Endpoint
 PAUSE = 0.1
 """Upper bound, in seconds, of the pause before a last-resort retry on the same target (full jitter)."""
 
-LEAST_WAIT = 0.05
-"""Seconds until a key that had no room is asked again, at the least."""
-
-SOON = 1.0
-"""Seconds after which to come back where nobody knows when: a place gets free, or a probe is answered."""
-
 _FORM_TYPES = (b"", b"application/json")
-_MODEL_NAME = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")
-"""What a client may name directly: it ends up in a URL and in a response header."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +67,7 @@ class Parts:
     fleet: Fleet
     waiting: WaitingRoom
     admission: Admission
+    archive: Archive
     guard: Guard
     attempts: Attempts
     budget: retry.RetryBudget
@@ -90,6 +86,7 @@ class Pipeline:
         self._fleet = parts.fleet
         self._waiting = parts.waiting
         self._admission = parts.admission
+        self._archive = parts.archive
         self._guard = parts.guard
         self._attempts = parts.attempts
         self._budget = parts.budget
@@ -99,16 +96,23 @@ class Pipeline:
         self._observe = parts.observe
         self._stopping = parts.stopping
         self._patience = parts.patience
+        self._verdicts = Verdicts(parts.fleet)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Raises only what is a bug, and `CancelledError` when the client is gone."""
+        await self.through(exchange, self._serve)
+
+    async def through(self, exchange: Exchange, serve: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Take an exchange as far as its model is known, let `serve` answer it, and record what came of it.
+
+        For those who answer otherwise than by one request to a provider. Raises as `handle` does.
+        """
         try:
             authenticate(exchange)
             with self._guard.room(_announced(exchange)) as room:
                 await self._read(exchange, room)
                 self._route(exchange)
-                await self._admission.reserve(exchange)
-                await self._attempt(exchange)
+                await serve(exchange)
         except Refusal as refusal:
             await self._conclude(exchange, refusal)
         except asyncio.CancelledError:
@@ -121,6 +125,15 @@ class Pipeline:
         finally:
             self._admission.settle(exchange)
             self._record(exchange)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        if exchange.endpoint is Endpoint.RESPONSES:
+            await self._archive.recall(exchange)
+            if exchange.thread is not None and exchange.thread.background and not exchange.detached:
+                await self._background(exchange)
+                return
+        await self._admission.reserve(exchange)
+        await self._attempt(exchange)
 
     async def _read(self, exchange: Exchange, room: Room) -> None:
         head = exchange.head
@@ -162,7 +175,8 @@ class Pipeline:
         assert exchange.model is not None
         latest = exchange.record.began + exchange.model.timeouts.total
         pulse = self._pulse(exchange) if exchange.envelope.stream else None
-        out = Outward(self._clock.monotonic, answer_headers, pulse, self._patience.slow)
+        keep = self._archive.keep if exchange.thread is not None else None
+        out = Outward(self._clock.monotonic, answer_headers, pulse, self._patience.slow, keep)
         self._budget.deposit()
         try:
             while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
@@ -170,7 +184,7 @@ class Pipeline:
                 if turn is None:
                     break
                 try:
-                    if not _sayable(exchange, turn.target):
+                    if not self._sayable(exchange, turn.target):
                         continue
                     admitted = await self._admission.admit(exchange, turn.target)
                     if admitted:
@@ -188,7 +202,7 @@ class Pipeline:
                 pulse.stop()
         if exchange.record.outcome != records.COMPLETED:
             exchange.unserved = True
-            raise self._verdict(exchange)
+            raise self._verdicts.of(exchange)
 
     def _pulse(self, exchange: Exchange) -> Pulse:
         every = self._patience.pulse
@@ -201,6 +215,15 @@ class Pipeline:
         if turn is None and exchange.faults and not exchange.retried:
             turn = await self._again(exchange)
         return turn or await self._wait(exchange, exchange.plan)
+
+    def _sayable(self, exchange: Exchange, target: Target) -> bool:
+        """Whether the request can be said to `target`; if so, `exchange.way` leads there."""
+        try:
+            exchange.way = passages.way(exchange, target, self._admission.prompt)
+        except Refusal as refusal:
+            exchange.unsayable[target.id] = refusal
+            return False
+        return True
 
     def _put_off(self, exchange: Exchange, target: Target) -> None:
         """The key of `target` has no room: it may be asked again when it has."""
@@ -248,50 +271,6 @@ class Pipeline:
             record.queued += waited
             record.waited += waited
 
-    def _verdict(self, exchange: Exchange) -> Refusal:
-        """What the caller is told when no target has answered; with a time where coming back may help."""
-        assert exchange.plan is not None
-        if not exchange.faults and len(exchange.unsayable) == len(exchange.plan.targets):
-            return next(reversed(exchange.unsayable.values()))
-        if not exchange.faults:
-            return self._nobody(exchange, exchange.plan)
-        refusal = retry.refuse(retry.telling(exchange.faults))
-        told = refusal.retry_after is not None or refusal.status >= 500
-        if told and not exchange.plan.anybody(self._fleet):  # sooner than this nobody would be asked
-            refusal.retry_after = self._until(exchange.plan.back_at(self._fleet))
-        elif refusal.retry_after is not None:  # somebody may be asked who was not
-            refusal.retry_after = min(refusal.retry_after, SOON)
-        return refusal
-
-    def _until(self, when: int) -> float:
-        """Seconds until the cluster's time is `when`, as clients are told; what hangs on others has no time.
-
-        A key without a free place is asked again in a moment: that says nothing of when one is free.
-        """
-        wait = (when - self._fleet.now()) / 1000
-        return wait if wait > LEAST_WAIT else SOON
-
-    def _nobody(self, exchange: Exchange, plan: Plan) -> Refusal:
-        """Nobody could be asked: limits are reached, ours or the providers', or providers are out."""
-        wait, limited = self._until(plan.ready_at(self._fleet)), plan.limited(self._fleet)
-        if exchange.held.full and (limited or not plan.open):
-            return full([wait] if plan.open else exchange.held.full)
-        if limited:
-            return Refusal(
-                429,
-                f"The providers of this model are at their limits. Try again in {wait:.1f} s.",
-                kind="rate_limit_error",
-                code="rate_limit_exceeded",
-                retry_after=wait,
-            )
-        return Refusal(
-            503,
-            "No provider can take this request at the moment.",
-            kind="server_error",
-            code="no_target_available",
-            retry_after=wait,
-        )
-
     async def _conclude(self, exchange: Exchange, refusal: Refusal) -> None:
         """Tell the caller, in its dialect: as an answer, or in-band if the status has gone out."""
         record = exchange.record
@@ -311,7 +290,10 @@ class Pipeline:
 
     async def _tell(self, exchange: Exchange, refusal: Refusal) -> None:
         if exchange.sink.started:
-            await exchange.sink.end(broken(exchange, refusal))
+            last = broken(exchange, refusal)
+            if exchange.committed and exchange.reply is not None:
+                await self._archive.keep(exchange, exchange.reply.kept)
+            await exchange.sink.end(last)
         else:
             headers = [*refusal_headers(refusal), *identity_headers(exchange)]
             body = exchange.voice.refusal(refusal, exchange.request_id)
@@ -351,49 +333,3 @@ def _announced(exchange: Exchange) -> int:
     """Bytes of body to make room for: one beyond the bound is refused for good, and not for now."""
     length = exchange.head.length or 0
     return 0 if length > exchange.snapshot.config.bounds.body else length
-
-
-def _sayable(exchange: Exchange, target: Target) -> bool:
-    """Whether the request can be said to `target`; if so, `exchange.way` leads there."""
-    try:
-        exchange.way = passages.way(exchange, target)
-    except Refusal as refusal:
-        exchange.unsayable[target.id] = refusal
-        return False
-    return True
-
-
-def authenticate(exchange: Exchange) -> None:
-    """Find the tenant of the exchange's key. Raises `Refusal` 401."""
-    exchange.tenant = exchange.snapshot.tenants.of(exchange.head.credential)
-    if exchange.tenant is None:
-        raise Refusal(
-            401,
-            "You did not provide a valid API key."
-            if exchange.head.credential
-            else "You did not provide an API key.",
-            code="invalid_api_key",
-            should_retry=False,
-        )
-
-
-def find_model(exchange: Exchange, name: str) -> Model:
-    """The model that `name` stands for. Raises the same `Refusal` 404 for unknown and forbidden ones."""
-    tenant, snapshot = exchange.tenant, exchange.snapshot
-    assert tenant is not None
-    model = snapshot.models.get(name)
-    if model is not None and tenant.may_use(name):
-        return model
-    if tenant.allow_direct and "#" in name:
-        upstream_model, _, provider = name.rpartition("#")
-        named = _MODEL_NAME.fullmatch(upstream_model)
-        found = targets.direct(snapshot.config, provider, upstream_model) if named else None
-        if found is not None:
-            return found
-    raise Refusal(
-        404,
-        f"The model '{name[:200]}' does not exist.",
-        code="model_not_found",
-        param="model",
-        should_retry=False,
-    )

@@ -39,14 +39,3 @@ class Reception:
     def stamp(self) -> Stamp:
         """What makes a reply that begins now distinct: 96 random bits, as 24 hex digits."""
         return Stamp(f"{self.draw.getrandbits(96):024x}", int(self.clock.wall()))
-
-
-class Body:
-    """A `Source` whose body is there already."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def body(self) -> bytes:
-        """The whole body."""
-        return self._body

@@ -7,7 +7,7 @@ pulled and writes awaited, so a client that does not read holds its provider up,
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from proxy.config.resilience import Timeouts
 from proxy.deadline import Deadline
@@ -87,13 +87,15 @@ class Pulse:
 class Outward:
     """How a relay faces outward: its clock, the headers it answers with, its pulse.
 
-    `slow` is how long a client may leave unread what was written, in seconds.
+    `slow` is how long a client may leave unread what was written, in seconds. `keep` stores what is to be
+    stored of a reply; it is done before the reply's last words go out, so that who hears them finds it.
     """
 
     now: Callable[[], float]
     headers: Callable[[Exchange, Reply], Headers]
     pulse: Pulse | None
     slow: float = PATIENCE.slow
+    keep: Callable[[Exchange, bytes | None], Awaitable[None]] | None = None
 
 
 class Relay:
@@ -113,6 +115,7 @@ class Relay:
         self._headers = out.headers
         self._pulse = out.pulse
         self._slow = out.slow
+        self._keep = out.keep
         self._begun = begun
         self._held = b""
 
@@ -128,6 +131,8 @@ class Relay:
         body, usage = passage.reply(body)
         self._exchange.committed = True
         self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
+        if self._keep is not None:
+            await self._keep(self._exchange, passage.kept)
         await self._sink.answer(200, self._headers(self._exchange, self._reply), body)
         return usage
 
@@ -173,6 +178,8 @@ class Relay:
             out, self._held = self._held, b""
         if last and self._pulse is not None:
             self._pulse.stop()
+        if last and self._keep is not None and self._exchange.reply is not None:
+            await self._keep(self._exchange, self._exchange.reply.kept)
         if last:
             await self._sink.end(out)
         elif out:

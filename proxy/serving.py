@@ -137,7 +137,7 @@ def _calm_collector() -> None:
 
 
 def _listener(app: Callable[..., Awaitable[None]], config: Config) -> Listener:
-    return Listener(app, config.listen.keep_alive, config.bounds)
+    return Listener(app, config.listen.keep_alive, config.bounds, sockets)
 
 
 async def _wind_down(

@@ -60,7 +60,7 @@ class Target:
     def headers_of(
         self, endpoint: Endpoint, vendor: tuple[tuple[str, str], ...]
     ) -> tuple[tuple[str, str], ...]:
-        """All headers of a call to `endpoint`; `vendor` are the client's own for Messages, if they may pass."""
+        """All headers of a call to `endpoint`; `vendor` are those of the client that may pass."""
         if endpoint is not Endpoint.MESSAGES:
             return self.headers
         given = {name for name, _ in (*self.headers, *vendor)}

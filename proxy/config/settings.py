@@ -40,6 +40,7 @@ from proxy.config.resilience import (
     Timeouts,
 )
 from proxy.config.section import Section
+from proxy.config.storage import Responses
 from proxy.config.translation import Quirks, Translation
 from proxy.config.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 from proxy.profiles import Kind
@@ -83,6 +84,11 @@ class Redis(Section):
         description="`embedded` starts a private server; else the URL of a Redis or Valkey "
         "(`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). "
         "`$APEX_REDIS_URL` goes before it.",
+    )
+    responses_url: RedisUrl | None = Field(
+        default=None,
+        repr=False,
+        description="Another server for stored responses alone; else they are kept at `url`.",
     )
     embedded_dir: Path | None = Field(
         default=None,
@@ -354,6 +360,9 @@ class Config(Section):
     )
     queue: Queue = Field(
         default=Queue(), description="Where requests wait when there is nobody to call at the moment."
+    )
+    responses: Responses = Field(
+        default=Responses(), description="How responses are stored for their clients."
     )
     translation: Translation = Field(
         default=Translation(), description="Between dialects: what may be lost on the way."
