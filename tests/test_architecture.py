@@ -17,16 +17,18 @@ LAYERS = [
     "errors clock tasks addresses config profiles circuit",
     "wire deadline embedded upstream link overload",
     "throttle latency fair_queue outbox probes places statechart",
-    "demand replicas bounds",
+    "demand replicas responses bounds",
     "targets tenants redaction",
     "health checking scopes",
     "routing retry",
     "fleet",
     "peers waiting overview",
     "exchange",
-    "answers cors relay admission",
+    "answers cors relay admission access passages verdicts archive ends reception",
     "attempt",
     "pipeline",
+    "detached counting compaction sockets",
+    "retrieval",
     "endpoints",
     "operations listener",
     "app",
@@ -38,8 +40,8 @@ LAYERS = [
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
 PURE = (
-    "answers bounds circuit cors demand fair_queue health latency outbox "
-    "places probes redaction retry routing scopes targets tenants throttle wire"
+    "access answers bounds circuit cors demand fair_queue health latency outbox "
+    "passages places probes redaction retry routing scopes targets tenants throttle wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
@@ -47,8 +49,8 @@ OWNERS = {
     "hiredis": {"proxy.link.connection", "proxy.link.script"},
     "redis": set(),
     "uvicorn": {"proxy.listener"},
-    "fastapi": {"proxy.operations", "proxy.app"},
-    "starlette": {"proxy.operations"},
+    "fastapi": {"proxy.operations", "proxy.retrieval", "proxy.app"},
+    "starlette": {"proxy.operations", "proxy.retrieval"},
     "prometheus_client": {"proxy.app", "metrics.instruments"},
     "mockprovider": {"proxy.demo", "proxy.commands.mock"},
 }
@@ -57,7 +59,7 @@ OWNERS = {
 CODECS = ("proxy.wire.chat", "proxy.wire.responses", "proxy.wire.messages")
 PARTS = (
     "Admission AiohttpUpstream Attempts Edge Estimator Fleet Guard Instruments Limiter Link MemoryStore "
-    "Peers Pipeline Redactor RedisStore Replicas RequestLog RetryBudget Tenants WaitingRoom"
+    "Peers Pipeline Redactor RedisStore Replicas RequestLog ResponseStore RetryBudget Tenants WaitingRoom"
 )
 CATCH_ALL = {"proxy.endpoints", "proxy.tasks"}
 NAMELESS = "base common core helper helpers manager managers misc shared util utils"
@@ -75,6 +77,7 @@ UNMIRRORED = {
     "proxy.wire.chat": "only a docstring",
     "proxy.wire.messages": "only a docstring",
     "proxy.wire.responses": "only a docstring",
+    "proxy.responses": "only a docstring",
     "proxy.upstream": "only names",
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
     "proxy.upstream.aiohttp_client": "tests/upstream",
