@@ -67,8 +67,8 @@ class Outcome(enum.StrEnum):
 class Rules:
     """What the store goes by.
 
-    `replica` is this one's name. `budget` bounds all clients together, in bytes as stored, 0 for no such bound.
-    `chain` bounds what a chain may be, in bytes before compression.
+    `replica` is this one's name. `budget` bounds all clients together, in bytes as stored; 0 for no such
+    bound. `chain` bounds what a chain may be, in bytes before compression.
     """
 
     settings: Responses
@@ -259,19 +259,24 @@ class ResponseStore:
             ) from error
 
 
+def unavailable() -> Refusal:
+    """What a client is told while nobody can know what is stored."""
+    return Refusal(
+        503,
+        "Stored responses cannot be reached at the moment.",
+        kind="server_error",
+        code="store_unavailable",
+        retry_after=1.0,
+    )
+
+
 @contextlib.contextmanager
 def reaching() -> Iterator[None]:
-    """Turns what the link raises into what the client is told: 503."""
+    """Turns what the link raises into what the client is told."""
     try:
         yield
     except (Unavailable, ScriptError) as error:
-        raise Refusal(
-            503,
-            "Stored responses cannot be reached at the moment.",
-            kind="server_error",
-            code="store_unavailable",
-            retry_after=1.0,
-        ) from error
+        raise unavailable() from error
 
 
 def _size(stored: Stored) -> int:
