@@ -10,7 +10,7 @@ UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
 
-.PHONY: help demo test check format cluster cluster-short bench-quick micro startup js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance bench-quick micro startup js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ cluster: $(DEV)/ready ## limits, outages and crashes over real replicas and stor
 cluster-short: $(DEV)/ready ## the same, two minutes' worth
 	$(DEV)/bin/pytest -q -n 2 -m cluster tests/cluster
 
+conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a table (a part: ARGS="--only tool")
+	@$(DEV)/bin/python tests/conformance/conformance.py $(ARGS)
+
 bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
 	$(DEV)/bin/python benchmarks/quick.py $(ARGS)
 
@@ -62,7 +65,7 @@ lock: ## resolve the dependencies anew (needs uv)
 	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock
 
 clean: ## remove what the targets above made
-	rm -rf $(RUN) $(DEV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache
+	rm -rf $(RUN) $(DEV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache .cache-conformance
 
 $(RUN)/ready: requirements.lock pyproject.toml
 	$(call environment,$(RUN),requirements.lock)

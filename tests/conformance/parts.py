@@ -1,0 +1,45 @@
+"""What the checks of all clients say and show: tools, pictures, a shape to answer in, reasoning."""
+
+import base64
+import struct
+import zlib
+
+import pydantic
+from cells import Fields
+
+THOUGHT = "First I wonder, then I know."
+TOOL = "get_weather"
+TOOL_TEXT = "What the tool is for."
+ARGUMENTS: Fields = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+WEB_IMAGE = "https://pictures.example/cat.png"
+
+
+class Weather(pydantic.BaseModel):
+    """The shape that structured output shall have."""
+
+    city: str
+    celsius: int
+
+
+PARIS = Weather(city="Paris", celsius=21)
+
+
+def png() -> str:
+    """A picture of one pixel, in base64."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    drawn = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + drawn).decode()
+
+
+def valid(made: pydantic.BaseModel) -> None:
+    """Fail unless an object fits the SDK's own type: SDKs build what they get without looking."""
+    type(made).model_validate(made.to_dict() if hasattr(made, "to_dict") else made.model_dump())
