@@ -1,8 +1,8 @@
 """A chat body and a chat stream that pass unchanged, and the tap beside them.
 
-Of the request usage is asked for; of the reply nothing is changed but the usage chunk that the client did
-not ask for, which is withheld. The tap reads usage, errors and the end; it looks closely only at events
-whose bytes hold one of the few words that matter.
+Of the request usage is asked for, and sealed thinking of other dialects is taken out; of the reply nothing is
+changed but the usage chunk that the client did not ask for, which is withheld. The tap reads usage, errors
+and the end; it looks closely only at events whose bytes hold one of the few words that matter.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 import msgspec
 
 from proxy.errors import Fault, FaultKind, Refusal, Said
-from proxy.wire import sse
+from proxy.wire import seals, sse
 from proxy.wire.chat import seen as chat
 from proxy.wire.chat.voice import DONE, ChatVoice
 from proxy.wire.envelope import Envelope, Fields, encode
@@ -22,6 +22,8 @@ _NOTABLE = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"erro
 match, for inside a JSON string the closing quote is escaped; a false match costs a decode, no more."""
 
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_MARK = re.compile(re.escape(seals.MARK))
 _TRUE = msgspec.Raw(b"true")
 _NULL = msgspec.Raw(b"null")
 
@@ -36,9 +38,12 @@ class ChatNative:
         self._include_usage = include_usage
 
     def prepare(self, fields: Fields) -> None:
-        """Ask for usage where it would not be told."""
+        """Ask for usage where it would not be told; take out what only another dialect could read."""
         if self._envelope.stream:
             _ask_usage(fields, allowed=self._include_usage)
+        messages = fields.get("messages")
+        if messages is not None and _MARK.search(messages):
+            fields["messages"] = _unsealed(messages)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The provider's reply, unchanged, and its usage. Raises `Fault` where it is no reply."""
@@ -76,6 +81,19 @@ def _ask_usage(fields: Fields, *, allowed: bool) -> None:
         fields["stream_options"] = msgspec.Raw(encode(options))
     else:
         fields.pop("stream_options", None)
+
+
+def _unsealed(messages: msgspec.Raw) -> msgspec.Raw:
+    """The messages without the sealed thinking that this proxy gave with replies of other dialects."""
+    try:
+        found = _messages.decode(messages)
+    except msgspec.MsgspecError:
+        return messages  # no messages: the provider refuses them in its own words
+    for message in found:
+        thoughts = message.get("thinking_blocks")
+        if thoughts is not None and _MARK.search(thoughts):
+            del message["thinking_blocks"]
+    return msgspec.Raw(encode(found))
 
 
 def _is_event(rest: bytes) -> bool:

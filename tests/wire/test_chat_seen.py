@@ -2,17 +2,15 @@ import json
 
 import msgspec
 import pytest
-from fakes.chats import counted, delta, error, finish, role, usage
+from fakes.chats import counted, delta, finish, role, usage
 
-from proxy.errors import Refusal, Said
-from proxy.wire import chat, sse
-from proxy.wire.chat import ChatCodec
-from proxy.wire.model import Dialect, Usage
-
-NO_MESSAGE = "The provider reported an error without a message."
+from proxy.errors import Said
+from proxy.wire import sse
+from proxy.wire.chat import seen as chat
+from proxy.wire.model import Usage
 
 
-def seen(event: bytes) -> chat.Chunk:
+def chunk(event: bytes) -> chat.Chunk:
     """The chunk of one event."""
     data = sse.data_of(event)
     assert data is not None
@@ -46,8 +44,8 @@ def test_content(said: dict[str, object], content: bool) -> None:
 
 def test_the_end_of_a_choice_is_content() -> None:
     """A stream that ends at once has said something: nothing."""
-    assert seen(finish()).has_content
-    assert not seen(role()).has_content
+    assert chunk(finish()).has_content
+    assert not chunk(role()).has_content
     text = chat.chunk(b'{"choices": [{"text": "legacy"}]}')
     assert text is not None
     assert text.has_content
@@ -55,9 +53,9 @@ def test_the_end_of_a_choice_is_content() -> None:
 
 def test_usage_alone() -> None:
     """The extra usage chunk is known by its empty choices."""
-    assert seen(usage()).is_usage_alone
-    assert not seen(delta("x")).is_usage_alone
-    assert not seen(b'data: {"choices": []}\n\n').is_usage_alone
+    assert chunk(usage()).is_usage_alone
+    assert not chunk(delta("x")).is_usage_alone
+    assert not chunk(b'data: {"choices": []}\n\n').is_usage_alone
 
 
 @pytest.mark.parametrize(
@@ -102,6 +100,7 @@ def test_what_is_no_reply(body: bytes) -> None:
         (b'{"prompt_tokens": null, "completion_tokens": 2}', Usage(0, 2)),
         (b'{"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}', Usage(9, 0, 4)),
         (b'{"prompt_tokens": 9, "prompt_cache_hit_tokens": 5}', Usage(9, 0, 5)),
+        (b'{"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 4}}', Usage(9, written=4)),
         (
             b'{"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 6}}',
             Usage(0, 9, 0, 6),
@@ -111,34 +110,6 @@ def test_what_is_no_reply(body: bytes) -> None:
 def test_usage(raw: bytes, found: Usage | None) -> None:
     """Token counts are read in every form that providers write."""
     assert chat.usage(msgspec.Raw(raw)) == found
-
-
-@pytest.mark.parametrize(
-    ("body", "found"),
-    [
-        (b"<html>", None),
-        (b"[1]", None),
-        (b'{"choices": []}', None),
-        (b'{"error": null}', None),
-        (b'{"error": ""}', None),
-        (b'{"choices": [], "message": "fine"}', None),
-        (b'{"message": 5}', None),
-        (b'{"error": "bad", "code": 7}', Said("bad", code="7")),
-        (
-            error("bad", type="t", code="c", param="p", more=1),
-            Said("bad", kind="t", code="c", param="p", extra={"more": 1}),
-        ),
-        (b'{"error": {}}', Said(NO_MESSAGE)),
-        (b'{"error": {"message": {"a": 1}, "code": true}}', Said(NO_MESSAGE)),
-        (
-            b'{"object": "error", "message": "bad", "type": "BadRequest", "code": 400, "request_id": "r"}',
-            Said("bad", kind="BadRequest", code="400"),
-        ),
-    ],
-)
-def test_said(body: bytes, found: Said | None) -> None:
-    """What an error body says is read in every shape that providers use."""
-    assert chat.said(body) == found
 
 
 @pytest.mark.parametrize(
@@ -160,19 +131,3 @@ def test_error_in(event: bytes, found: Said | None) -> None:
     data = sse.data_of(event)
     assert data is not None
     assert chat.error_in(event, chat.chunk(data), data) == found
-
-
-def test_a_refusal_has_all_four_keys() -> None:
-    """SDKs read `message`, `type`, `param` and `code`; a provider's further members never replace them."""
-    refusal = Refusal(400, "bad", code="c", extra={"more": 1, "message": "other"})
-    assert json.loads(ChatCodec().refusal(refusal)) == {
-        "error": {"more": 1, "message": "bad", "type": "invalid_request_error", "param": None, "code": "c"}
-    }
-
-
-def test_a_broken_stream_ends_with_its_error() -> None:
-    """An error event, then the end marker: nobody takes it for a whole answer, nobody waits on."""
-    codec = ChatCodec()
-    refusal = Refusal(502, "bad")
-    assert sse.events(codec.broken(refusal)) == [b"data: " + codec.refusal(refusal) + b"\n\n", chat.DONE]
-    assert (codec.dialect, codec.ping) == (Dialect.CHAT, b": ping\n\n")
