@@ -107,11 +107,14 @@ def _fits(shape: Shape, python_type: type, kind: object) -> bool:
 
 
 def sorted_out(schema: Any, definitions: Schema) -> Any:
-    """A schema in which every union has become one that chooses."""
+    """A schema in which every union has become one that chooses; what needs no reference has none."""
     if isinstance(schema, list):
         return [sorted_out(each, definitions) for each in schema]
     if not isinstance(schema, dict):
         return schema
+    named = definitions.get(schema.get("$ref", "").rpartition("/")[2], {}) if len(schema) == 1 else {}
+    if named.keys() and named.keys() <= {"type", "enum"}:
+        return named
     found: dict[str, Any] = {}
     for key, value in schema.items():
         if key in KEYWORDS and isinstance(value, list):
