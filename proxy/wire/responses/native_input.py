@@ -1,0 +1,123 @@
+"""The `input` of a request that passes to its own dialect: only what would be refused is changed.
+
+Source: what OpenAI's API answers. With nothing stored there an item's id means nothing, and one that it did
+not make is refused by its prefix; reasoning without its sealed content cannot be found again; a `status` of
+null, which its own SDKs send back, is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from proxy.wire import seals
+from proxy.wire.conversation import Seal
+from proxy.wire.envelope import Fields, encode
+from proxy.wire.model import Dialect
+from proxy.wire.responses import compacted
+from proxy.wire.responses.output import REDACTED
+
+_PREFIX: Final[Mapping[bytes, bytes]] = MappingProxyType(
+    {
+        b'"message"': b'"msg_',
+        b'"function_call"': b'"fc_',
+        b'"custom_tool_call"': b'"ctc_',
+        b'"reasoning"': b'"rs_',
+    }
+)
+_RESULTS: Final = (b'"function_call_output"', b'"custom_tool_call_output"')
+_LED_TO: Final = (b'"message"', b'"function_call"', b'"custom_tool_call"')
+_NOTABLE = re.compile(rb'"id"|"reasoning"|"status"|"ax1')
+"""What an input holds that may have to be changed."""
+
+_items = msgspec.json.Decoder(list[Fields])
+_fields = msgspec.json.Decoder(Fields)
+_text = msgspec.json.Decoder(str)
+
+
+def prepared(raw: msgspec.Raw, model: str | None) -> msgspec.Raw:
+    """`raw` as `model` takes it, the very same where it does already. None: whichever made a seal."""
+    if _NOTABLE.search(raw) is None:
+        return raw
+    try:
+        items = _items.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return raw  # a text, or what the provider refuses in its own words
+    kept: list[Fields] = []
+    alone = False
+    for item in items:
+        kind = bytes(item.get("type", b'"message"' if "role" in item else b""))
+        found = _reasoning(item, model) if kind == b'"reasoning"' else _other(item, kind)
+        if found is None:
+            alone = True
+            continue
+        if alone and kind in _LED_TO and bytes(found.get("role", b'"assistant"')) == b'"assistant"':
+            # The id would ask for the reasoning that is left out.
+            found.pop("id", None)
+        else:
+            alone = False
+        kept.append(found)
+    return msgspec.Raw(encode(kept))
+
+
+def _other(item: Fields, kind: bytes) -> Fields:
+    if bytes(item.get("status", b"")) == b"null":
+        del item["status"]
+    if kind == b'"compaction"':
+        return _compaction(item)
+    name = item.get("id")
+    if name is not None and (kind in _RESULTS or not bytes(name).startswith(_PREFIX.get(kind, b""))):
+        del item["id"]
+    return item
+
+
+def _reasoning(item: Fields, model: str | None) -> Fields | None:
+    """A reasoning item that can be sent; None for one that can not."""
+    encrypted = _string(item, "encrypted_content")
+    if not encrypted:
+        return None
+    if encrypted.startswith(seals.TAG):
+        seal = seals.unpack(encrypted.removesuffix(REDACTED))
+        if seal is None or seal.dialect is not Dialect.RESPONSES or model not in (None, seal.model):
+            return None
+        try:
+            item.update(_fields.decode(seal.value))
+        except msgspec.MsgspecError:
+            return None
+    return _other(item, b'"reasoning"')
+
+
+def _compaction(item: Fields) -> Fields:
+    summary = compacted.unpack(_string(item, "encrypted_content"))
+    if summary is None:
+        return item
+    said = {"type": "message", "role": "developer", "content": summary}
+    return {key: msgspec.Raw(encode(value)) for key, value in said.items()}
+
+
+def tagged(output: msgspec.Raw, model: str) -> msgspec.Raw:
+    """Output items with their sealed reasoning packed: good for `model` alone, and known to be so."""
+    try:
+        items = _items.decode(output)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return output
+    for item in items:
+        encrypted = _string(item, "encrypted_content")
+        if (
+            bytes(item.get("type", b"")) == b'"reasoning"'
+            and encrypted
+            and not encrypted.startswith(seals.TAG)
+        ):
+            own = {"id": item.get("id"), "encrypted_content": encrypted}
+            value = encode({key: part for key, part in own.items() if part is not None}).decode()
+            item["encrypted_content"] = msgspec.Raw(encode(seals.pack(Seal(Dialect.RESPONSES, model, value))))
+    return msgspec.Raw(encode(items))
+
+
+def _string(item: Fields, key: str) -> str:
+    try:
+        return _text.decode(item.get(key, b'""'))
+    except (msgspec.MsgspecError, UnicodeError):
+        return ""
