@@ -7,7 +7,7 @@ repeat by hand: four bytes of prompt text are a token, and each piece of the rep
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,11 +20,15 @@ _ARGUMENT_PIECE_BYTES = 8
 
 
 class Unreadable(ValueError):
-    """A request that a provider refuses with 400. `param` names the field."""
+    """A request that a provider refuses, with 400 unless told. `param` names the field, `code` the reason."""
 
-    def __init__(self, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, param: str | None = None, code: str | None = None, status: int = 400
+    ) -> None:
         super().__init__(message)
         self.param = param
+        self.code = code
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Ask:
 
     `text` is the last user text, `prompt_bytes` the UTF-8 length of all text. `choice` is `auto`, `none`,
     `required`, or `=name` for one named tool. `limit` caps the text pieces. `fault` is the raw `x_mock`
-    field. `after_tool`: the last message is a tool's result. `echo` keeps what only its own dialect repeats.
+    field. `after_tool`: the last message is a tool's result. `include` names what a reply is to contain
+    besides. `echo` keeps what only its own dialect repeats.
     """
 
     model: str
@@ -55,6 +60,7 @@ class Ask:
     fault: bytes = b""
     include_usage: bool = True
     copies: int = 1
+    include: Collection[str] = ()
     echo: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -83,7 +89,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply. `finish` is `stop`, `length`, `content_filter` or `tool_calls`."""
+    """A reply of the provider called `name`.
+
+    `finish` is `stop`, `length`, `content_filter` or `tool_calls`.
+    """
+
+    name: str
 
     pieces: tuple[str, ...]
     reasoning: tuple[str, ...]
@@ -124,9 +135,9 @@ def prompt_tokens(prompt_bytes: int) -> int:
 def compose(ask: Ask, behaviour: Behaviour, name: str) -> Answer:
     """The answer of the provider called `name`."""
     if behaviour.empty == "lifecycle":
-        return _finished(ask, behaviour, (), ())
+        return _finished(ask, behaviour, name, (), ())
     calls = _calls(ask, behaviour)
-    return _finished(ask, behaviour, () if calls else _pieces(ask, behaviour, name), calls)
+    return _finished(ask, behaviour, name, () if calls else _pieces(ask, behaviour, name), calls)
 
 
 def _pieces(ask: Ask, behaviour: Behaviour, name: str) -> tuple[str, ...]:
@@ -137,7 +148,9 @@ def _pieces(ask: Ask, behaviour: Behaviour, name: str) -> tuple[str, ...]:
     return ("x" * behaviour.huge_bytes, *found) if behaviour.huge_bytes else found
 
 
-def _finished(ask: Ask, behaviour: Behaviour, said: tuple[str, ...], calls: tuple[Call, ...]) -> Answer:
+def _finished(
+    ask: Ask, behaviour: Behaviour, name: str, said: tuple[str, ...], calls: tuple[Call, ...]
+) -> Answer:
     reasoning = pieces(behaviour.reasoning, None, None) if behaviour.reasoning else ()
     finish: str = "tool_calls" if calls and behaviour.finish == "stop" else behaviour.finish
     if ask.limit is not None and len(said) > ask.limit:
@@ -145,7 +158,7 @@ def _finished(ask: Ask, behaviour: Behaviour, said: tuple[str, ...], calls: tupl
     usage = None
     if not behaviour.omit_usage:
         usage = _usage(ask, behaviour, len(said) + sum(len(call.pieces) for call in calls), len(reasoning))
-    return Answer(said, reasoning, calls, finish, usage)
+    return Answer(name, said, reasoning, calls, finish, usage)
 
 
 def _usage(ask: Ask, behaviour: Behaviour, said: int, reasoning: int) -> Usage:

@@ -9,7 +9,7 @@ import msgspec
 
 from mockprovider.answer import Answer, Ask, Call, Stamp, Unreadable, Usage
 from mockprovider.errors import Fault, openai_body
-from mockprovider.reading import Fields, decoded, last_user_text, required, size, text_of, tools
+from mockprovider.reading import USUAL, Fields, Terms, decoded, last_user_text, required, size, text_of, tools
 from mockprovider.sse import DONE, Event, Part
 
 
@@ -36,7 +36,7 @@ _DECODER = msgspec.json.Decoder(Request)
 _encode = msgspec.json.encode
 
 
-def read(body: bytes, model: str) -> Ask:
+def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:  # noqa: ARG001  (one signature for all)
     """A request body; `model` stands in for one that the URL names. Raises Unreadable."""
     request = decoded(_DECODER, body)
     required(request.model or model, "model")

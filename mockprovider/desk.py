@@ -19,6 +19,7 @@ from mockprovider.answer import Answer, Ask, Stamp, Unreadable, compose
 from mockprovider.behaviour import Behaviour, Complaint
 from mockprovider.errors import Fault, anthropic_body, anthropic_fault, encoded, openai_body, openai_fault
 from mockprovider.ledger import key_id
+from mockprovider.reading import Terms, unsuffixed
 from mockprovider.script import Decider, Decision, Facts, Script, ScriptError, inline
 from mockprovider.sse import Event, shortened, spelt
 from mockprovider.staging import Act, Reply, stage
@@ -43,13 +44,14 @@ _HTML = (
     b"<html>\r\n<head><title>Bad gateway</title></head>\r\n<body><h1>Bad gateway</h1></body>\r\n</html>\r\n"
 )
 _NOISE = b"<<< upstream connect error; this is not JSON >>>"
+_STORED = 1000
 _STREAM_TYPE = "text/event-stream; charset=utf-8"
 
 
 class Dialect(Protocol):
     """What each wire module can do."""
 
-    def read(self, body: bytes, model: str) -> Ask:
+    def read(self, body: bytes, model: str, terms: Terms) -> Ask:
         """A request body as what it asks. Raises Unreadable."""
 
     def reply(self, ask: Ask, answer: Answer, stamp: Stamp) -> bytes:
@@ -99,9 +101,10 @@ class _Order:
 class _Refused(Exception):
     """A request that is answered with a plain error, whatever the script says."""
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, said: Complaint, param: str | None = None) -> None:
+        super().__init__(said.message)
         self.status = status
+        self.said = said
         self.param = param
 
 
@@ -139,6 +142,7 @@ class Desk:
         self._seed = seed
         self._dialects = frozenset(dialects)
         self._made = 0
+        self._stored: dict[str, None] = {}
         dice = random.Random(seed)  # noqa: S311  (dice that can be thrown again, not secrets)
         self._decider = Decider(script, dice)
 
@@ -152,6 +156,7 @@ class Desk:
             order, suffix = self._read(request)
             model = order.ask.model
             decision = self._decide(request, order.ask, suffix, elapsed_s)
+            self._keep(order, decision.behaviour, stamp)
             reply = self._reply(order, decision.behaviour, stamp, anthropic=_anthropic(request))
         except _Refused as refused:
             decision = self._decider.inline(Behaviour(), elapsed_s)
@@ -162,18 +167,33 @@ class Desk:
         }
         return Served(stage(replace(reply, headers=headers), decision), key_id(key), model)
 
+    def _terms(self, request: Request) -> Terms:
+        return Terms(
+            name=self.name,
+            version=request.headers.get("anthropic-version", ""),
+            beta=bool(request.headers.get("anthropic-beta")),
+            stored=self._stored,
+        )
+
+    def _keep(self, order: _Order, behaviour: Behaviour, stamp: Stamp) -> None:
+        """Remember a response that was to be stored: the newest few, so that others may name them."""
+        if order.dialect is responses and order.ask.echo["store"] and behaviour.status < 400:
+            self._stored[stamp.id("")] = None
+            if len(self._stored) > _STORED:
+                del self._stored[next(iter(self._stored))]
+
     def _read(self, request: Request) -> tuple[_Order, str]:
         """The order, and the fault that its model's name carries."""
         found = route(request.method, request.path)
         if found is None or not _SPEAKS.get(found[0], DIALECTS) & self._dialects:
-            raise _Refused(404, f"Unknown request URL: {request.method} {request.path}.")
+            raise _Refused(404, Complaint(f"Unknown request URL: {request.method} {request.path}."))
         endpoint, model = found
         if not endpoint:
-            raise _Refused(405, f"Not allowed to {request.method} on {request.path}.")
+            raise _Refused(405, Complaint(f"Not allowed to {request.method} on {request.path}."))
         try:
             return self._order(endpoint, model, request)
         except Unreadable as error:
-            raise _Refused(400, str(error), error.param) from None
+            raise _Refused(error.status, Complaint(str(error), code=error.code), error.param) from None
 
     def _order(self, endpoint: str, model: str, request: Request) -> tuple[_Order, str]:
         if endpoint == "models":
@@ -190,10 +210,10 @@ class Desk:
                 ask, lambda behaviour, _stamp: embeddings.reply(wanted, behaviour.prompt_tokens)
             ), suffix
         if endpoint in _COUNTS:
-            counted = _COUNTS[endpoint](request.body)
+            counted = _COUNTS[endpoint](request.body, self._terms(request))
             return _Order(Ask(model=model), lambda _behaviour, _stamp: counted), ""
         dialect = _DIALECTS[endpoint]
-        ask, suffix = _unsuffixed(dialect.read(request.body, model))
+        ask, suffix = _unsuffixed(dialect.read(request.body, model, self._terms(request)))
         return _Order(
             ask, lambda b, stamp: dialect.reply(ask, compose(ask, b, self.name), stamp), dialect
         ), suffix
@@ -202,7 +222,7 @@ class Desk:
         try:
             brought = _brought(request.headers.get("x-mock-fault", ""), ask.fault, suffix)
         except ScriptError as error:
-            raise _Refused(400, str(error)) from None
+            raise _Refused(400, Complaint(str(error))) from None
         if brought is not None:
             return self._decider.inline(brought, elapsed_s)
         key = credential(request.headers)
@@ -244,8 +264,8 @@ def _anthropic(request: Request) -> bool:
 
 
 def _unsuffixed(ask: Ask) -> tuple[Ask, str]:
-    model, hash_sign, suffix = ask.model.partition("#")
-    return (replace(ask, model=model), suffix) if hash_sign else (ask, "")
+    model, suffix = unsuffixed(ask.model)
+    return replace(ask, model=model), suffix
 
 
 def _brought(header: str, raw: bytes, suffix: str) -> Behaviour | None:
@@ -271,10 +291,8 @@ def _error(status: int, said: Complaint, stamp: Stamp, *, anthropic: bool, param
 
 
 def _refusal(refused: _Refused, stamp: Stamp, *, anthropic: bool) -> Reply:
-    said = Complaint(message=str(refused))
-    return Reply(
-        refused.status, [_error(refused.status, said, stamp, anthropic=anthropic, param=refused.param)]
-    )
+    body = _error(refused.status, refused.said, stamp, anthropic=anthropic, param=refused.param)
+    return Reply(refused.status, [body])
 
 
 def _whole(order: _Order, behaviour: Behaviour, stamp: Stamp, *, anthropic: bool) -> list[bytes]:

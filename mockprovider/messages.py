@@ -7,22 +7,27 @@ totals. All keys the schema requires are present, null where there is nothing to
 
 import msgspec
 
+from mockprovider import strict_messages
 from mockprovider.answer import Answer, Ask, Call, Stamp, Usage, prompt_tokens
 from mockprovider.errors import Fault, anthropic_body
 from mockprovider.reading import (
+    FIELDS,
+    USUAL,
     Fields,
+    Terms,
     decoded,
     is_tool_result,
     last_user_text,
-    required,
     size,
     text_of,
     tool_output,
     tools,
+    unsuffixed,
 )
+from mockprovider.seals import seal
 from mockprovider.sse import Event, Part
+from mockprovider.wording import lacking
 
-_SIGNATURE = "bW9jay1zaWduYXR1cmU="
 _STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 _REFUSAL = {"type": "refusal", "category": None, "explanation": None}
 _CHOICES = {"any": "required", "none": "none", "auto": "auto"}
@@ -45,21 +50,23 @@ _DECODER = msgspec.json.Decoder(Request)
 _encode = msgspec.json.encode
 
 
-def read(body: bytes, model: str) -> Ask:
+def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:
     """A request body; `model` stands in for one that the URL names. Raises Unreadable."""
-    request = decoded(_DECODER, body)
-    required(request.max_tokens, "max_tokens")
-    return _ask(request, model)
+    return _ask(body, model, terms, counting=False)
 
 
-def count(body: bytes) -> bytes:
+def count(body: bytes, terms: Terms = USUAL) -> bytes:
     """The reply to `count_tokens`, which needs no `max_tokens`. Raises Unreadable."""
-    return _encode({"input_tokens": prompt_tokens(_ask(decoded(_DECODER, body), "").prompt_bytes)})
+    return _encode({"input_tokens": prompt_tokens(_ask(body, "", terms, counting=True).prompt_bytes)})
 
 
-def _ask(request: Request, model: str) -> Ask:
-    required(request.model or model, "model")
-    required(request.messages, "messages")
+def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
+    request = decoded(_DECODER, body)
+    if not request.model and not model:
+        raise lacking("model")
+    strict_messages.check(
+        decoded(FIELDS, body), terms, unsuffixed(request.model or model)[0], counting=counting
+    )
     contents = [message.get("content") for message in request.messages]
     last = contents[-1]
     return Ask(
@@ -84,13 +91,17 @@ def reply(ask: Ask, answer: Answer, stamp: Stamp) -> bytes:
     """The whole message."""
     content: list[dict[str, object]] = []
     if answer.reasoning:
-        content.append({"type": "thinking", "thinking": answer.thought, "signature": _SIGNATURE})
+        content.append({"type": "thinking", "thinking": answer.thought, "signature": _signature(ask, answer)})
     if answer.pieces:
         content.append({"type": "text", "text": answer.text, "citations": None})
     for place, call in enumerate(answer.calls):
         content.append(_tool_use(call, stamp, place, msgspec.json.decode(call.arguments)))
     message = _message(ask, answer.usage or Usage(0, 0), stamp)
     return _encode({**message, "content": content, **_stop(answer)})
+
+
+def _signature(ask: Ask, answer: Answer) -> str:
+    return seal("thinking", ask.model, answer.thought)
 
 
 def _message(ask: Ask, usage: Usage, stamp: Stamp) -> dict[str, object]:
@@ -167,7 +178,7 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
     tape.add("message_start", {"message": _message(ask, opening, stamp)}, "opening")
     tape.add("ping", {}, "opening")
     if answer.reasoning:
-        _add_thinking(tape, answer)
+        _add_thinking(tape, ask, answer)
     if answer.pieces:
         deltas: list[Fields] = [{"type": "text_delta", "text": piece} for piece in answer.pieces]
         tape.add_block({"type": "text", "text": "", "citations": None}, deltas)
@@ -182,9 +193,9 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
     return tape.events
 
 
-def _add_thinking(tape: _Tape, answer: Answer) -> None:
+def _add_thinking(tape: _Tape, ask: Ask, answer: Answer) -> None:
     deltas: list[Fields] = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
-    signed: Fields = {"type": "signature_delta", "signature": _SIGNATURE}
+    signed: Fields = {"type": "signature_delta", "signature": _signature(ask, answer)}
     tape.add_block({"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signed])
 
 

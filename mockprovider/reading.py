@@ -1,10 +1,11 @@
 """Reading requests: what the dialects have in common once their JSON is decoded.
 
-Rule: read like a provider that is strict about the few fields it needs and deaf to the rest; what cannot
-be read is `Unreadable`, which the desk turns into a 400 in the dialect's own words.
+Rule: what cannot be read is `Unreadable`, which the desk turns into a 400 in the dialect's own shape. What
+can be read and a real provider refuses all the same is the business of the `strict_` modules.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +15,28 @@ from mockprovider.answer import Tool, Unreadable
 _T = TypeVar("_T")
 
 Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms a request is read.
+
+    `name` is the provider's. `version` and `beta` are what the headers `anthropic-version` and
+    `anthropic-beta` said; an empty version was not sent. `stored` holds the tails of the ids of stored
+    responses, as `Stamp.id("")` gives them.
+    """
+
+    name: str = ""
+    version: str = "2023-06-01"
+    beta: bool = False
+    stored: Container[str] = frozenset()
+
+
+USUAL = Terms()
+"""The terms of a well-made request to a provider without a name."""
+
+FIELDS: msgspec.json.Decoder[Fields] = msgspec.json.Decoder(dict[str, object])
+"""Decodes a body whatever its fields are."""
 
 
 def decoded(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
@@ -30,6 +53,12 @@ def required(value: object, param: str) -> None:
     """Refuse a request without a field that no provider does without. Raises Unreadable."""
     if value in ("", None, []):
         raise Unreadable(f"Missing required parameter: '{param}'.", param)
+
+
+def unsuffixed(model: str) -> tuple[str, str]:
+    """A model's name, and the fault behind a `#` if it carries one."""
+    name, _, suffix = model.partition("#")
+    return name, suffix
 
 
 def text_of(content: object) -> str:

@@ -9,9 +9,23 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mockprovider import strict_responses
 from mockprovider.answer import Answer, Ask, Call, Stamp, Usage, prompt_tokens
 from mockprovider.errors import Fault
-from mockprovider.reading import Fields, decoded, last_user_text, required, size, text_of, tools
+from mockprovider.reading import (
+    FIELDS,
+    USUAL,
+    Fields,
+    Terms,
+    decoded,
+    last_user_text,
+    required,
+    size,
+    text_of,
+    tools,
+    unsuffixed,
+)
+from mockprovider.seals import seal
 from mockprovider.sse import DONE, Event, Part
 
 Item = dict[str, object]
@@ -50,19 +64,25 @@ class Request(msgspec.Struct):
     tools: list[dict[str, object]] | None = None
     tool_choice: str | dict[str, object] | None = None
     max_output_tokens: int | None = None
+    include: list[str] | None = None
     x_mock: msgspec.Raw = msgspec.Raw()
 
 
 _DECODER = msgspec.json.Decoder(Request)
-_FIELDS: msgspec.json.Decoder[Fields] = msgspec.json.Decoder(dict[str, object])
 _encode = msgspec.json.encode
 
 
-def read(body: bytes, model: str) -> Ask:
+def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:
     """A request body; `model` stands in for one that the URL names. Raises Unreadable."""
+    return _ask(body, model, terms, counting=False)
+
+
+def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
     request = decoded(_DECODER, body)
     required(request.model or model, "model")
     required(request.input, "input")
+    fields = decoded(FIELDS, body)
+    strict_responses.check(fields, terms, unsuffixed(request.model or model)[0], counting=counting)
     items = _items(request)
     output = [text_of(item.get("output")) for item in items]
     return Ask(
@@ -77,15 +97,15 @@ def read(body: bytes, model: str) -> Ask:
         after_tool=items[-1].get("type") == "function_call_output",
         limit=request.max_output_tokens,
         fault=bytes(request.x_mock),
-        echo=_echo(decoded(_FIELDS, body)),
+        include=request.include or (),
+        echo=_echo(fields),
     )
 
 
-def count(body: bytes) -> bytes:
+def count(body: bytes, terms: Terms = USUAL) -> bytes:
     """The reply to `input_tokens`. Raises Unreadable."""
-    return _encode(
-        {"object": "response.input_tokens", "input_tokens": prompt_tokens(read(body, "").prompt_bytes)}
-    )
+    counted = prompt_tokens(_ask(body, "", terms, counting=True).prompt_bytes)
+    return _encode({"object": "response.input_tokens", "input_tokens": counted})
 
 
 def _items(request: Request) -> list[dict[str, object]]:
@@ -144,7 +164,7 @@ def _finished(ask: Ask, answer: Answer, stamp: Stamp) -> dict[str, object]:
         "incomplete" if reason else "completed",
         completed_at=None if reason else stamp.created,
         incomplete_details={"reason": reason} if reason else None,
-        output=_output(answer, stamp),
+        output=_output(ask, answer, stamp),
         usage=_usage(answer.usage) if answer.usage else None,
     )
 
@@ -159,11 +179,14 @@ def _usage(usage: Usage) -> dict[str, object]:
     }
 
 
-def _output(answer: Answer, stamp: Stamp) -> list[Item]:
+def _output(ask: Ask, answer: Answer, stamp: Stamp) -> list[Item]:
     """The items as they are when done."""
     items: list[Item] = []
     if answer.reasoning:
-        items.append({**_reasoning(stamp), "summary": [{"type": "summary_text", "text": answer.thought}]})
+        summary = [{"type": "summary_text", "text": answer.thought}]
+        sealed = {"encrypted_content": seal("reasoning", answer.name, answer.thought)}
+        wanted = "reasoning.encrypted_content" in ask.include
+        items.append({**_reasoning(stamp), "summary": summary, **(sealed if wanted else {})})
     if answer.pieces:
         status = "incomplete" if answer.finish in _INCOMPLETE else "completed"
         items.append(_message(stamp, status, [_text(answer.text)]))
@@ -236,7 +259,7 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
     tape.add("response.created", {"response": started}, "opening")
     tape.add("response.in_progress", {"response": started}, "opening")
     calls = iter(enumerate(answer.calls))
-    for item in _output(answer, stamp):
+    for item in _output(ask, answer, stamp):
         if item["type"] == "reasoning":
             _add_reasoning(tape, item, answer, stamp)
         elif item["type"] == "message":

@@ -21,7 +21,8 @@ def _serve(
     headers: dict[str, str] | None = None,
 ) -> Served:
     data = json.dumps({"model": "m", "messages": _USER} if body is None else body).encode()
-    request = Request(method, path, headers or {}, data)
+    needed = {"anthropic-version": "2023-06-01"} if "/messages" in path else {}
+    request = Request(method, path, {**needed, **(headers or {})}, data)
     return (desk or Desk("x", Script())).serve(request, 0.0)
 
 
@@ -197,6 +198,44 @@ def test_rules_see_the_request() -> None:
     status, head, _ = _raw(_serve({"model": "m", "stream": True, "messages": _USER}, desk=desk))
     assert (status, b"\r\nretry-after: 7" in head) == (429, True)
     assert _raw(_serve(desk=desk))[0] == 200
+
+
+def test_a_stored_response_can_be_gone_on_from() -> None:
+    """By its id, for as long as it is among the newest; what was not stored or failed is not known."""
+    desk = Desk("x", Script())
+
+    def respond(**fields: object) -> tuple[int, Any]:
+        return _json(_serve({"model": "m", "input": "hi", **fields}, "/v1/responses", desk=desk))
+
+    kept, lost = respond()[1]["id"], respond(store=False)[1]["id"]
+    respond(x_mock={"status": 500})
+    assert respond(previous_response_id=kept)[0] == 200
+    for unknown in (lost, "resp_" + "0" * 19 + "3"):
+        status, told = respond(previous_response_id=unknown)
+        assert (status, told["error"]["code"]) == (400, "previous_response_not_found")
+        assert told["error"]["param"] == "previous_response_id"
+    for _ in range(1000):
+        respond()
+    assert respond(previous_response_id=kept)[0] == 400
+
+
+def test_a_refusal_may_have_its_own_status() -> None:
+    """An item that is not found is a 404 in the usual shape."""
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": []}
+    status, told = _json(_serve({"model": "m", "input": [reasoning], "store": False}, "/v1/responses"))
+    assert (status, told["error"]["param"]) == (404, "input")
+    assert "Item with id 'rs_1' not found" in told["error"]["message"]
+
+
+def test_headers_are_part_of_the_terms() -> None:
+    """The version is needed for Messages, and a beta brings its fields."""
+    body = {"model": "m", "max_tokens": 9, "messages": _USER, "context_management": {}}
+    assert _raw(_serve(body, "/v1/messages", headers={"anthropic-version": ""}))[0] == 400
+    assert _raw(_serve(body, "/v1/messages"))[0] == 400
+    assert (
+        _raw(_serve(body, "/v1/messages", headers={"anthropic-beta": "context-management-2025-06-27"}))[0]
+        == 200
+    )
 
 
 @pytest.mark.parametrize(

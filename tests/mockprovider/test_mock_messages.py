@@ -98,9 +98,10 @@ def test_all_text_of_a_request_is_counted() -> None:
     """System, messages and tool results are prompt; a tool's result is no user text."""
     told = [
         {"role": "user", "content": "ab"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "cd"}]},
     ]
-    ask = _ask(messages=told, system=[{"type": "text", "text": "ef"}])
+    ask = _ask(messages=told, system=[{"type": "text", "text": "ef"}], tools=[_TOOL])
     assert (ask.prompt_bytes, ask.text, ask.after_tool) == (6, "ab", True)
 
 
@@ -116,7 +117,7 @@ def test_all_text_of_a_request_is_counted() -> None:
 )
 def test_tool_choice_is_an_object(choice: object, wanted: str) -> None:
     """Each type of tool_choice means one of four things."""
-    assert _ask(tool_choice=choice).choice == wanted
+    assert _ask(tool_choice=choice, tools=[_TOOL]).choice == wanted
 
 
 def test_max_tokens_is_required_but_not_for_counting() -> None:
@@ -134,6 +135,21 @@ def test_a_bad_request_is_refused(body: bytes) -> None:
     """What a provider answers with 400 is Unreadable here."""
     with pytest.raises(Unreadable):
         messages.read(body, "")
+
+
+def test_what_was_thought_comes_back_as_it_was() -> None:
+    """The reply's own blocks are good history for the same model, and for no other."""
+    content = _reply(_ask(tools=[_TOOL]), Behaviour(reasoning="hm é ", tool_calls=1))["content"]
+    assert [block["type"] for block in content] == ["thinking", "tool_use"]
+    result = {"type": "tool_result", "tool_use_id": content[1]["id"], "content": "42"}
+    history = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": [result]},
+    ]
+    assert _ask(messages=history, tools=[_TOOL]).after_tool
+    with pytest.raises(Unreadable, match="Invalid `signature`"):
+        _ask(messages=history, tools=[_TOOL], model="other")
 
 
 def test_an_error_inside_a_stream_is_an_error_event() -> None:

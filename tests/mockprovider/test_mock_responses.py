@@ -7,11 +7,17 @@ from mockprovider import responses
 from mockprovider.answer import Ask, Stamp, Unreadable, compose
 from mockprovider.behaviour import Behaviour, Complaint
 from mockprovider.errors import openai_fault
+from mockprovider.reading import Terms
 
 _TOOL = {
     "type": "function",
     "name": "f",
-    "parameters": {"type": "object", "properties": {"q": {"type": "string"}}},
+    "parameters": {
+        "type": "object",
+        "properties": {"q": {"type": "string"}},
+        "required": ["q"],
+        "additionalProperties": False,
+    },
 }
 
 
@@ -84,13 +90,25 @@ def test_deltas_join_to_the_whole() -> None:
     }
 
 
+def test_reasoning_is_sealed_when_that_is_asked_for() -> None:
+    """Its seal lets it come back to the same provider without a store; without asking there is none."""
+    ask = _ask(tools=[_TOOL], include=["reasoning.encrypted_content"], store=False)
+    items = _reply(ask, Behaviour(reasoning="hm", tool_calls=1))["output"]
+    history = [*items, {"type": "function_call_output", "call_id": items[1]["call_id"], "output": "42"}]
+    body = json.dumps({"model": "m", "store": False, "input": history}).encode()
+    assert responses.read(body, "", Terms(name="x")).after_tool
+    with pytest.raises(Unreadable, match="could not be verified"):
+        responses.read(body, "", Terms(name="y"))
+    assert "encrypted_content" not in _reply(_ask(), Behaviour(reasoning="hm"))["output"][0]
+
+
 def test_incomplete_says_why() -> None:
     """A cut reply is incomplete, and so is its last message."""
-    reply = _reply(_ask(max_output_tokens=1), Behaviour(text="a b"))
+    reply = _reply(_ask(max_output_tokens=16), Behaviour(text="a " * 17))
     assert reply["status"] == "incomplete"
     assert reply["incomplete_details"] == {"reason": "max_output_tokens"}
     assert reply["output"][0]["status"] == "incomplete"
-    assert reply["max_output_tokens"] == 1
+    assert reply["max_output_tokens"] == 16
 
 
 def test_the_request_is_echoed_with_defaults() -> None:
@@ -127,7 +145,7 @@ def test_input_items_are_read() -> None:
 )
 def test_tool_choice_has_many_forms(choice: object, wanted: str) -> None:
     """Each form of tool_choice means one of four things."""
-    assert _ask(tool_choice=choice).choice == wanted
+    assert _ask(tool_choice=choice, tools=[_TOOL]).choice == wanted
 
 
 @pytest.mark.parametrize("body", [b"", b'{"model":"m"}', b'{"input":"a"}', b'{"model":"m","input":[]}'])
