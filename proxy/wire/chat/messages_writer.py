@@ -87,7 +87,7 @@ class _Writer:
 
     def _instruct(self, turn: Turn) -> None:
         developer = turn.role is Role.DEVELOPER and self._quirks.developer_role
-        content = self._content(turn.blocks, apart=False)
+        content = self._content(turn.blocks, apart=self._quirks.openai_hints)
         if content:
             self._out.append({"role": "developer" if developer else "system", "content": content})
 
@@ -96,24 +96,32 @@ class _Writer:
     def _replies(self, spoken: Sequence[Turn], called: Sequence[str]) -> None:
         """All that comes between two messages of the assistant: results first, pictures of results next."""
         results = [block for turn in spoken for block in turn.blocks if isinstance(block, ToolResult)]
-        if results:
-            self._results(results, called)
+        shown = self._results(results, called) if results else []
         for turn in spoken:
             blocks = [block for block in turn.blocks if not isinstance(block, ToolResult)]
             if not blocks:
                 continue
-            if turn.role is Role.USER:
-                self._user(blocks)
-            elif self._quirks.system_anywhere:
-                self._instruct(turn)
+            if turn.role is Role.USER or not self._quirks.system_anywhere:
+                if turn.role is not Role.USER:
+                    self._losses.change("system")
+                self._user(blocks, shown)
+                shown = []
             else:
-                self._losses.change("system")
-                self._user(blocks)
+                self._instruct(turn)
+        if shown:
+            self._user((), shown)
 
-    def _user(self, blocks: Sequence[Block]) -> None:
-        self._out.append({"role": "user", "content": self._content(blocks, apart=self._quirks.images)})
+    def _user(self, blocks: Sequence[Block], shown: list[Json]) -> None:
+        """A user message, with pictures of results before what the user says."""
+        content = self._content(blocks, apart=self._quirks.images) if blocks else []
+        if shown:
+            if isinstance(content, str):
+                content = [_text(content)] if content else []
+            content = shown + content
+        self._out.append({"role": "user", "content": content})
 
-    def _results(self, results: list[ToolResult], called: Sequence[str]) -> None:
+    def _results(self, results: list[ToolResult], called: Sequence[str]) -> list[Json]:
+        """One message a result; returned are the pictures that have to follow them."""
         if len(results) > 1:
             place = {name: order for order, name in enumerate(called)}
             results.sort(key=lambda result: place.get(result.id, len(place)))
@@ -126,7 +134,7 @@ class _Writer:
             )
         if shown:
             self._losses.change("tool_result.image")
-            self._out.append({"role": "user", "content": shown})
+        return shown
 
     def _result(self, result: ToolResult) -> tuple[str | list[Json], list[Json]]:
         """The content of a result's message, and the parts that have to follow in another."""

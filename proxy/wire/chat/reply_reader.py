@@ -111,10 +111,10 @@ class ChatReplyReader:
         if self._failed:
             return []
         if self._reason is None:
+            if not self._blocks.begun:
+                raise Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
             if not self.ended:
                 raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
-            if not self._began:
-                raise Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
         return [*self._blocks.end(), self._finished()]
 
     def whole(self, body: bytes) -> list[Event]:

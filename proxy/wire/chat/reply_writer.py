@@ -60,6 +60,7 @@ class ChatReplyWriter:
         self._usage: Usage | None = None
         self._calls = 0
         self._said = 0
+        self._spoken = False
         self._size = 0
         self._kind: Kind = "text"
         self._custom = False
@@ -156,6 +157,7 @@ class ChatReplyWriter:
 
     def _open(self, opened: Opened, say: Callable[[bytes], None]) -> None:
         self._kind, self._muted, self._size = opened.kind, False, 0
+        self._spoken = self._spoken or opened.kind in ("text", "declined")
         if opened.kind != "tool":
             self._around(b'"' + _FIELD[opened.kind] + b'":', b"")
             return
@@ -194,7 +196,7 @@ class ChatReplyWriter:
             self._said += self._size
 
     def _finish(self, finished: Finished, say: Callable[[bytes], None]) -> None:
-        if finished.explanation:
+        if finished.explanation and not self._spoken:
             say(self._delta({"refusal": finished.explanation}))
         say(self._delta({}, self._reason(finished.reason)))
         if self._counts and self._usage is not None:
@@ -206,7 +208,7 @@ class ChatReplyWriter:
         text = "".join(piece.text for piece in pieces if piece.opened.kind == "text")
         declined = "".join(piece.text for piece in pieces if piece.opened.kind == "declined")
         calls = [piece for piece in pieces if piece.opened.kind == "tool"]
-        if not declined and reply.finished is not None and reply.finished.explanation:
+        if not (text or declined) and reply.finished is not None and reply.finished.explanation:
             declined = reply.finished.explanation
         message: Json = {
             "role": "assistant",
