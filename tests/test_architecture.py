@@ -58,8 +58,9 @@ OWNERS = {
 
 CODECS = ("proxy.wire.chat", "proxy.wire.responses", "proxy.wire.messages")
 PARTS = (
-    "Admission AiohttpUpstream Attempts Edge Estimator Fleet Guard Instruments Limiter Link MemoryStore "
-    "Peers Pipeline Redactor RedisStore Replicas RequestLog ResponseStore RetryBudget Tenants WaitingRoom"
+    "Admission AiohttpUpstream Attempts BackgroundRuns Edge Estimator Fleet Following Guard Instruments "
+    "Limiter Link MemoryStore Peers Pipeline Redactor RedisStore Replicas RequestLog ResponseStore "
+    "RetryBudget Tenants WaitingRoom"
 )
 CATCH_ALL = {"proxy.endpoints", "proxy.tasks"}
 NAMELESS = "base common core helper helpers manager managers misc shared util utils"

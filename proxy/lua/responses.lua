@@ -22,6 +22,8 @@ local function whole(n) return format('%.0f', n) end
 
 local function number(text) return tonumber(text or 0) end
 
+local function deleted(doc) return call('STRLEN', doc) == 0 and call('EXISTS', doc) == 1 end
+
 local function keep(key, ms)  -- a key that many share lives as long as the last of them
   if call('PTTL', key) < ms then call('PEXPIRE', key, whole(ms)) end
 end

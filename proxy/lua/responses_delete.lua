@@ -6,7 +6,7 @@
 local id = ARGV[1]
 local doc = base .. ':doc:' .. id
 local there = call('STRLEN', doc) > 0
-if not there and call('EXISTS', doc) == 1 then return 0 end
+if deleted(doc) then return 0 end
 local found = state(base .. ':run:' .. id)
 drop(base, id)
 if there or ARGV[3] == '1' then call('SET', doc, '', 'PX', ARGV[2]) end

@@ -19,7 +19,7 @@ local id, mode, document, ttl, replica = ARGV[1], ARGV[2], ARGV[3], tonumber(ARG
 local doc, run = base .. ':doc:' .. id, base .. ':run:' .. id
 purge()
 
-if call('STRLEN', doc) == 0 and call('EXISTS', doc) == 1 then return 'gone' end
+if deleted(doc) then return 'gone' end
 local found, held = state(run)
 local mine = held[1] == replica
 if mode == 'begin' and found ~= 'absent' and (found == 'ended' or not mine) then return 'gone' end

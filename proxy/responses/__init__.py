@@ -5,7 +5,9 @@ document     what is stored of one response (pure)
 sealing      compressed and encrypted bytes (pure)
 keyspace     the names of the keys (pure)
 outbox       what is to be stored while Redis is away (pure)
-background   responses that run without their client, and their events
+background   responses that run here without their client
+following    how those stand that run anywhere, and their events
+news         who waits for what in this replica
 eviction     what a Redis does when it is full
 scripts      the Lua
 """

@@ -42,3 +42,8 @@ def name(owner: str, id_: str) -> str:
 def document(owner: str, id_: str) -> str:
     """The key of its document."""
     return f"{index(owner)}:doc:{id_}"
+
+
+def event(of: str, sequence: int) -> bytes:
+    """One event of the response called `of`, for what is sealed."""
+    return f"{of}#{sequence}".encode()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ratelimit.store import Script
 
-NAMES = ("save", "delete")
+NAMES = ("save", "delete", "append", "read", "cancel")
 
 
 def load_scripts() -> Mapping[str, Script]:

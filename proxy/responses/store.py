@@ -83,8 +83,8 @@ class ResponseStore:
     def __init__(self, link: Link, scripts: Mapping[str, Script], sealer: Sealer, rules: Rules) -> None:
         self._link = link
         self._scripts = scripts
-        self._sealer = sealer
-        self._rules = rules
+        self.sealer = sealer
+        self.rules = rules
         self._filled = asyncio.Event()
         self._log = structlog.get_logger("responses")
         self.outbox = Outbox(rules.settings.outbox_entries, rules.settings.outbox_bytes)
@@ -102,9 +102,10 @@ class ResponseStore:
 
         Modes other than PLAIN, and sealed events, are for those that run in the background.
         """
-        sealed = await self.seal(owner, stored)
-        if sealed is None:
+        data = document.encode(stored)
+        if len(data) > self.rules.settings.max_size:
             return Outcome.TOO_LARGE
+        sealed = await self.seal(data, keyspace.name(owner, stored.id))
         letter = Letter(owner, stored.id, sealed, mode, tuple(events))
         try:
             outcome = await self.send(letter)
@@ -113,19 +114,15 @@ class ResponseStore:
         self.outbox.drop(letter.name)
         return outcome
 
-    async def seal(self, owner: str, stored: Stored) -> bytes | None:
-        """The document of a response; None for one that is too large."""
-        data = document.encode(stored)
-        if len(data) > self._rules.settings.max_size:
-            return None
-        context = keyspace.name(owner, stored.id).encode()
+    async def seal(self, data: bytes, name: str) -> bytes:
+        """What is stored of the response called `name`."""
         if len(data) < LARGE:
-            return self._sealer.seal(data, context)
-        return await asyncio.to_thread(self._sealer.seal, data, context)
+            return self.sealer.seal(data, name.encode())
+        return await asyncio.to_thread(self.sealer.seal, data, name.encode())
 
     async def send(self, letter: Letter) -> Outcome:
         """Store a letter now. Raises `Unavailable`."""
-        settings, rules = self._rules.settings, self._rules
+        settings, rules = self.rules.settings, self.rules
         events = [part for event in letter.events for part in event]
         args = [letter.id, letter.mode.value, letter.document, _ms(settings.ttl), settings.client_quota]
         args += [rules.budget, rules.replica, _ms(LEASE_S), _ms(settings.event_ttl), settings.event_bytes]
@@ -141,7 +138,7 @@ class ResponseStore:
 
     async def call(self, name: str, owner: str, args: Sequence[Argument]) -> Any:
         """Run a script over the responses of `owner`. Raises `Unavailable` and `ScriptError`."""
-        over = [keyspace.ALL] if self._rules.budget else []
+        over = [keyspace.ALL] if self.rules.budget else []
         return await self._link.call(self._scripts[name], [keyspace.index(owner), *over], args)
 
     def _defer(self, letter: Letter) -> Outcome:
@@ -205,7 +202,7 @@ class ResponseStore:
                     return None
                 earlier += found
                 size += sum(map(_size, found))
-                if size > self._rules.chain:
+                if size > self.rules.chain:
                     raise Refusal(
                         400,
                         "The conversation before this response is too long.",
@@ -250,13 +247,11 @@ class ResponseStore:
     async def _opened(self, sealed: bytes, name: str) -> Stored:
         try:
             if len(sealed) < LARGE // 4:  # it is up to ten times as large when open
-                return document.decode(self._sealer.open(sealed, name.encode()))
-            return document.decode(await asyncio.to_thread(self._sealer.open, sealed, name.encode()))
+                return document.decode(self.sealer.open(sealed, name.encode()))
+            return document.decode(await asyncio.to_thread(self.sealer.open, sealed, name.encode()))
         except (SealError, msgspec.MsgspecError) as error:
             self._log.error("response_unreadable", error=str(error))
-            raise Refusal(
-                500, "The stored response cannot be read.", kind="server_error", code="store_unreadable"
-            ) from error
+            raise unreadable() from error
 
 
 def unavailable() -> Refusal:
@@ -268,6 +263,11 @@ def unavailable() -> Refusal:
         code="store_unavailable",
         retry_after=1.0,
     )
+
+
+def unreadable() -> Refusal:
+    """What a client is told where something is stored that we cannot open: an operator's error, or damage."""
+    return Refusal(500, "The stored response cannot be read.", kind="server_error", code="store_unreadable")
 
 
 @contextlib.contextmanager
