@@ -27,7 +27,9 @@ from metrics import logs
 from metrics.instruments import Instruments
 from metrics.record import COMPLETED, Attempt, Record, Tokens
 from proxy import fleet, retry
+from proxy.access import authenticate
 from proxy.admission import Admission
+from proxy.archive import Archive
 from proxy.attempt import Attempts, Means
 from proxy.clock import SystemClock
 from proxy.config.settings import Config
@@ -37,7 +39,7 @@ from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
 from proxy.overload import Guard
-from proxy.pipeline import Parts, Pipeline, authenticate
+from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
 from proxy.routing import Plan
 from proxy.tasks import Tasks
@@ -45,9 +47,12 @@ from proxy.tenants import Tenants
 from proxy.upstream import Call
 from proxy.waiting import WaitingRoom
 from proxy.wire import envelope, sse
-from proxy.wire.bypass import Bypass, ChatStream
-from proxy.wire.chat import ChatCodec
-from proxy.wire.model import Endpoint
+from proxy.wire.bypass import Bypass, Edits
+from proxy.wire.chat.tap import ChatNative, ChatStream
+from proxy.wire.codec import Stamp
+from proxy.wire.dialects import CODECS
+from proxy.wire.envelope import Envelope
+from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
 
@@ -171,6 +176,8 @@ class Stage:
                 fleet=self.fleet,
                 waiting=WaitingRoom(self.fleet, self.config.queue),
                 admission=admission,
+                archive=Archive(None),
+                background=_nobody,
                 guard=Guard(self.config.overload),
                 attempts=Attempts(Means(self.fleet, NullUpstream(reply), admission, redactor, self.clock)),
                 budget=retry.RetryBudget(0.2),
@@ -190,16 +197,17 @@ class Stage:
         known.end(turn)
         return known
 
-    def exchange(self, body: bytes) -> Exchange:
+    def exchange(self, body: bytes, endpoint: Endpoint = Endpoint.CHAT) -> Exchange:
         """A request as the edge makes it."""
         return Exchange(
-            Endpoint.CHAT,
-            ChatCodec(),
+            endpoint,
+            CODECS[DIALECT_OF[endpoint]],
             Head(samples.KEY.encode(), b"application/json"),
             NullSource(body),
             NullSink(),
             self.fleet.snapshot,
             Record("req_0123456789abcdef01234567", "chat", self.clock.monotonic()),
+            Stamp("0123456789abcdef01234567", 0),
         )
 
     def record(self) -> Record:
@@ -230,10 +238,10 @@ def wire_phases(stage: Stage) -> Iterator[Phase]:
         code = samples.chat_request(samples.WHOLE, size, code=True)
         yield Phase(f"envelope.read {name}", partial(envelope.read, body, DEPTH))
         yield Phase(f"envelope.read {name} of code", partial(envelope.read, code, DEPTH))
-        yield Phase(f"Bypass.request {name}", Bypass(read, edits).request)
+        yield Phase(f"Bypass.request {name}", _passed(read, edits).request)
     streamed = envelope.read(samples.chat_request(samples.WHOLE, 1024, stream=True), DEPTH)
-    yield Phase("Bypass.request 1 KB stream", lambda: Bypass(streamed, edits).request())
-    plain = Bypass(envelope.read(samples.chat_request(samples.WHOLE, 1024), DEPTH), edits)
+    yield Phase("Bypass.request 1 KB stream", lambda: _passed(streamed, edits).request())
+    plain = _passed(envelope.read(samples.chat_request(samples.WHOLE, 1024), DEPTH), edits)
     reply = samples.chat_reply()
     yield Phase("reply tap 0.8 KB", lambda: plain.reply(reply))
     one = samples.chat_event("hello ")
@@ -242,6 +250,14 @@ def wire_phases(stage: Stage) -> Iterator[Phase]:
         yield Phase(f"ChatStream.feed, {count} a read, per event", _feeding(block), EVENTS * count)
         yield Phase(f"sse split, {count} a read, per event", _splitting(block), EVENTS * count)
     yield Phase("ChatStream, opening to end (4 events)", lambda: _short_stream(one))
+
+
+def _passed(read: Envelope, edits: Edits) -> Bypass:
+    return Bypass(read, edits, ChatNative(read, include_usage=edits.include_usage))
+
+
+async def _nobody(exchange: Exchange) -> None:
+    """Nothing runs in the background here."""
 
 
 def _feeding(block: bytes) -> Callable[[], object]:

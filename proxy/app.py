@@ -5,6 +5,7 @@ environment). Nothing here runs until it is told to, and nothing anywhere else h
 handed.
 """
 
+import asyncio
 import dataclasses
 import random
 import secrets
@@ -19,12 +20,16 @@ from metrics.logs import RequestLog
 from metrics.record import Record
 from proxy import __version__, fleet, link, operations, peers
 from proxy.admission import Admission
+from proxy.archive import Archive, Shelf
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
+from proxy.compaction import Compaction
 from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.cors import CorsPolicy
+from proxy.counting import Counting
 from proxy.demand import Estimator
+from proxy.detached import Detached, DetachedParts, bury
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet
 from proxy.link import Address, Change, Link, parse
@@ -36,7 +41,16 @@ from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
 from proxy.replicas import About, Replicas, load_script
+from proxy.responses import keyspace
+from proxy.responses.background import BackgroundRuns
+from proxy.responses.following import Following
+from proxy.responses.scripts import load_scripts as load_response_scripts
+from proxy.responses.sealing import Sealer
+from proxy.responses.store import LINK as STORE_LINK
+from proxy.responses.store import ResponseStore, Rules
+from proxy.retrieval import Retrieval
 from proxy.retry import RetryBudget
+from proxy.sockets import SocketParts, Sockets
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
@@ -80,6 +94,7 @@ class Replica:
         self.request_log = RequestLog()
         self.tasks = Tasks()
         self._background = Tasks()
+        self._running = Tasks()
         self._link_tasks = Tasks()
         self._generation = 0
         self.upstream = upstream
@@ -92,11 +107,14 @@ class Replica:
         shares = peers.load_scripts()
         known = [says, *shares.values(), *scripts.values()]
         self.link = self._linked(address, surroundings, known) if address else None
+        self.shelf = self._shelved(config, address, surroundings)
+        self.archive = Archive(self.shelf)
         self.replicas = Replicas(self.link, says, self._about) if self.link is not None else None
         self.peers = Peers(self.link, shares, self.fleet, draw) if self.link is not None else None
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
-        admission = Admission(self.limiter, Estimator())
+        estimator = Estimator()
+        admission = Admission(self.limiter, estimator)
         redactor = Redactor(secrets_of(config))
         attempts = Attempts(Means(self.fleet, upstream, admission, redactor, clock))
         pipeline = Pipeline(
@@ -104,6 +122,8 @@ class Replica:
                 fleet=self.fleet,
                 waiting=self.waiting,
                 admission=admission,
+                archive=self.archive,
+                background=lambda exchange: self.detached.begin(exchange),  # noqa: PLW0108  (made later)
                 guard=self.guard,
                 attempts=attempts,
                 budget=RetryBudget(config.retry.budget),
@@ -116,10 +136,31 @@ class Replica:
             )
         )
         reception = Reception(self.fleet, clock, draw)
+        began = self.instruments.began
+        self.detached = Detached(
+            DetachedParts(self.archive, reception, pipeline.handle, began, self._running)
+        )
+        counting = Counting(self.fleet, upstream, estimator)
+        asides = {
+            "/v1/messages/count_tokens": counting.answer,
+            "/v1/responses/input_tokens": counting.answer,
+            "/v1/responses/compact": Compaction(reception, pipeline.handle, began).answer,
+        }
+        sockets = Sockets(SocketParts(reception, pipeline.handle, began, clock, self.tasks))
         cors = CorsPolicy(config.cors) if config.cors else None
         self.client_app = Edge(
-            EdgeParts(self.fleet, reception, pipeline, clock, self.instruments.began, self._observe, cors),
-            operations.client_app(lambda: self.ready),
+            EdgeParts(
+                fleet=self.fleet,
+                reception=reception,
+                pipeline=pipeline,
+                sockets=sockets,
+                asides=asides,
+                clock=clock,
+                began=began,
+                observe=self._observe,
+                cors=cors,
+            ),
+            operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)),
         )
         self.operations_app: FastAPI = operations.operations_app(
             lambda: self.ready, self.instruments, self._stand
@@ -135,6 +176,26 @@ class Replica:
         return Link(
             address, clock=surroundings.clock, tasks=self._link_tasks, draw=surroundings.draw, scripts=scripts
         )
+
+    def _shelved(self, config: Config, address: Address | None, surroundings: Surroundings) -> Shelf | None:
+        """Where responses are kept, over a link of its own; nowhere in a process without any store."""
+        if address is None:
+            return None
+        own = config.redis.responses_url
+        scripts = load_response_scripts()
+        connection = Link(
+            parse(own) if own else address,
+            clock=surroundings.clock,
+            tasks=self._link_tasks,
+            draw=surroundings.draw,
+            scripts=list(scripts.values()),
+            settings=STORE_LINK,
+        )
+        keys = [(key.id, key.raw()) for key in config.responses.keys]
+        sealer = Sealer(keys, secrets.token_bytes)
+        store = ResponseStore(connection, scripts, sealer, Rules(config.responses, self.name))
+        runs = BackgroundRuns(store, connection)
+        return Shelf(connection, store, runs, Following(store, runs, connection, surroundings.clock, bury))
 
     def _limits(self, clock: Clock, scripts: Mapping[str, Script]) -> tuple[Limiter, RedisStore | None]:
         """The limiter: over the cluster where there is a link, else in this process alone."""
@@ -178,6 +239,8 @@ class Replica:
             self.link.on_change(self._link_changed)
             self._background.spawn(self.replicas.run(), "replicas")
             await self._share(self.link)
+        if self.shelf is not None:
+            await self._open(self.shelf)
         self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
@@ -190,6 +253,19 @@ class Replica:
         self._background.spawn(self.peers.tell(), "peers-tell")
         self._background.spawn(self.peers.listen(), "peers-listen")
 
+    async def _open(self, shelf: Shelf) -> None:
+        """Connect to where responses are kept."""
+        await shelf.link.start()
+        shelf.link.subscribe(keyspace.CHANNEL, shelf.runs.hear, shelf.runs.missed)
+        self._background.spawn(shelf.store.run(), "responses")
+        self._background.spawn(shelf.runs.run(), "background responses")
+
+    async def drain(self, patience: float, hurry: asyncio.Task[bool]) -> None:
+        """Wait until no response runs in the background, as long as that; what still does ends as failed."""
+        done = self._background.spawn(self._running.drain(patience), "drain")
+        await asyncio.wait({done, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        await self._running.close()
+
     async def close(self) -> None:
         """End what runs in the background; everything in flight has ended before."""
         await self.tasks.close()
@@ -200,6 +276,9 @@ class Replica:
             await self.peers.flush()
             await self.replicas.leave()
             await self.link.close()
+        if self.shelf is not None:
+            await self.shelf.store.flush()
+            await self.shelf.link.close()
         await self._link_tasks.close()
         await self.upstream.close()
         self.request_log.close()

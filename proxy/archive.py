@@ -15,7 +15,9 @@ import msgspec
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Thread
 from proxy.link import Link
+from proxy.responses.background import BackgroundRuns
 from proxy.responses.document import Stored, lineage
+from proxy.responses.following import Following
 from proxy.responses.store import Outcome, ResponseStore, unavailable
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.responses.stored import check_outputs, replayable, shown, stored_input
@@ -24,19 +26,28 @@ _any = msgspec.json.Decoder()
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
-class Archive:
-    """What the pipeline asks of stored responses."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where responses are kept: the store, those that run here, and the way to those of all replicas."""
 
-    def __init__(self, store: ResponseStore | None, link: Link | None) -> None:
-        self._store = store
-        self._link = link
+    link: Link
+    store: ResponseStore
+    runs: BackgroundRuns
+    following: Following
+
+
+class Archive:
+    """What the pipeline asks of stored responses. Without a shelf nothing is kept and nothing found."""
+
+    def __init__(self, shelf: Shelf | None) -> None:
+        self._shelf = shelf
 
     @property
-    def store(self) -> ResponseStore:
-        """Where responses are. Raises `Refusal` 503 in a process without any store."""
-        if self._store is None:
+    def shelf(self) -> Shelf:
+        """Where responses are kept. Raises `Refusal` 503 in a process without any store."""
+        if self._shelf is None:
             raise unavailable()
-        return self._store
+        return self._shelf
 
     async def recall(self, exchange: Exchange) -> None:
         """Put what a response follows in front of its input.
@@ -52,13 +63,16 @@ class Archive:
             background=_boolean(fields, "background", default=False),
             previous=_previous(fields),
             local=exchange.local,
+            asked=fields,
         )
         if thread.background and not thread.store:
             raise Refusal(
                 400, "'background' needs 'store': a response nobody keeps cannot be read.", param="background"
             )
+        if exchange.detached and exchange.thread is not None:
+            thread = exchange.thread  # that of the request which began it: its sink waits for the end there
         exchange.thread = thread
-        if thread.store and not (self._link is not None and self._link.available):
+        if thread.store and not (self._shelf is not None and self._shelf.link.available):
             thread.outcome = Outcome.DEFERRED.value
         if thread.previous is None and not thread.store and thread.local is None:
             return
@@ -82,7 +96,7 @@ class Archive:
             newest = exchange.local[last]
             before = await self._chain(exchange, newest.previous) if newest.previous else ()
             return (*before, newest)
-        chain = await self.store.chain(exchange.tenant.name, last)
+        chain = await self.shelf.store.chain(exchange.tenant.name, last)
         if chain is None or any(stored.running for stored in chain):
             raise Refusal(
                 400,
@@ -100,8 +114,11 @@ class Archive:
             return
         assert exchange.tenant is not None
         stored = self.stored(exchange, thread, _object.decode(kept))
-        if thread.store and self._store is not None:
-            outcome = await self.store.save(exchange.tenant.name, stored)
+        if exchange.detached:
+            thread.final = stored
+            return
+        if thread.store and self._shelf is not None:
+            outcome = await self._shelf.store.save(exchange.tenant.name, stored)
             thread.outcome = outcome.value
             if outcome is Outcome.STORED:
                 return

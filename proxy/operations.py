@@ -18,6 +18,7 @@ from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.overview import Standing
 from proxy.replicas import About
+from proxy.retrieval import Retrieval
 from proxy.wire.chat.voice import ChatVoice
 from proxy.wire.codec import Voice
 from proxy.wire.envelope import encode
@@ -41,7 +42,7 @@ class Stand:
     targets: Callable[[], list[Standing]]
 
 
-def client_app(ready: Ready) -> FastAPI:
+def client_app(ready: Ready, retrieval: Retrieval) -> FastAPI:
     """The application behind the edge of the client port."""
     app = _app("Apex AI Proxy")
     app.get("/v1/models")(_list_models)
@@ -51,6 +52,7 @@ def client_app(ready: Ready) -> FastAPI:
         *ASIDES,
     ):  # POST never gets here; anything else is a wrong method, not an unknown route
         app.post(path)(_unreachable)
+    retrieval.attach(app)
     _probes(app, ready)
     return app
 

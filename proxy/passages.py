@@ -50,7 +50,13 @@ def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target],
     assert exchange.envelope is not None
     dialect = DIALECT_OF[exchange.endpoint]
     if dialect in target.dialects:
-        passing = native(dialect, exchange.envelope, exchange.stamp, include_usage=target.edits.include_usage)
+        passing = native(
+            dialect,
+            exchange.envelope,
+            exchange.stamp,
+            target.facts.model,
+            include_usage=target.edits.include_usage,
+        )
         return Way(exchange.endpoint, Bypass(exchange.envelope, target.edits, passing), native=True)
     ways = [spoken for spoken in PREFERRED[dialect] if spoken in target.dialects]
     found: Way | None = None

@@ -68,6 +68,7 @@ class Parts:
     waiting: WaitingRoom
     admission: Admission
     archive: Archive
+    background: Callable[[Exchange], Awaitable[None]]
     guard: Guard
     attempts: Attempts
     budget: retry.RetryBudget
@@ -87,6 +88,7 @@ class Pipeline:
         self._waiting = parts.waiting
         self._admission = parts.admission
         self._archive = parts.archive
+        self._background = parts.background
         self._guard = parts.guard
         self._attempts = parts.attempts
         self._budget = parts.budget

@@ -65,7 +65,7 @@ class Retrieval:
         stored = await self._found(owner, id_)
         if stored.running:
             await self.detached.cancel(owner, id_)
-        if not await self.archive.store.delete(owner, id_):
+        if not await self.archive.shelf.store.delete(owner, id_):
             raise not_found(id_)
         return _json({"id": id_, "object": "response", "deleted": True})
 
@@ -87,12 +87,12 @@ class Retrieval:
             raise Refusal(400, "'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")
         owner = _owner(request)
         stored = await self._found(owner, id_)
-        chain = await self.archive.store.chain(owner, id_) or (stored,)
+        chain = await self.archive.shelf.store.chain(owner, id_) or (stored,)
         items = [raw for one in chain[:-1] for raw in (*one.input, *one.output)] + list(chain[-1].input)
         return _json(_page(items, limit, request.query_params.get("after"), newest_first=order == "desc"))
 
     async def _found(self, owner: str, id_: str) -> Stored:
-        stored = await self.archive.store.load(owner, id_)
+        stored = await self.archive.shelf.store.load(owner, id_)
         if stored is not None and stored.running:
             stored = await self.detached.checked(owner, stored)
         if stored is None:

@@ -18,6 +18,7 @@ import structlog
 from proxy.app import Replica, Surroundings, build
 from proxy.config.settings import Config
 from proxy.listener import Listener, bind
+from proxy.sockets import PATH as SOCKET_PATH
 from proxy.tasks import Tasks
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -99,7 +100,7 @@ async def run(
     tasks = Tasks()
     signals = Signals()
     signals.listen()
-    client = _listener(replica.client_app, config)
+    client = _listener(replica.client_app, config, frozenset({SOCKET_PATH}))
     operations = _listener(replica.operations_app, config)
     replica.request_log.start()
     serving = tasks.spawn(client.serve([ports.client]), "client port")
@@ -118,7 +119,10 @@ async def run(
         replica.ready = False
         replica.stopping = True
         hurry = tasks.spawn(signals.now.wait(), "second signal")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + config.drain_timeout
         await _wind_down(client, serving, config.drain_timeout, hurry)
+        await replica.drain(max(0.0, until - loop.time()), hurry)
         await _wind_down(operations, watching, 1.0, hurry)
         await replica.close()
         await tasks.close()
@@ -136,7 +140,9 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _listener(app: Callable[..., Awaitable[None]], config: Config) -> Listener:
+def _listener(
+    app: Callable[..., Awaitable[None]], config: Config, sockets: frozenset[str] = frozenset()
+) -> Listener:
     return Listener(app, config.listen.keep_alive, config.bounds, sockets)
 
 

@@ -20,6 +20,7 @@ from proxy.relay import AFTER_END, HOLD_BYTES, HOLD_EVENTS, PATIENCE, Outward, P
 from proxy.tasks import Tasks
 from proxy.wire import envelope
 from proxy.wire.bypass import Bypass
+from proxy.wire.chat.tap import ChatNative
 from proxy.wire.model import Usage
 
 WAITS = Timeouts(idle=30.0, max_stream=100.0)
@@ -52,7 +53,9 @@ async def _relay(
     if early:
         await sink.start(200, stream_headers(exchange))
     made = ScriptedReply(Answer(steps))
-    passage = Bypass(exchange.envelope, scene.targets[0].edits)
+    passage = Bypass(
+        exchange.envelope, scene.targets[0].edits, ChatNative(exchange.envelope, include_usage=True)
+    )
     pulse = _pulse(exchange) if beat else None
     usage, fault = None, None
     begun: list[float] = []

@@ -112,23 +112,6 @@ def test_profiles_decide_about_usage(kind: str, takes_it: bool) -> None:
     assert one({"kind": kind, "api_keys": ["k1"]}).edits.include_usage is takes_it
 
 
-@pytest.mark.parametrize(
-    ("dialects", "endpoint", "serves"),
-    [
-        (["chat"], Endpoint.CHAT, True),
-        (["chat"], Endpoint.EMBEDDINGS, True),
-        (["chat"], Endpoint.MESSAGES, False),
-        (["messages"], Endpoint.CHAT, False),
-        (["messages"], Endpoint.MESSAGES, True),
-    ],
-)
-def test_serves(dialects: list[str], endpoint: Endpoint, serves: bool) -> None:
-    """A target serves the endpoints of the dialects it speaks."""
-    target = one({"api_keys": ["k1"], "dialects": dialects})
-    assert target.dialects == frozenset(map(Dialect, dialects))
-    assert target.serves(endpoint) is serves
-
-
 def test_another_kind_speaks_its_own_dialects() -> None:
     """An entry that is of another kind than its provider speaks what that kind speaks, unless told."""
     elsewhere = {"kind": "anthropic", "base_url": "http://elsewhere.test", "api_key": "k2"}

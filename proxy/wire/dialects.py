@@ -27,10 +27,10 @@ CODECS: Final[Mapping[Dialect, Codec]] = MappingProxyType(
 )
 
 
-def native(dialect: Dialect, envelope: Envelope, stamp: Stamp, *, include_usage: bool) -> Native:
-    """What passes between a client and a provider of `dialect`."""
+def native(dialect: Dialect, envelope: Envelope, stamp: Stamp, model: str, *, include_usage: bool) -> Native:
+    """What passes between a client and a provider of `dialect`, which calls the model `model`."""
     if dialect is Dialect.RESPONSES:
-        return ResponsesNative(envelope, stamp)
+        return ResponsesNative(envelope, stamp, model=model)
     if dialect is Dialect.MESSAGES:
         return MessagesNative(envelope)
     return ChatNative(envelope, include_usage=include_usage)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from metrics.record import Record
 from proxy import circuit, fleet
 from proxy.admission import Admission
+from proxy.archive import Archive
 from proxy.attempt import Attempts, Means
 from proxy.config.settings import Config
 from proxy.demand import Estimator
@@ -21,8 +22,9 @@ from proxy.targets import Target
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.waiting import WaitingRoom
-from proxy.wire.chat import ChatCodec
-from proxy.wire.model import Endpoint
+from proxy.wire.codec import Stamp
+from proxy.wire.dialects import CODECS
+from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import NOTHING, Decision
@@ -61,11 +63,15 @@ class Scene:
         self.guard = Guard(made.overload)
         redactor = Redactor(secrets_of(made))
         self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, redactor, clock))
+        self.backgrounds: list[Exchange] = []
+        self.archive = Archive(None)
         self.pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
                 waiting=self.waiting,
                 admission=self.admission,
+                archive=self.archive,
+                background=self._run_later,
                 guard=self.guard,
                 attempts=self.attempts,
                 budget=self.budget,
@@ -76,6 +82,9 @@ class Scene:
                 stopping=lambda: self.stopping,
             )
         )
+
+    async def _run_later(self, exchange: Exchange) -> None:
+        self.backgrounds.append(exchange)
 
     def exchange(
         self,
@@ -88,8 +97,10 @@ class Scene:
         """A new request."""
         source = body if isinstance(body, BodySource) else BodySource(body)
         record = Record("req_1", endpoint.value, self.clock.monotonic())
+        voice = CODECS[DIALECT_OF[endpoint]]
+        stamp = Stamp("1", 1_800_000_000)
         return Exchange(
-            endpoint, ChatCodec(), head, source, sink or RecordingSink(), self.fleet.snapshot, record
+            endpoint, voice, head, source, sink or RecordingSink(), self.fleet.snapshot, record, stamp
         )
 
     async def ask(

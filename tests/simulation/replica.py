@@ -10,6 +10,7 @@ from fakes.virtual_loop import START
 from metrics.record import CLIENT_GONE, COMPLETED, CRASHED, Record
 from proxy import peers
 from proxy.admission import Admission
+from proxy.archive import Archive
 from proxy.attempt import Attempts, Means
 from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
@@ -21,7 +22,8 @@ from proxy.redaction import Redactor, secrets_of
 from proxy.retry import RetryBudget
 from proxy.tasks import Tasks
 from proxy.waiting import WaitingRoom
-from proxy.wire.chat import ChatCodec
+from proxy.wire.chat.voice import ChatVoice
+from proxy.wire.codec import Stamp
 from proxy.wire.model import Endpoint
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
@@ -38,6 +40,11 @@ SLACK = 0.002
 
 LEAVING = 0.2
 """How often a client that waits leaves when something changes."""
+
+
+async def unreachable(exchange: Exchange) -> None:
+    """Nothing runs in the background here."""
+    raise AssertionError(exchange)
 
 
 class SimClock:
@@ -93,6 +100,8 @@ class Replica:
             Parts(
                 fleet=self.fleet,
                 waiting=self.waiting,
+                archive=Archive(None),
+                background=unreachable,
                 admission=admission,
                 guard=self.guard,
                 attempts=Attempts(Means(self.fleet, upstream, admission, redactor, self.clock)),
@@ -142,7 +151,14 @@ class Replica:
         sink = RecordingSink()
         head = Head(credential=key.encode(), content_type=b"application/json")
         exchange = Exchange(
-            Endpoint.CHAT, ChatCodec(), head, BodySource(body), sink, self.fleet.snapshot, record
+            Endpoint.CHAT,
+            ChatVoice(),
+            head,
+            BodySource(body),
+            sink,
+            self.fleet.snapshot,
+            record,
+            Stamp("1", 1_800_000_000),
         )
         task = self.tasks.spawn(self.pipeline.handle(exchange), record.request_id)
         self._running[task] = None

@@ -119,7 +119,7 @@ def _format(asked: Format, dialect: Dialect, quirks: Quirks) -> Json:
 def _tools(body: Json, conversation: Conversation, quirks: Quirks, losses: Losses) -> tuple[Tool, ...]:
     """The tools, and how they are to be used; those that were written."""
     for hosted in conversation.hosted:
-        losses.meet("tool.hosted", hosted.type)
+        losses.meet("tool.hosted", f"tools.{hosted.type}")
     choice = conversation.choice
     tools = conversation.tools
     if choice is not None and choice.allowed is not None:

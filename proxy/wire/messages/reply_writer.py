@@ -202,7 +202,7 @@ class ReplyWriter:
         return {
             "stop_reason": STOPS[reason],
             "stop_sequence": finished.sequence if reason == "stop_sequence" else None,
-            "stop_details": details if reason == "content_filter" else None,
+            "stop_details": details if reason == "content_filter" and finished.explanation else None,
         }
 
     def _counted(self) -> Usage:

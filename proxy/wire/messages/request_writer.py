@@ -104,7 +104,7 @@ def _shape(body: Json, conversation: Conversation, facts: Facts, losses: Losses)
 
 def _tools(conversation: Conversation, facts: Facts, losses: Losses, marks: Marks) -> list[Json]:
     for hosted in conversation.hosted:
-        losses.meet("tool.hosted", hosted.type)
+        losses.meet("tool.hosted", f"tools.{hosted.type}")
     choice = conversation.choice
     allowed = choice.allowed if choice is not None else None
     return [
