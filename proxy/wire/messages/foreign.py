@@ -78,8 +78,11 @@ def _is_ours(raw: msgspec.Raw) -> bool:
 
 
 def _bereft(found: list[msgspec.Raw], kept: list[msgspec.Raw | None]) -> bool:
-    """Whether the assistant's turn that is to be gone on from has lost its thinking."""
-    for before, after in zip(found[:-3:-1], kept[:-3:-1], strict=True):
+    """Whether the assistant's turn that is to be gone on from has lost its thinking.
+
+    Behind it there can be the results of its calls, and an instruction.
+    """
+    for before, after in zip(found[:-4:-1], kept[:-4:-1], strict=True):
         if before is not after:
             return after is not None and b'"tool_use"' in bytes(after)
     return False

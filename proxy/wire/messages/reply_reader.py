@@ -167,7 +167,7 @@ class ReplyReader:
                 out = self._count(seen)
             case "message_stop":
                 self.ended = True
-                out = self._end_all()
+                out = self._begin({}) + self._end_all()
             case kind if kind == "error" or seen.get("error"):
                 out = self._fail(data)
         return out
@@ -191,12 +191,15 @@ class ReplyReader:
 
     def _count(self, seen: Json) -> list[Event]:
         self._stop = {**self._stop, **_record(seen.get("delta"))}
+        out = self._begin({})
         tokens = _tokens(seen.get("usage"))
         self._tally.take(tokens)
-        return [Counted(self._tally.usage)] if tokens is not None and self._tally.usage is not None else []
+        if tokens is not None and self._tally.usage is not None:
+            out.append(Counted(self._tally.usage))
+        return out
 
     def _start(self, index: int, content: Json) -> list[Event]:
-        out = self._begin({}) if not self._began else []
+        out = self._begin({})
         kind = KINDS.get(_text(content.get("type")))
         if kind is None:
             self._passed_over.add(index)

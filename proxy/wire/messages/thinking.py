@@ -27,7 +27,8 @@ BUDGETS: Final[Mapping[Effort, int]] = MappingProxyType(
 """Tokens to think with, for models that take a budget."""
 LEAST: Final = 1024
 ROOM: Final = 4096
-"""Tokens that are left for the answer where the bound is ours to raise."""
+"""Tokens that are left for the answer where the bound is ours: it is raised only where less than half of the
+thinking would fit, for a model may have no more to give."""
 _OFF: Final[Mapping[str, str]] = MappingProxyType({"type": "disabled"})
 
 
@@ -96,7 +97,10 @@ def _manual(reasoning: Reasoning, situation: Situation, bound: int, losses: Loss
         return Asked(bound)
     wanted = max(LEAST, reasoning.budget or BUDGETS.get(reasoning.effort or "medium", LEAST))
     if situation.bound is None:
-        return Asked(max(bound, wanted + ROOM), _budget(wanted))
+        room = bound - ROOM
+        if room < wanted // 2:
+            return Asked(wanted + ROOM, _budget(wanted))
+        return Asked(bound, _budget(min(wanted, room)))
     if bound <= LEAST:
         losses.drop("reasoning.effort")
         return Asked(bound)
