@@ -149,6 +149,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._header_bytes = self._dropped_bytes = self._bodiless_bytes = 0
         if self.parser.should_upgrade() and not self._ignores_upgrade():
+            if self._opens_socket:
+                super().on_headers_complete()  # it notes the method, and starts nothing
             return
         if b"#" in self.url:  # a request target has no fragment (RFC 9112 3.2), a model's name may hold one
             self.url = self.url.replace(b"#", b"%23")
