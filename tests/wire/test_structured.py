@@ -1,0 +1,160 @@
+from typing import Any
+
+import pytest
+
+from proxy.errors import Refusal
+from proxy.wire import structured
+
+Json = dict[str, Any]
+
+CLOSED: Json = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+def test_what_is_closed_stays_as_it_is() -> None:
+    """Nothing is said twice."""
+    assert structured.closed(CLOSED) == (CLOSED, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "closed", "moved"),
+    [
+        (
+            {"type": "integer", "minimum": 1, "maximum": 5},
+            {"type": "integer", "description": "{minimum: 1, maximum: 5}"},
+            True,
+        ),
+        (
+            {"type": "string", "description": "Name.", "minLength": 2, "pattern": "^a"},
+            {"type": "string", "description": 'Name.\n\n{minLength: 2, pattern: "^a"}'},
+            True,
+        ),
+        ({"type": "string", "format": "email"}, {"type": "string", "format": "email"}, False),
+        (
+            {"type": "string", "format": "phone"},
+            {"type": "string", "description": '{format: "phone"}'},
+            True,
+        ),
+        (
+            {"type": "array", "items": {"type": "number"}, "minItems": 1},
+            {"type": "array", "items": {"type": "number"}, "minItems": 1},
+            False,
+        ),
+        (
+            {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3},
+            {"type": "array", "items": {"type": "number"}, "description": "{minItems: 2, maxItems: 3}"},
+            True,
+        ),
+        (
+            {"oneOf": [{"type": "string"}, {"type": "null"}]},
+            {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            False,
+        ),
+        ({"allOf": [{"type": "string"}]}, {"type": "string"}, False),
+        (
+            {"allOf": [{"type": "string"}, {"type": "string", "format": "uri"}]},
+            {"allOf": [{"type": "string"}, {"type": "string", "format": "uri"}]},
+            False,
+        ),
+        ({"type": "string", "enum": ["a", "b"]}, {"enum": ["a", "b"]}, False),
+        ({"const": 3, "title": "Three"}, {"const": 3, "title": "Three"}, False),
+        (
+            {"type": ["string", "null"], "maxLength": 3, "description": "d"},
+            {
+                "anyOf": [{"type": "string", "description": "{maxLength: 3}"}, {"type": "null"}],
+                "description": "d",
+            },
+            True,
+        ),
+        (
+            {"type": "boolean", "default": False},
+            {"type": "boolean", "description": "{default: false}"},
+            False,
+        ),
+        (
+            {"$schema": "x", "$id": "y", "properties": {}},
+            {"type": "object", "properties": {}, "additionalProperties": False},
+            False,
+        ),
+        ({"items": {"type": "string"}}, {"type": "array", "items": {"type": "string"}}, False),
+        (
+            {"type": "object", "additionalProperties": {"type": "string"}},
+            {"type": "object", "properties": {}, "additionalProperties": False},
+            True,
+        ),
+        (
+            {"$defs": {"a": {"type": "object"}}, "$ref": "#/$defs/a"},
+            {
+                "$defs": {"a": {"type": "object", "properties": {}, "additionalProperties": False}},
+                "$ref": "#/$defs/a",
+            },
+            False,
+        ),
+        ({"type": "object", "properties": {"a": True}}, {**CLOSED, "properties": {"a": {}}}, False),
+    ],
+)
+def test_a_schema_is_closed(given: Json, closed: Json, moved: bool) -> None:
+    """Objects allow nothing further, alternatives are `anyOf`, what cannot be enforced is described."""
+    if "required" in closed:
+        closed = {key: value for key, value in closed.items() if key != "required"}
+    assert structured.closed(given) == (closed, moved)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"},
+        {
+            "definitions": {"a": {"$ref": "#/definitions/b"}, "b": {"$ref": "#/definitions/a"}},
+            "$ref": "#/definitions/a",
+        },
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {"$ref": "https://example.com/schema.json"},
+    ],
+)
+def test_recursion_and_what_is_elsewhere_are_refused(given: Json) -> None:
+    """Messages enforces neither."""
+    with pytest.raises(Refusal) as caught:
+        structured.closed(given)
+    assert caught.value.status == 400
+
+
+def test_a_long_chain_of_references_is_no_recursion() -> None:
+    """However long it is, it ends."""
+    definitions: Json = {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(5000)}
+    definitions["5000"] = {"type": "string"}
+    assert structured.closed({"$defs": definitions, "$ref": "#/$defs/0"})[1] is False
+
+
+@pytest.mark.parametrize("garbage", [{"properties": 5}, {"$defs": [1]}, {"anyOf": "x"}, {"allOf": {}}])
+def test_garbage_is_the_providers_to_refuse(garbage: Json) -> None:
+    """A schema that is none breaks nothing here."""
+    structured.closed({"type": "object", **garbage})
+    structured.strict_clean({"type": "object", "additionalProperties": False, **garbage})
+
+
+@pytest.mark.parametrize(
+    ("schema", "clean"),
+    [
+        (CLOSED, True),
+        ({**CLOSED, "required": []}, False),
+        ({**CLOSED, "required": [{}, "a"]}, True),
+        ({**CLOSED, "additionalProperties": True}, False),
+        ({**CLOSED, "properties": {"a": {"type": "object"}}}, False),
+        ({**CLOSED, "properties": {"a": CLOSED}}, True),
+        ({**CLOSED, "properties": {"a": {"type": "array", "items": {"type": "object"}}}}, False),
+        ({**CLOSED, "properties": {"a": {"anyOf": [{"type": "null"}, CLOSED]}}}, True),
+        ({**CLOSED, "properties": {"a": {"oneOf": [{"type": "null"}]}}}, False),
+        ({**CLOSED, "$defs": {"b": {"type": "object"}}}, False),
+        ({"anyOf": [CLOSED]}, False),
+        ({"type": "string"}, False),
+        ({}, False),
+    ],
+)
+def test_what_strict_takes(schema: Json, clean: bool) -> None:
+    """OpenAI wants closed objects, all of whose properties are required, and one at the top."""
+    assert structured.strict_clean(schema) is clean
