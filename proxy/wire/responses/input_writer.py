@@ -94,6 +94,8 @@ class _Items:
         if not texts:
             return
         message: Json = {"type": "message", "role": "assistant"}
+        if any(isinstance(block, Text) and block.citations for block in texts):
+            self._losses.meet("citations")
         if any(isinstance(block, Declined) for block in texts):
             # A refusal has no short form: it takes a message as the API itself would have made it.
             message |= {"id": f"msg_{len(self.items)}", "status": "completed"}
@@ -191,15 +193,17 @@ class _Items:
 
     def _document(self, block: Document) -> Json:
         part: Json = {"type": "input_file"}
+        name = block.name
         if isinstance(block.source, FileId):
             part["file_id"] = self._file_id(block.source)
         elif isinstance(block.source, Url):
             part["file_url"] = block.source.url
         else:
-            # A file without a name is refused, and its name says what it is.
-            kind = block.source.media_type.rpartition("/")[2]
-            part["filename"] = block.name or f"file.{kind}"
+            # Data without a name is refused, and its name says what it is.
+            name = name or f"file.{block.source.media_type.rpartition('/')[2]}"
             part["file_data"] = _address(block.source)
+        if name is not None:
+            part["filename"] = name
         return self._marked(part, block.cache)
 
     def _file_id(self, source: FileId) -> str:

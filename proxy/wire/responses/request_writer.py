@@ -74,8 +74,8 @@ def _instructions(body: Json, turns: tuple[Turn, ...], facts: Facts) -> tuple[Tu
 
 
 def _write_tools(body: Json, conversation: Conversation, facts: Facts, losses: Losses) -> None:
-    for _ in conversation.hosted:
-        losses.meet("tool.hosted", "tools")
+    for hosted in conversation.hosted:
+        losses.meet("tool.hosted", f"tools.{hosted.type}")
     if not conversation.tools:
         return
     body["tools"] = [_tool(tool) for tool in conversation.tools]
