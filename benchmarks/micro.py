@@ -40,8 +40,10 @@ from proxy.fleet import Fleet
 from proxy.health import Effect, Report
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
+from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
 from proxy.routing import Plan
+from proxy.sockets import SocketParts, Sockets
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Call
@@ -148,14 +150,18 @@ class NullSource:
 class Stage:
     """The parts of a replica without sockets: one client, one model on two keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "generic") -> None:
         self.clock = SystemClock()
         self.draw = random.Random(1)
         self.config = Config.model_validate(
             {
                 "clients": [{"name": "bench", "key": samples.KEY}],
                 "providers": {
-                    "mock": {"base_url": "http://127.0.0.1:1/v1", "api_keys": ["sk-one-1234", "sk-two-1234"]}
+                    "mock": {
+                        "kind": kind,
+                        "base_url": "http://127.0.0.1:1/v1",
+                        "api_keys": ["sk-one-1234", "sk-two-1234"],
+                    }
                 },
                 "models": {samples.WHOLE: {"providers": [{"provider": "mock", "model": "upstream"}]}},
             }
@@ -375,15 +381,40 @@ def whole_phases(stage: Stage) -> Iterator[AsyncPhase]:
     yield AsyncPhase(
         f"pipeline, stream of {EVENTS}, per event", lambda: stream.handle(stage.exchange(asked)), EVENTS
     )
+    yield from _translated_phases(body, asked, observe)
     yield AsyncPhase("edge and pipeline, whole reply, record", _edge(stage, recorded, body))
+
+
+def _translated_phases(body: bytes, asked: bytes, observe: Callable[[Record], None]) -> Iterator[AsyncPhase]:
+    """The same requests before an upstream that speaks Messages."""
+    other = Stage(kind="anthropic")
+    whole = other.pipeline([samples.messages_reply()], observe)
+    yield AsyncPhase("translated, whole reply, record", lambda: whole.handle(other.exchange(body)))
+    events = [samples.messages_start()]
+    events += [samples.messages_event("hello ")] * EVENTS + [samples.messages_end()]
+    stream = other.pipeline(events, observe)
+    yield AsyncPhase(
+        f"translated, stream of {EVENTS}, per event", lambda: stream.handle(other.exchange(asked)), EVENTS
+    )
 
 
 def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitable[None]]:
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
 
+    reception = Reception(stage.fleet, stage.clock, stage.draw)
     edge = Edge(
-        EdgeParts(stage.fleet, pipeline, stage.clock, stage.draw, lambda: None, lambda _record: None, None),
+        EdgeParts(
+            fleet=stage.fleet,
+            reception=reception,
+            pipeline=pipeline,
+            sockets=Sockets(SocketParts(reception, pipeline.handle, lambda: None, stage.clock, Tasks())),
+            asides={},
+            clock=stage.clock,
+            began=lambda: None,
+            observe=lambda _record: None,
+            cors=None,
+        ),
         rest,
     )
     headers = request_headers(len(body))

@@ -2,6 +2,7 @@
 
     python benchmarks/quick.py                       about four minutes
     python benchmarks/quick.py --compare HEAD        another revision (or folder) in the same rounds
+    python benchmarks/quick.py --translated          beside it everything translated to Messages and back
     python benchmarks/quick.py --origin nginx        a provider faster than the mock; no streams
 
 The measured process has one core; the provider and the load share the other. `core` says how much of its
@@ -36,6 +37,7 @@ OUT = sides.ROOT / "benchmarks" / "out"
 _NEEDED = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 OURS = "ours"
 OTHER = "other"
+TRANSLATED = "translated"
 
 
 def main() -> int:
@@ -74,6 +76,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=100, help="streams at once (100); 0 leaves them out")
     parser.add_argument("--origin", choices=["mock", "nginx"], default="mock", help="the provider (mock)")
     parser.add_argument("--compare", metavar="REV", help="a git revision, or a folder with the sources")
+    parser.add_argument(
+        "--translated", action="store_true", help="ours again, before a provider of another dialect"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go (benchmarks/out/quick-TIME.json)")
     return parser.parse_args()
 
@@ -86,6 +91,8 @@ def _sides(stack: contextlib.ExitStack, bench: Bench, given: argparse.Namespace)
     port = sides.origin(stack, bench, given.origin)
     measured = [sides.direct(port), sides.nginx(stack, bench, port)]
     measured.append(sides.ours(stack, bench, port, OURS, sides.ROOT))
+    if given.translated:
+        measured.append(sides.ours(stack, bench, port, TRANSLATED, sides.ROOT, foreign=True))
     if given.compare:
         tree = sides.tree_of(given.compare, bench.folder)
         measured.append(sides.ours(stack, bench, port, OTHER, tree))
@@ -137,7 +144,7 @@ def _heading(given: argparse.Namespace) -> str:
 
 
 def _table(series: Sequence[Series], names: Sequence[str], rate: str) -> str:
-    compared = OTHER in names
+    compared = [name for name in (OTHER, TRANSLATED) if name in names]
     unit = rate.removesuffix("s/s")
     first = "p50 ms" if unit == "request" else "first content ms"
     head = [
@@ -152,13 +159,12 @@ def _table(series: Sequence[Series], names: Sequence[str], rate: str) -> str:
         f"us CPU/{unit}",
         "core",
     ]
-    if compared:
-        head += [f"/ {OTHER}", f"CPU / {OTHER}"]
-    rows = [_row(one, name, compared=compared) for one in series for name in names]
+    head += [text for other in compared for text in (f"/ {other}", f"CPU / {other}")]
+    rows = [_row(one, name, compared) for one in series for name in names]
     return table(head, rows)
 
 
-def _row(one: Series, name: str, *, compared: bool) -> list[str]:
+def _row(one: Series, name: str, compared: Sequence[str]) -> list[str]:
     owned = name != "direct"
     row = [
         one.level if not owned else "",
@@ -172,9 +178,9 @@ def _row(one: Series, name: str, *, compared: bool) -> list[str]:
         figure(one.median(name, "cpu_us")) if owned else "",
         f"{one.median(name, 'busy'):.0%}" if owned else "",
     ]
-    if compared:
-        ours = name == OURS
-        row += [f"{one.ratio(OURS, OTHER, what):.3f}" if ours else "" for what in ("rate", "cpu_us")]
+    ours = name == OURS
+    for other in compared:
+        row += [f"{one.ratio(OURS, other, what):.3f}" if ours else "" for what in ("rate", "cpu_us")]
     return row
 
 

@@ -81,6 +81,68 @@ def chat_reply(size: int = 800) -> bytes:
     return json.dumps(reply).encode()
 
 
+def messages_reply(size: int = 800) -> bytes:
+    """The same answer as a whole Messages reply of about `size` bytes."""
+    reply = {
+        "id": "msg_00000000000000000001",
+        "type": "message",
+        "role": "assistant",
+        "model": WHOLE,
+        "content": [{"type": "text", "text": "", "citations": None}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": 180,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": 90,
+            "service_tier": "standard",
+        },
+    }
+    block = reply["content"][0]  # type: ignore[index]  # the dictionary above
+    block["text"] = ("Paris is the capital of France. " * size)[: size - len(json.dumps(reply))]
+    return json.dumps(reply).encode()
+
+
+def messages_event(text: str) -> bytes:
+    """One event of a Messages stream that says `text`."""
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return _named("content_block_delta", delta)
+
+
+def messages_start() -> bytes:
+    """The events with which a Messages stream begins."""
+    message = {
+        "id": "msg_00000000000000000001",
+        "type": "message",
+        "role": "assistant",
+        "model": WHOLE,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 180, "output_tokens": 1},
+    }
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    return _named("message_start", {"type": "message_start", "message": message}) + _named(
+        "content_block_start", block
+    )
+
+
+def messages_end() -> bytes:
+    """The events with which it ends."""
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 90}}
+    return (
+        _named("content_block_stop", {"type": "content_block_stop", "index": 0})
+        + _named("message_delta", delta)
+        + _named("message_stop", {"type": "message_stop"})
+    )
+
+
+def _named(name: str, data: object) -> bytes:
+    said = json.dumps(data, separators=(",", ":")).encode()
+    return b"event: " + name.encode() + b"\ndata: " + said + b"\n\n"
+
+
 def chat_event(text: str) -> bytes:
     """One stream event that says `text`."""
     chunk = {
@@ -105,6 +167,7 @@ def mock_script() -> str:
     """How the mock answers each of `MODELS`."""
     rules = [
         {"match": {"model": BURST}, "then": {"tokens": BURST_TOKENS}},
+        {"match": {"model": WHOLE, "path": "*/messages"}, "then": {"body": messages_reply().decode()}},
         {"match": {"model": PACED}, "then": {"tokens": PACED_TOKENS, "delay_events_s": PACED_PAUSE}},
     ]
     return json.dumps({"rules": rules, "default": {"body": chat_reply().decode()}, "models": MODELS})

@@ -95,11 +95,16 @@ def _nginx(stack: contextlib.ExitStack, bench: Bench, name: str, port: int, http
     )
 
 
-def ours(stack: contextlib.ExitStack, bench: Bench, behind: int, name: str, tree: Path) -> Side:
-    """`apex-proxy serve` out of the source folder `tree`, with this interpreter's packages."""
+def ours(
+    stack: contextlib.ExitStack, bench: Bench, behind: int, name: str, tree: Path, *, foreign: bool = False
+) -> Side:
+    """`apex-proxy serve` out of the source folder `tree`, with this interpreter's packages.
+
+    With `foreign` its provider speaks another dialect than the load does, so that everything is translated.
+    """
     port = free_port()
     file = bench.folder / f"{name}.yaml"
-    file.write_text(_config(port, behind), encoding="utf-8")
+    file.write_text(_config(port, behind, foreign=foreign), encoding="utf-8")
     command = Command(
         [sys.executable, "-m", "proxy", "serve", "--config", str(file)],
         bench.core,
@@ -110,15 +115,18 @@ def ours(stack: contextlib.ExitStack, bench: Bench, behind: int, name: str, tree
     return Side(name, f"http://127.0.0.1:{port}{PATH}", stack.enter_context(started(command, port)))
 
 
-def _config(port: int, behind: int) -> str:
+def _config(port: int, behind: int, *, foreign: bool) -> str:
     """JSON, which is YAML too."""
     entry = {"provider": "mock"}
+    other = {"kind": "anthropic", "quirks": {"sampling": True}} if foreign else {}
     return json.dumps(
         {
             "listen": {"host": "127.0.0.1", "port": port},
             "operations": {"port": 0},
             "clients": [{"name": "bench", "key": samples.KEY}],
-            "providers": {"mock": {"base_url": f"http://127.0.0.1:{behind}/v1", "api_key": samples.KEY}},
+            "providers": {
+                "mock": {"base_url": f"http://127.0.0.1:{behind}/v1", "api_key": samples.KEY, **other}
+            },
             "models": {model: {"providers": [{**entry, "model": model}]} for model in samples.MODELS},
             "drain_timeout": 1,
         }
