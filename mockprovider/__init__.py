@@ -8,8 +8,9 @@ neither can hide the other's mistakes.
     behaviour   all that one reply may do           script    which request gets which behaviour
     answer      what is said, in no dialect         errors    how refusals are worded
     reading     what requests have in common        models    the list of models
-    chat  responses  messages  embeddings           the wire formats: pure functions to bytes
+    chat  responses  messages  embeddings  compaction    the wire formats: pure functions to bytes
     strict_*    what a provider refuses             wording   how it says so
+    flavours    what only one maker refuses         samples  logprobs    what is made up to fit
     seals       what only its issuer takes back     claude    what a model's name says it can do
     sse         events to bytes                     staging   bytes to timed writes, breaks included
     desk        one request to one act; no I/O      ledger    what was seen

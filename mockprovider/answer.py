@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mockprovider.behaviour import Behaviour
+from mockprovider.behaviour import Behaviour, Flavour
+from mockprovider.samples import sample
 
 _WORDS = re.compile(r"\s*\S+\s*")
 _ECHO_CHARACTERS = 4096
@@ -33,10 +34,11 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the client offers; `schema` is the JSON schema of its arguments."""
+    """A function the client offers; `schema` is that of its arguments. A `custom` tool takes plain text."""
 
     name: str
     schema: Mapping[str, object]
+    custom: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +46,12 @@ class Ask:
     """A request, in no dialect.
 
     `text` is the last user text, `prompt_bytes` the UTF-8 length of all text. `choice` is `auto`, `none`,
-    `required`, or `=name` for one named tool. `limit` caps the text pieces. `fault` is the raw `x_mock`
-    field. `after_tool`: the last message is a tool's result. `include` names what a reply is to contain
-    besides. `echo` keeps what only its own dialect repeats.
+    `required`, or `=name` for one named tool. `limit` caps the text pieces, and none of `stops` is said.
+    `fault` is the raw `x_mock` field. `after_tool`: the last message is a tool's result. `images` and `files`
+    count what came with the text. `schema` is what the answer's JSON must fit. `top_logprobs` is how many
+    likely tokens are told with each, None if none. `include` names what a reply is to contain besides.
+    `flavour`, `legacy` (functions instead of tools), `veiled` (reasoning without its text) and `echo` (what
+    is repeated) are for the dialect that set them.
     """
 
     model: str
@@ -60,30 +65,40 @@ class Ask:
     fault: bytes = b""
     include_usage: bool = True
     copies: int = 1
+    stops: Sequence[str] = ()
+    images: int = 0
+    files: int = 0
+    schema: Mapping[str, object] | None = None
+    top_logprobs: int | None = None
     include: Collection[str] = ()
+    flavour: Flavour = "generic"
+    legacy: bool = False
+    veiled: bool = False
     echo: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call; `pieces` joined are the JSON text of its arguments."""
+    """A tool call; `pieces` joined are the JSON text of its arguments, or a custom tool's plain text."""
 
     name: str
     pieces: tuple[str, ...]
+    custom: bool = False
 
     @property
     def arguments(self) -> str:
-        """The arguments as JSON text."""
+        """The arguments as JSON text, or the plain text."""
         return "".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens: `prompt` includes `cached`, `completion` includes `reasoning`."""
+    """Tokens: `prompt` includes `cached` and `cache_write`, `completion` includes `reasoning`."""
 
     prompt: int
     completion: int
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
 
 
@@ -91,7 +106,9 @@ class Usage:
 class Answer:
     """A reply of the provider called `name`.
 
-    `finish` is `stop`, `length`, `content_filter` or `tool_calls`.
+    `finish` is `stop`, `length`, `content_filter` or `tool_calls`. `refusal` is what is said instead of an
+    answer, `stopped` the stop sequence that came up. `redacted`: the reasoning is not to be read.
+    `interleaved`: the calls arrive in turns.
     """
 
     name: str
@@ -101,6 +118,10 @@ class Answer:
     calls: tuple[Call, ...]
     finish: str
     usage: Usage | None
+    refusal: tuple[str, ...] = ()
+    stopped: str | None = None
+    redacted: bool = False
+    interleaved: bool = False
 
     @property
     def text(self) -> str:
@@ -134,31 +155,62 @@ def prompt_tokens(prompt_bytes: int) -> int:
 
 def compose(ask: Ask, behaviour: Behaviour, name: str) -> Answer:
     """The answer of the provider called `name`."""
-    if behaviour.empty == "lifecycle":
-        return _finished(ask, behaviour, name, (), ())
-    calls = _calls(ask, behaviour)
-    return _finished(ask, behaviour, name, () if calls else _pieces(ask, behaviour, name), calls)
+    calls = () if behaviour.empty == "lifecycle" or behaviour.declined else _calls(ask, behaviour)
+    said = _said(ask, behaviour, name, calls)
+    said, stopped = _stopped(said, ask.stops)
+    calls = () if stopped is not None else calls
+    finish: str = "tool_calls" if calls and behaviour.finish == "stop" else behaviour.finish
+    if ask.limit is not None and len(said) > ask.limit:
+        said, finish, stopped = said[: ask.limit], "length", None
+    refusal = pieces(behaviour.declined, None, None) if behaviour.declined else ()
+    reasoning = pieces(behaviour.reasoning, None, None) if behaviour.reasoning else ()
+    count = len(said) + len(refusal) + sum(len(call.pieces) for call in calls)
+    return Answer(
+        name,
+        said,
+        reasoning,
+        calls,
+        finish,
+        None if behaviour.omit_usage else _usage(ask, behaviour, count, len(reasoning)),
+        refusal,
+        stopped,
+        behaviour.redacted,
+        behaviour.interleaved,
+    )
 
 
-def _pieces(ask: Ask, behaviour: Behaviour, name: str) -> tuple[str, ...]:
+def _said(ask: Ask, behaviour: Behaviour, name: str, calls: tuple[Call, ...]) -> tuple[str, ...]:
+    """The text in pieces: the script's, or else none beside calls, a sample of the schema, or an echo."""
+    if behaviour.empty == "lifecycle" or behaviour.declined or (calls and behaviour.text is None):
+        return ()
     text = behaviour.text
+    if text is None and ask.schema is not None:
+        text = msgspec.json.encode(sample(ask.schema, ask.text[:_ECHO_CHARACTERS])).decode()
     if text is None:
-        text = f"Hello from {name}. You said: {ask.text[:_ECHO_CHARACTERS]}"
+        text = f"Hello from {name}. You said: {ask.text[:_ECHO_CHARACTERS]}{_seen(ask)}"
     found = pieces(text, behaviour.tokens, behaviour.piece_bytes)
     return ("x" * behaviour.huge_bytes, *found) if behaviour.huge_bytes else found
 
 
-def _finished(
-    ask: Ask, behaviour: Behaviour, name: str, said: tuple[str, ...], calls: tuple[Call, ...]
-) -> Answer:
-    reasoning = pieces(behaviour.reasoning, None, None) if behaviour.reasoning else ()
-    finish: str = "tool_calls" if calls and behaviour.finish == "stop" else behaviour.finish
-    if ask.limit is not None and len(said) > ask.limit:
-        said, finish = said[: ask.limit], "length"
-    usage = None
-    if not behaviour.omit_usage:
-        usage = _usage(ask, behaviour, len(said) + sum(len(call.pieces) for call in calls), len(reasoning))
-    return Answer(name, said, reasoning, calls, finish, usage)
+def _seen(ask: Ask) -> str:
+    """` Saw 1 image and 2 files.`, or nothing."""
+    counted = ((ask.images, "image"), (ask.files, "file"))
+    told = [f"{count} {noun}{'s' * (count > 1)}" for count, noun in counted if count]
+    return f" Saw {' and '.join(told)}." if told else ""
+
+
+def _stopped(said: tuple[str, ...], stops: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """The pieces before the first stop sequence, and which it is."""
+    text = "".join(said) if stops else ""
+    found = min(((place, stop) for stop in stops if (place := text.find(stop)) >= 0), default=None)
+    if found is None:
+        return said, None
+    kept, left = [], found[0]
+    for piece in said:
+        if left > 0:
+            kept.append(piece[:left])
+        left -= len(piece)
+    return tuple(kept), found[1]
 
 
 def _usage(ask: Ask, behaviour: Behaviour, said: int, reasoning: int) -> Usage:
@@ -167,6 +219,7 @@ def _usage(ask: Ask, behaviour: Behaviour, said: int, reasoning: int) -> Usage:
         prompt=prompt_tokens(ask.prompt_bytes) if prompt is None else prompt,
         completion=said * ask.copies + reasoning if completion is None else completion,
         cached=behaviour.cached_tokens,
+        cache_write=behaviour.cache_write_tokens,
         reasoning=reasoning,
     )
 
@@ -219,28 +272,15 @@ def _calls(ask: Ask, behaviour: Behaviour) -> tuple[Call, ...]:
     count = behaviour.tool_calls
     if count is None:
         count = 1 if ask.choice != "auto" or "use a tool" in ask.text.lower() else 0
+    count = min(count, 1) if ask.legacy else count
     return tuple(_call(wanted[place % len(wanted)], ask, behaviour) for place in range(count))
 
 
 def _call(tool: Tool, ask: Ask, behaviour: Behaviour) -> Call:
+    if tool.custom:
+        text = ask.text[:_ECHO_CHARACTERS] if behaviour.tool_input is None else behaviour.tool_input
+        return Call(tool.name, pieces(text, None, None), custom=True)
     arguments: object = behaviour.tool_arguments
     if arguments is None:
         arguments = sample({"type": "object", **tool.schema}, ask.text[:_ECHO_CHARACTERS])
     return Call(tool.name, pieces(msgspec.json.encode(arguments).decode(), None, _ARGUMENT_PIECE_BYTES))
-
-
-def sample(schema: object, text: str) -> object:
-    """A value that fits a simple JSON schema: the first of an enum or of its types, `text` for strings."""
-    if not isinstance(schema, dict):
-        return text
-    options, kind = schema.get("enum"), schema.get("type")
-    if isinstance(options, list) and options:
-        return options[0]
-    if isinstance(kind, list) and kind:
-        kind = kind[0]
-    if kind == "object":
-        properties = schema.get("properties")
-        named = properties if isinstance(properties, dict) else {}
-        return {key: sample(value, text) for key, value in named.items()}
-    plain: dict[str, object] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
-    return plain.get(str(kind), text)

@@ -22,6 +22,7 @@ Emptiness = Literal["body", "stream", "opening", "lifecycle"]
 Garbage = Literal["noise", "truncated"]
 Terminal = Literal["full", "no_done", "none"]
 LineEnd = Literal["lf", "crlf", "cr"]
+Flavour = Literal["generic", "openai", "deepseek", "dashscope", "vllm"]
 Framing = Literal["auto", "chunked", "bad_chunk", "until_close", "not_http"]
 
 
@@ -66,13 +67,18 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     What is said:
         text: the reply's text, in place of the greeting and echo.
         reasoning: text of a reasoning (thinking) part that comes before the answer.
+        redacted: where the dialect has it, the reasoning comes as a block that cannot be read.
+        declined: a refusal, in these words, instead of an answer.
         tokens: the number of text pieces; the text is repeated or cut to have exactly so many.
         piece_bytes: bytes of each text piece; without it a piece is a word.
         huge_bytes: puts one more text piece, of this many bytes, in front.
         tool_calls: the number of tools called; 0 never calls one. Without it the request decides.
         tool_arguments: the arguments of each call, in place of a sample of the tool's schema.
+        tool_input: the text that each custom tool is given, in place of the user's.
+        interleaved: the arguments of several calls arrive in turns, in chat.
         finish: why the reply ends.
-        prompt_tokens, completion_tokens, cached_tokens: usage to claim, in place of what was counted.
+        prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens: usage to claim, in place of what
+            was counted. Tokens of the cache are part of the prompt's.
         omit_usage: leaves usage out where the dialect allows it.
 
     How HTTP answers:
@@ -107,15 +113,20 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     text: str | None = None
     reasoning: str | None = None
+    redacted: bool = False
+    declined: str | None = None
     tokens: Pieces | None = None
     piece_bytes: Positive | None = None
     huge_bytes: Count = 0
     tool_calls: Count | None = None
     tool_arguments: dict[str, object] | None = None
+    tool_input: str | None = None
+    interleaved: bool = False
     finish: Finish = "stop"
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     cached_tokens: Count = 0
+    cache_write_tokens: Count = 0
     omit_usage: bool = False
 
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import msgspec
 
-from mockprovider import chat, embeddings, messages, models, responses
+from mockprovider import chat, compaction, embeddings, messages, models, responses
 from mockprovider.answer import Answer, Ask, Stamp, Unreadable, compose
-from mockprovider.behaviour import Behaviour, Complaint
-from mockprovider.errors import Fault, anthropic_body, anthropic_fault, encoded, openai_body, openai_fault
+from mockprovider.behaviour import Behaviour, Complaint, Flavour
+from mockprovider.errors import Fault, anthropic_fault, encoded, openai_fault, refusal
 from mockprovider.ledger import key_id
 from mockprovider.reading import Terms, unsuffixed
 from mockprovider.script import Decider, Decision, Facts, Script, ScriptError, inline
@@ -27,7 +27,8 @@ from mockprovider.staging import Act, Reply, stage
 DIALECTS = frozenset({"chat", "responses", "messages"})
 
 _POST = re.compile(
-    r"/(chat/completions|embeddings|responses(?:/input_tokens)?|messages(?:/count_tokens)?)/?$", re.ASCII
+    r"/(chat/completions|embeddings|responses(?:/(?:input_tokens|compact))?|messages(?:/count_tokens)?)/?$",
+    re.ASCII,
 )
 _GET = re.compile(r"/(models)(?:/(.+))?$", re.ASCII)
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/", re.ASCII)
@@ -36,6 +37,7 @@ _SPEAKS = {
     "embeddings": {"chat", "responses"},
     "responses": {"responses"},
     "responses/input_tokens": {"responses"},
+    "responses/compact": {"responses"},
     "messages": {"messages"},
     "messages/count_tokens": {"messages"},
     "models": DIALECTS,
@@ -129,10 +131,18 @@ def credential(headers: Mapping[str, str]) -> str:
 
 
 class Desk:
-    """Answers requests by one script. Its state is the script's counters, the dice and the ids given out."""
+    """Answers requests by one script. Its state is the script's counters, the dice and the ids given out.
+
+    `flavour` goes before the script's own.
+    """
 
     def __init__(
-        self, name: str, script: Script, seed: int = 0, dialects: Collection[str] = DIALECTS
+        self,
+        name: str,
+        script: Script,
+        seed: int = 0,
+        dialects: Collection[str] = DIALECTS,
+        flavour: Flavour | None = None,
     ) -> None:
         unknown = sorted(set(dialects) - DIALECTS)
         if unknown:
@@ -141,6 +151,7 @@ class Desk:
         self.script = script
         self._seed = seed
         self._dialects = frozenset(dialects)
+        self._flavour = flavour or script.flavour
         self._made = 0
         self._stored: dict[str, None] = {}
         dice = random.Random(seed)  # noqa: S311  (dice that can be thrown again, not secrets)
@@ -151,25 +162,36 @@ class Desk:
         self._made += 1
         stamp = Stamp(self._made, self._seed)
         key = credential(request.headers)
+        shape = self._shape(request)
         model = ""
         try:
             order, suffix = self._read(request)
             model = order.ask.model
             decision = self._decide(request, order.ask, suffix, elapsed_s)
             self._keep(order, decision.behaviour, stamp)
-            reply = self._reply(order, decision.behaviour, stamp, anthropic=_anthropic(request))
+            reply = self._reply(order, decision.behaviour, stamp, shape)
         except _Refused as refused:
             decision = self._decider.inline(Behaviour(), elapsed_s)
-            reply = _refusal(refused, stamp, anthropic=_anthropic(request))
+            body = refusal(shape, refused.status, refused.said, stamp.id("req_"), refused.param)
+            reply = Reply(refused.status, [body])
         headers = {
-            "request-id" if _anthropic(request) else "x-request-id": stamp.id("req_"),
+            "request-id" if shape == "anthropic" else "x-request-id": stamp.id("req_"),
             "x-mock-name": self.name,
         }
         return Served(stage(replace(reply, headers=headers), decision), key_id(key), model)
 
+    def _shape(self, request: Request) -> str:
+        """The shape of errors on this path."""
+        found = route(request.method, request.path)
+        endpoint = found[0] if found else ""
+        if endpoint.startswith("messages"):
+            return "anthropic"
+        return self._flavour if endpoint.startswith("chat") else "openai"
+
     def _terms(self, request: Request) -> Terms:
         return Terms(
             name=self.name,
+            flavour=self._flavour,
             version=request.headers.get("anthropic-version", ""),
             beta=bool(request.headers.get("anthropic-beta")),
             stored=self._stored,
@@ -209,6 +231,10 @@ class Desk:
             return _Order(
                 ask, lambda behaviour, _stamp: embeddings.reply(wanted, behaviour.prompt_tokens)
             ), suffix
+        if endpoint == "responses/compact":
+            long = compaction.read(request.body, model, self._terms(request))
+            ask, suffix = _unsuffixed(long.ask)
+            return _Order(ask, lambda _behaviour, stamp: compaction.reply(long, self.name, stamp)), suffix
         if endpoint in _COUNTS:
             counted = _COUNTS[endpoint](request.body, self._terms(request))
             return _Order(Ask(model=model), lambda _behaviour, _stamp: counted), ""
@@ -229,7 +255,7 @@ class Desk:
         facts = Facts(request.path, ask.model, key, key_id(key), ask.stream, request.reused)
         return self._decider.decide(facts, elapsed_s)
 
-    def _reply(self, order: _Order, behaviour: Behaviour, stamp: Stamp, *, anthropic: bool) -> Reply:
+    def _reply(self, order: _Order, behaviour: Behaviour, stamp: Stamp, shape: str) -> Reply:
         status = behaviour.status
         if behaviour.html:
             return Reply(status, [_HTML], "text/html; charset=utf-8")
@@ -239,11 +265,11 @@ class Desk:
                 status, [_raw(behaviour.body)], _STREAM_TYPE if streaming else "application/json", streaming
             )
         if status >= 400:
-            return Reply(status, [_error(status, behaviour.error, stamp, anthropic=anthropic)])
+            return Reply(status, [refusal(shape, status, behaviour.error, stamp.id("req_"))])
         if streaming and order.dialect is not None:
             frames = spelt(self._events(order.ask, order.dialect, behaviour, stamp), behaviour)
             return Reply(status, frames, _STREAM_TYPE, streaming=True)
-        return Reply(status, _whole(order, behaviour, stamp, anthropic=anthropic))
+        return Reply(status, _whole(order, behaviour, stamp, shape))
 
     def _events(self, ask: Ask, dialect: Dialect, behaviour: Behaviour, stamp: Stamp) -> Sequence[Event]:
         events = dialect.events(ask, compose(ask, behaviour, self.name), stamp)
@@ -256,11 +282,6 @@ class Desk:
             )
             events += dialect.failure(ask, fault, stamp, len(events))
         return shortened(events, behaviour)
-
-
-def _anthropic(request: Request) -> bool:
-    found = route(request.method, request.path)
-    return found is not None and found[0].startswith("messages")
 
 
 def _unsuffixed(ask: Ask) -> tuple[Ask, str]:
@@ -284,23 +305,13 @@ def _raw(body: str | dict[str, object]) -> bytes:
     return body.encode() if isinstance(body, str) else encoded(body)
 
 
-def _error(status: int, said: Complaint, stamp: Stamp, *, anthropic: bool, param: str | None = None) -> bytes:
-    if anthropic:
-        return encoded(anthropic_body(anthropic_fault(status, said), stamp.id("req_")))
-    return encoded(openai_body(openai_fault(status, said, param)))
-
-
-def _refusal(refused: _Refused, stamp: Stamp, *, anthropic: bool) -> Reply:
-    body = _error(refused.status, refused.said, stamp, anthropic=anthropic, param=refused.param)
-    return Reply(refused.status, [body])
-
-
-def _whole(order: _Order, behaviour: Behaviour, stamp: Stamp, *, anthropic: bool) -> list[bytes]:
+def _whole(order: _Order, behaviour: Behaviour, stamp: Stamp, shape: str) -> list[bytes]:
     """The body of a reply that is no stream; no frame at all when it is empty."""
     if behaviour.empty in {"body", "stream", "opening"}:
         return []
     if behaviour.error_after_events is not None:
-        return [_error(529 if anthropic else 500, behaviour.error, stamp, anthropic=anthropic)]
+        status = 529 if shape == "anthropic" else 500
+        return [refusal(shape, status, behaviour.error, stamp.id("req_"))]
     body = order.whole(behaviour, stamp)
     if behaviour.garbage is not None:
         return [_NOISE if behaviour.garbage == "noise" else body[: len(body) // 2]]

@@ -1,7 +1,8 @@
 """How a provider words its refusals: the two shapes of error bodies, and what goes with each status.
 
-Rule: the OpenAI shape has all four keys, the Anthropic shape names the request. Both are as their SDKs
-parse them, so a proxy that reads an error by type or code is tested against the true words.
+Rule: the OpenAI shape has all four keys, the Anthropic shape names the request, and some makers of chat
+endpoints have their own. All are as SDKs parse them, so a proxy that reads an error by type or code is tested
+against the true words.
 """
 
 from dataclasses import dataclass
@@ -82,6 +83,32 @@ def anthropic_body(fault: Fault, request_id: str) -> dict[str, object]:
     if fault.code is not None:
         error["details"] = {"error_code": fault.code}
     return {"type": "error", "error": error, "request_id": request_id}
+
+
+def refusal(shape: str, status: int, said: Complaint, request_id: str, param: str | None = None) -> bytes:
+    """The body of an error; `shape` is `anthropic` or a flavour, most of which are alike."""
+    if shape == "anthropic":
+        return encoded(anthropic_body(anthropic_fault(status, said), request_id))
+    fault = openai_fault(status, said, param)
+    if shape == "vllm":
+        return encoded(_vllm_body(fault))
+    if shape == "dashscope":
+        return encoded(_dashscope_body(fault, request_id))
+    return encoded(openai_body(fault))
+
+
+def _vllm_body(fault: Fault) -> dict[str, object]:
+    """Not wrapped, with the status as its code."""
+    kind = "BadRequestError" if fault.status == 400 else fault.type
+    told = {"message": fault.message, "type": kind, "param": fault.param, "code": fault.status}
+    return {"object": "error", **told}
+
+
+def _dashscope_body(fault: Fault, request_id: str) -> dict[str, object]:
+    """OpenAI's from the endpoint, and a flat one from the gateway before it."""
+    if fault.status == 429 or fault.status >= 500:
+        return {"code": fault.code or fault.type, "message": fault.message, "request_id": request_id}
+    return {**openai_body(fault), "request_id": request_id}
 
 
 def encoded(body: dict[str, object]) -> bytes:

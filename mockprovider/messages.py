@@ -15,9 +15,11 @@ from mockprovider.reading import (
     USUAL,
     Fields,
     Terms,
+    attachments,
     decoded,
     is_tool_result,
     last_user_text,
+    schema_of,
     size,
     text_of,
     tool_output,
@@ -29,6 +31,8 @@ from mockprovider.sse import Event, Part
 from mockprovider.wording import lacking
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
+_IMAGES = frozenset({"image"})
+_FILES = frozenset({"document"})
 _REFUSAL = {"type": "refusal", "category": None, "explanation": None}
 _CHOICES = {"any": "required", "none": "none", "auto": "auto"}
 
@@ -43,6 +47,9 @@ class Request(msgspec.Struct):
     stream: bool | None = None
     tools: list[dict[str, object]] | None = None
     tool_choice: dict[str, object] | None = None
+    stop_sequences: list[str] | None = None
+    thinking: dict[str, object] | None = None
+    output_config: dict[str, object] | None = None
     x_mock: msgspec.Raw = msgspec.Raw()
 
 
@@ -68,6 +75,7 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
         decoded(FIELDS, body), terms, unsuffixed(request.model or model)[0], counting=counting
     )
     contents = [message.get("content") for message in request.messages]
+    images, files = attachments(contents, _IMAGES, _FILES)
     last = contents[-1]
     return Ask(
         model=request.model or model,
@@ -79,6 +87,11 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
         after_tool=isinstance(last, list) and any(map(is_tool_result, last)),
         limit=request.max_tokens,
         fault=bytes(request.x_mock),
+        stops=request.stop_sequences or (),
+        images=images,
+        files=files,
+        schema=schema_of((request.output_config or {}).get("format")),
+        veiled=(request.thinking or {}).get("display") == "omitted",
     )
 
 
@@ -91,17 +104,22 @@ def reply(ask: Ask, answer: Answer, stamp: Stamp) -> bytes:
     """The whole message."""
     content: list[dict[str, object]] = []
     if answer.reasoning:
-        content.append({"type": "thinking", "thinking": answer.thought, "signature": _signature(ask, answer)})
-    if answer.pieces:
-        content.append({"type": "text", "text": answer.text, "citations": None})
+        content.append(_thought(ask, answer))
+    said = answer.text + "".join(answer.refusal)
+    if said:
+        content.append({"type": "text", "text": said, "citations": None})
     for place, call in enumerate(answer.calls):
         content.append(_tool_use(call, stamp, place, msgspec.json.decode(call.arguments)))
     message = _message(ask, answer.usage or Usage(0, 0), stamp)
     return _encode({**message, "content": content, **_stop(answer)})
 
 
-def _signature(ask: Ask, answer: Answer) -> str:
-    return seal("thinking", ask.model, answer.thought)
+def _thought(ask: Ask, answer: Answer) -> dict[str, object]:
+    """The block of reasoning, with what lets it come back."""
+    if answer.redacted:
+        return {"type": "redacted_thinking", "data": seal("redacted", ask.model, answer.thought)}
+    shown = "" if ask.veiled else answer.thought
+    return {"type": "thinking", "thinking": shown, "signature": seal("thinking", ask.model, shown)}
 
 
 def _message(ask: Ask, usage: Usage, stamp: Stamp) -> dict[str, object]:
@@ -117,17 +135,23 @@ def _message(ask: Ask, usage: Usage, stamp: Stamp) -> dict[str, object]:
         "container": None,
         "usage": {
             **_totals(usage),
-            "cache_creation": None,
+            "cache_creation": _written(usage),
             "inference_geo": None,
             "service_tier": "standard",
         },
     }
 
 
+def _written(usage: Usage) -> dict[str, object] | None:
+    if not usage.cache_write:
+        return None
+    return {"ephemeral_5m_input_tokens": usage.cache_write, "ephemeral_1h_input_tokens": 0}
+
+
 def _totals(usage: Usage) -> dict[str, object]:
     return {
-        "input_tokens": max(0, usage.prompt - usage.cached),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": max(0, usage.prompt - usage.cached - usage.cache_write),
+        "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cached,
         "output_tokens": usage.completion,
         "output_tokens_details": {"thinking_tokens": usage.reasoning},
@@ -136,8 +160,13 @@ def _totals(usage: Usage) -> dict[str, object]:
 
 
 def _stop(answer: Answer) -> dict[str, object]:
-    details = _REFUSAL if answer.finish == "content_filter" else None
-    return {"stop_reason": _STOP[answer.finish], "stop_sequence": None, "stop_details": details}
+    refused = bool(answer.refusal) or answer.finish == "content_filter"
+    reason = "refusal" if refused else _STOP[answer.finish]
+    return {
+        "stop_reason": reason if answer.stopped is None else "stop_sequence",
+        "stop_sequence": answer.stopped,
+        "stop_details": _REFUSAL if refused else None,
+    }
 
 
 def _tool_use(call: Call, stamp: Stamp, place: int, arguments: object) -> dict[str, object]:
@@ -174,13 +203,14 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
     """The stream of a whole message."""
     usage = answer.usage or Usage(0, 0)
     tape = _Tape()
-    opening = Usage(usage.prompt, min(1, usage.completion), usage.cached)
+    opening = Usage(usage.prompt, min(1, usage.completion), usage.cached, usage.cache_write)
     tape.add("message_start", {"message": _message(ask, opening, stamp)}, "opening")
     tape.add("ping", {}, "opening")
     if answer.reasoning:
         _add_thinking(tape, ask, answer)
-    if answer.pieces:
-        deltas: list[Fields] = [{"type": "text_delta", "text": piece} for piece in answer.pieces]
+    said = (*answer.pieces, *answer.refusal)
+    if said:
+        deltas: list[Fields] = [{"type": "text_delta", "text": piece} for piece in said]
         tape.add_block({"type": "text", "text": "", "citations": None}, deltas)
     for place, call in enumerate(answer.calls):
         parts: list[Fields] = [
@@ -194,8 +224,13 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
 
 
 def _add_thinking(tape: _Tape, ask: Ask, answer: Answer) -> None:
-    deltas: list[Fields] = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
-    signed: Fields = {"type": "signature_delta", "signature": _signature(ask, answer)}
+    block = _thought(ask, answer)
+    if answer.redacted:
+        tape.add_block(block, [])
+        return
+    shown = () if ask.veiled else answer.reasoning
+    deltas: list[Fields] = [{"type": "thinking_delta", "thinking": piece} for piece in shown]
+    signed: Fields = {"type": "signature_delta", "signature": block["signature"]}
     tape.add_block({"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signed])
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from mockprovider.answer import Tool, Unreadable
+from mockprovider.behaviour import Flavour
 
 _T = TypeVar("_T")
 
@@ -21,12 +22,13 @@ Fields = Mapping[str, object]
 class Terms:
     """On which terms a request is read.
 
-    `name` is the provider's. `version` and `beta` are what the headers `anthropic-version` and
-    `anthropic-beta` said; an empty version was not sent. `stored` holds the tails of the ids of stored
-    responses, as `Stamp.id("")` gives them.
+    `name` is the provider's, `flavour` is whose chat endpoint it stands in for. `version` and `beta` are what
+    the headers `anthropic-version` and `anthropic-beta` said; an empty version was not sent. `stored` holds
+    the tails of the ids of stored responses, as `Stamp.id("")` gives them.
     """
 
     name: str = ""
+    flavour: Flavour = "generic"
     version: str = "2023-06-01"
     beta: bool = False
     stored: Container[str] = frozenset()
@@ -37,6 +39,9 @@ USUAL = Terms()
 
 FIELDS: msgspec.json.Decoder[Fields] = msgspec.json.Decoder(dict[str, object])
 """Decodes a body whatever its fields are."""
+
+
+_ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}}
 
 
 def decoded(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
@@ -99,11 +104,39 @@ def size(texts: Iterable[str]) -> int:
     return sum(len(text.encode(errors="replace")) for text in texts)
 
 
-def tools(offered: Iterable[object], schema: str) -> list[Tool]:
+def attachments(contents: Iterable[object], images: Container[str], files: Container[str]) -> tuple[int, int]:
+    """How many images and files are among parts of content, by their types, also inside tools' results."""
+    seen = told = 0
+    for content in contents:
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict):
+                kind = str(part.get("type"))
+                inner = attachments([part.get("content")], images, files) if is_tool_result(part) else (0, 0)
+                seen += (kind in images) + inner[0]
+                told += (kind in files) + inner[1]
+    return seen, told
+
+
+def schema_of(form: object, inside: str = "") -> Fields | None:
+    """The schema that an answer's format names, or that of any object for plain JSON; None for text.
+
+    `inside` is the key that holds the schema's format, if it is not flat.
+    """
+    kind = form.get("type") if isinstance(form, dict) else None
+    if kind == "json_object":
+        return _ANY_OBJECT
+    if kind != "json_schema" or not isinstance(form, dict):
+        return None
+    named = form.get(inside) if inside else form
+    schema = named.get("schema") if isinstance(named, dict) else None
+    return schema if isinstance(schema, dict) else _ANY_OBJECT
+
+
+def tools(offered: Iterable[object], schema: str, *, custom: bool = False) -> list[Tool]:
     """The functions among the tools offered: mappings with `name` and, under `schema`, a JSON schema."""
     found = []
     for tool in offered:
         if isinstance(tool, dict) and isinstance(tool.get("name"), str):
             shape = tool.get(schema)
-            found.append(Tool(tool["name"], shape if isinstance(shape, dict) else {}))
+            found.append(Tool(tool["name"], shape if isinstance(shape, dict) else {}, custom))
     return found

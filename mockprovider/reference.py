@@ -27,7 +27,14 @@ and embeddings, and breaks when it is told to. It takes any key and any model.
 apex-proxy mock --port 9001                          # healthy
 apex-proxy mock --port 9002 --script faults.yaml     # with the faults of a file
 apex-proxy mock --port 9003 --no-record              # counts only, for load tests
+apex-proxy mock --port 9004 --flavour deepseek       # as strict as DeepSeek, and with its ways
 ```
+
+What a real provider refuses is refused, in its words: fields it does not know, calls without their results,
+ids and schemas of other dialects, and reasoning that it did not seal itself. Messages need the header
+`anthropic-version`. Signatures of thinking are good for the model that gave them and for the text as it was,
+`encrypted_content` is good for the provider of that name. What a model called `claude-...` takes depends on
+the numbers in its name.
 
 ```yaml
 # faults.yaml

@@ -10,16 +10,19 @@ from collections.abc import Sequence
 import msgspec
 
 from mockprovider import strict_responses
-from mockprovider.answer import Answer, Ask, Call, Stamp, Usage, prompt_tokens
+from mockprovider.answer import Answer, Ask, Call, Stamp, Tool, Usage, prompt_tokens
 from mockprovider.errors import Fault
+from mockprovider.logprobs import logprobs
 from mockprovider.reading import (
     FIELDS,
     USUAL,
     Fields,
     Terms,
+    attachments,
     decoded,
     last_user_text,
     required,
+    schema_of,
     size,
     text_of,
     tools,
@@ -30,6 +33,8 @@ from mockprovider.sse import DONE, Event, Part
 
 Item = dict[str, object]
 
+_IMAGES = frozenset({"input_image"})
+_FILES = frozenset({"input_file", "input_audio"})
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ECHOED: dict[str, object] = {
     "previous_response_id": None,
@@ -65,6 +70,8 @@ class Request(msgspec.Struct):
     tool_choice: str | dict[str, object] | None = None
     max_output_tokens: int | None = None
     include: list[str] | None = None
+    text: dict[str, object] | None = None
+    top_logprobs: int | None = None
     x_mock: msgspec.Raw = msgspec.Raw()
 
 
@@ -85,6 +92,9 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
     strict_responses.check(fields, terms, unsuffixed(request.model or model)[0], counting=counting)
     items = _items(request)
     output = [text_of(item.get("output")) for item in items]
+    contents = [item.get(name) for item in items for name in ("content", "output")]
+    images, files = attachments(contents, _IMAGES, _FILES)
+    included = request.include or ()
     return Ask(
         model=request.model or model,
         stream=bool(request.stream),
@@ -92,12 +102,16 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
         prompt_bytes=size(
             [request.instructions or "", *output, *(text_of(item.get("content")) for item in items)]
         ),
-        tools=tools((tool for tool in request.tools or () if tool.get("type") == "function"), "parameters"),
+        tools=_offered(request.tools or ()),
         choice=_choice(request.tool_choice),
-        after_tool=items[-1].get("type") == "function_call_output",
+        after_tool=items[-1].get("type") in ("function_call_output", "custom_tool_call_output"),
         limit=request.max_output_tokens,
         fault=bytes(request.x_mock),
-        include=request.include or (),
+        images=images,
+        files=files,
+        schema=schema_of((request.text or {}).get("format")),
+        top_logprobs=(request.top_logprobs or 0) if "message.output_text.logprobs" in included else None,
+        include=included,
         echo=_echo(fields),
     )
 
@@ -111,6 +125,16 @@ def count(body: bytes, terms: Terms = USUAL) -> bytes:
 def _items(request: Request) -> list[dict[str, object]]:
     said = request.input
     return [{"role": "user", "content": said}] if isinstance(said, str) else said
+
+
+def _offered(offered: Sequence[Fields]) -> list[Tool]:
+    kinds = ("function", "custom")
+    return [
+        tool
+        for each in offered
+        if each.get("type") in kinds
+        for tool in tools([each], "parameters", custom=each.get("type") == "custom")
+    ]
 
 
 def _choice(choice: str | Fields | None) -> str:
@@ -172,7 +196,7 @@ def _finished(ask: Ask, answer: Answer, stamp: Stamp) -> dict[str, object]:
 def _usage(usage: Usage) -> dict[str, object]:
     return {
         "input_tokens": usage.prompt,
-        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
         "output_tokens": usage.completion,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.prompt + usage.completion,
@@ -187,11 +211,14 @@ def _output(ask: Ask, answer: Answer, stamp: Stamp) -> list[Item]:
         sealed = {"encrypted_content": seal("reasoning", answer.name, answer.thought)}
         wanted = "reasoning.encrypted_content" in ask.include
         items.append({**_reasoning(stamp), "summary": summary, **(sealed if wanted else {})})
-    if answer.pieces:
+    parts = [_text(answer.text, _likely(ask, answer.pieces))] if answer.pieces else []
+    if answer.refusal:
+        parts.append({"type": "refusal", "refusal": "".join(answer.refusal)})
+    if parts:
         status = "incomplete" if answer.finish in _INCOMPLETE else "completed"
-        items.append(_message(stamp, status, [_text(answer.text)]))
+        items.append(_message(stamp, status, parts))
     for place, call in enumerate(answer.calls):
-        items.append(_function_call(call, stamp, place, "completed"))
+        items.append(_tool_call(call, stamp, place, "completed"))
     return items
 
 
@@ -209,18 +236,26 @@ def _message(stamp: Stamp, status: str, content: Sequence[Fields]) -> Item:
     }
 
 
-def _text(text: str) -> dict[str, object]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _text(text: str, likely: Sequence[Fields] = ()) -> dict[str, object]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": likely}
 
 
-def _function_call(call: Call, stamp: Stamp, place: int, status: str) -> Item:
+def _likely(ask: Ask, pieces: Sequence[str]) -> list[dict[str, object]]:
+    return [] if ask.top_logprobs is None else logprobs(pieces, ask.top_logprobs)
+
+
+def _tool_call(call: Call, stamp: Stamp, place: int, status: str) -> Item:
+    said = call.arguments if status == "completed" else ""
+    named = {"call_id": stamp.id("call_", place), "name": call.name}
+    if call.custom:
+        kind, identity = "custom_tool_call", stamp.id("ctc_", place)
+        return {"id": identity, "type": kind, "status": status, **named, "input": said}
     return {
         "id": stamp.id("fc_", place),
         "type": "function_call",
         "status": status,
-        "call_id": stamp.id("call_", place),
-        "name": call.name,
-        "arguments": call.arguments if status == "completed" else "",
+        **named,
+        "arguments": said,
     }
 
 
@@ -263,7 +298,7 @@ def events(ask: Ask, answer: Answer, stamp: Stamp) -> list[Event]:
         if item["type"] == "reasoning":
             _add_reasoning(tape, item, answer, stamp)
         elif item["type"] == "message":
-            _add_message(tape, item, answer, stamp)
+            _add_message(tape, item, (ask, answer), stamp)
         else:
             _add_call(tape, item, next(calls), stamp)
     finished = _finished(ask, answer, stamp)
@@ -282,24 +317,44 @@ def _add_reasoning(tape: _Tape, item: Item, answer: Answer, stamp: Stamp) -> Non
     tape.close(item)
 
 
-def _add_message(tape: _Tape, item: Item, answer: Answer, stamp: Stamp) -> None:
-    name = {**tape.open(_message(stamp, "in_progress", [])), "content_index": 0}
+def _add_message(tape: _Tape, item: Item, told: tuple[Ask, Answer], stamp: Stamp) -> None:
+    ask, answer = told
+    name = tape.open(_message(stamp, "in_progress", []))
+    part = 0
+    if answer.pieces:
+        _add_text(tape, {**name, "content_index": part}, ask, answer)
+        part += 1
+    if answer.refusal:
+        _add_refusal(tape, {**name, "content_index": part}, "".join(answer.refusal), answer.refusal)
+    tape.close(item)
+
+
+def _add_text(tape: _Tape, name: Fields, ask: Ask, answer: Answer) -> None:
     tape.add("response.content_part.added", {**name, "part": _text("")})
     for piece in answer.pieces:
-        tape.add("response.output_text.delta", {**name, "delta": piece, "logprobs": []})
-    tape.add("response.output_text.done", {**name, "text": answer.text, "logprobs": []})
-    tape.add("response.content_part.done", {**name, "part": _text(answer.text)})
-    tape.close(item)
+        told = {**name, "delta": piece, "logprobs": _likely(ask, [piece])}
+        tape.add("response.output_text.delta", told)
+    likely = _likely(ask, answer.pieces)
+    tape.add("response.output_text.done", {**name, "text": answer.text, "logprobs": likely})
+    tape.add("response.content_part.done", {**name, "part": _text(answer.text, likely)})
+
+
+def _add_refusal(tape: _Tape, name: Fields, whole: str, pieces: Sequence[str]) -> None:
+    tape.add("response.content_part.added", {**name, "part": {"type": "refusal", "refusal": ""}})
+    for piece in pieces:
+        tape.add("response.refusal.delta", {**name, "delta": piece})
+    tape.add("response.refusal.done", {**name, "refusal": whole})
+    tape.add("response.content_part.done", {**name, "part": {"type": "refusal", "refusal": whole}})
 
 
 def _add_call(tape: _Tape, item: Item, numbered: tuple[int, Call], stamp: Stamp) -> None:
     place, call = numbered
-    name = tape.open(_function_call(call, stamp, place, "in_progress"))
+    name = tape.open(_tool_call(call, stamp, place, "in_progress"))
+    kind = "response.custom_tool_call_input" if call.custom else "response.function_call_arguments"
     for piece in call.pieces:
-        tape.add("response.function_call_arguments.delta", {**name, "delta": piece})
-    tape.add(
-        "response.function_call_arguments.done", {**name, "name": call.name, "arguments": call.arguments}
-    )
+        tape.add(f"{kind}.delta", {**name, "delta": piece})
+    said = {"input": call.arguments} if call.custom else {"name": call.name, "arguments": call.arguments}
+    tape.add(f"{kind}.done", {**name, **said})
     tape.close(item)
 
 

@@ -24,7 +24,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import yaml
 
-from mockprovider.behaviour import HEALTHY, Behaviour, Count, Positive, Seconds, Wait
+from mockprovider.behaviour import HEALTHY, Behaviour, Count, Flavour, Positive, Seconds, Wait
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _QUOTES = "'`\""
@@ -113,11 +113,17 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rules, the behaviour when none fits, and the model ids that `GET /models` lists."""
+    """The rules, the behaviour when none fits, the ids that `GET /models` lists, and whose chat this is.
+
+    `flavour`: `generic` takes what makes sense. The others also refuse what that maker refuses, in its words
+    and shape, and have its ways: `openai` knows its fields and limits; `deepseek` takes only text and wants
+    reasoning back; `dashscope` repeats empty ids and names; `vllm` wants the system message first.
+    """
 
     rules: tuple[Rule, ...] = ()
     default: Behaviour = HEALTHY
     models: tuple[str, ...] = ("mock-model",)
+    flavour: Flavour = "generic"
 
 
 @dataclass(frozen=True, slots=True)

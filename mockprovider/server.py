@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from mockprovider import control
+from mockprovider.behaviour import Flavour
 from mockprovider.connection import Connection, Run
 from mockprovider.desk import DIALECTS, Desk, Request
 from mockprovider.ledger import BODY_LIMIT, Entry, Ledger
@@ -82,16 +83,18 @@ class MockProvider:
     """A provider on a socket. Use it as an async context manager, or `start` and `close` it.
 
     `script` may be replaced at any time; its clock and its counters then begin anew. `dialects` restricts
-    what is served (`chat`, `responses`, `messages`). `record=False` keeps no entries, only counters.
+    what is served (`chat`, `responses`, `messages`). `flavour` goes before the script's. `record=False` keeps
+    no entries, only counters.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one keyword a choice)
         self,
         name: str = "mock",
         script: Script | None = None,
         *,
         seed: int = 0,
         dialects: Collection[str] = DIALECTS,
+        flavour: Flavour | None = None,
         clock: Callable[[], float] | None = None,
         record: bool = True,
     ) -> None:
@@ -100,6 +103,7 @@ class MockProvider:
         self.port = 0
         self._seed = seed
         self._dialects = dialects
+        self._flavour: Flavour | None = flavour
         self._clock = clock
         self._record = record
         self._first = script or Script()
@@ -240,7 +244,7 @@ class MockProvider:
         return _Performance(self, served.act, self._ledger, entry)
 
     def _new_desk(self, script: Script) -> Desk:
-        return Desk(self.name, script, self._seed, self._dialects)
+        return Desk(self.name, script, self._seed, self._dialects, self._flavour)
 
 
 async def run(

@@ -72,6 +72,7 @@ def test_version_is_the_packages() -> None:
         (("check", "a.yaml", "b.yaml"), "b.yaml"),
         (("serve", "a.yaml", "--config", "b.yaml"), "a.yaml"),
         (("mock", "--dialect", "klingon"), "klingon"),
+        (("mock", "--flavour", "vanilla"), "vanilla"),
         (("sreve",), "sreve"),
     ],
 )

@@ -3,11 +3,13 @@
 import errno
 import socket
 from pathlib import Path
+from typing import get_args
 
 import click
 import uvloop
 
 import mockprovider
+from mockprovider.behaviour import Flavour
 from mockprovider.desk import DIALECTS
 
 
@@ -28,11 +30,23 @@ Examples:
     type=click.Choice(["chat", "responses", "messages"]),
     help="Speak only this; all three unless given.",
 )
+@click.option(
+    "--flavour",
+    type=click.Choice(get_args(Flavour)),
+    help="Whose chat endpoint this is: what it refuses and its ways; the script's unless given.",
+)
 @click.option("--script", metavar="FILE", help="Faults and answers, as YAML or JSON.")
 @click.option("--name", default="mock", show_default=True, help="The provider's name in its answers.")
 @click.option("--no-record", is_flag=True, help="Count requests but keep none: for load tests.")
-def mock(
-    host: str, port: int, dialect: str | None, script: str | None, name: str, *, no_record: bool
+def mock(  # noqa: PLR0913  (one parameter an option)
+    host: str,
+    port: int,
+    dialect: str | None,
+    flavour: Flavour | None,
+    script: str | None,
+    name: str,
+    *,
+    no_record: bool,
 ) -> None:
     """Run a scripted provider: true wire format, and faults on demand.
 
@@ -49,7 +63,9 @@ def mock(
     dialects = (dialect,) if dialect else DIALECTS
 
     async def serving_mock() -> None:
-        provider = mockprovider.MockProvider(name, loaded, dialects=dialects, record=not no_record)
+        provider = mockprovider.MockProvider(
+            name, loaded, dialects=dialects, flavour=flavour, record=not no_record
+        )
         await mockprovider.run(provider, host, port, announce=click.echo)
 
     try:

@@ -1,6 +1,6 @@
 import pytest
 
-from mockprovider.answer import Ask, Stamp, Tool, Usage, compose, pieces, prompt_tokens, sample
+from mockprovider.answer import Ask, Stamp, Tool, Usage, compose, pieces, prompt_tokens
 from mockprovider.behaviour import Behaviour
 
 _WEATHER = Tool("weather", {"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}})
@@ -105,29 +105,6 @@ def test_arguments_fit_the_schema_and_come_in_pieces() -> None:
     assert compose(Ask(model="m", tools=[_WEATHER]), told, "x").calls[0].arguments == '{"a":1}'
 
 
-@pytest.mark.parametrize(
-    ("schema", "value"),
-    [
-        ({"type": "string"}, "t"),
-        ({"enum": ["x", "y"]}, "x"),
-        ({"type": "number"}, 1.5),
-        ({"type": "boolean"}, True),
-        ({"type": "array"}, []),
-        ({"type": "null"}, None),
-        ({"type": "object"}, {}),
-        (
-            {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": True}}}},
-            {"a": {"b": "t"}},
-        ),
-        ({"type": ["string", "null"]}, "t"),
-        (True, "t"),
-    ],
-)
-def test_a_sample_fits_its_schema(schema: object, value: object) -> None:
-    """Each simple schema has one fixed sample."""
-    assert sample(schema, "t") == value
-
-
 def test_lifecycle_only_is_an_answer_without_content() -> None:
     """`empty: lifecycle` says nothing and calls nothing, but ends properly."""
     ask = Ask(model="m", tools=[_WEATHER], choice="required")
@@ -146,3 +123,75 @@ def test_ids_tell_replies_and_parts_apart() -> None:
     }
     assert len(ids) == 5
     assert Stamp(1).id("a") == Stamp(1).id("a")
+
+
+def test_text_that_is_scripted_is_said_beside_calls() -> None:
+    """Otherwise a call comes alone."""
+    ask = Ask(model="m", tools=[_WEATHER], choice="required")
+    assert compose(ask, Behaviour(text="one moment"), "x").text == "one moment"
+    assert compose(ask, Behaviour(), "x").text == ""
+
+
+@pytest.mark.parametrize(
+    ("stops", "said", "stopped"),
+    [
+        ((), "one two three", None),
+        (("four",), "one two three", None),
+        (("two",), "one ", "two"),
+        (("e t", "three"), "on", "e t"),
+        (("three", "two"), "one ", "two"),
+        (("one",), "", "one"),
+    ],
+)
+def test_nothing_is_said_from_a_stop_sequence_on(
+    stops: tuple[str, ...], said: str, stopped: str | None
+) -> None:
+    """The first that comes up, even across pieces."""
+    answer = compose(Ask(model="m", stops=stops), Behaviour(text="one two three"), "x")
+    assert (answer.text, answer.stopped, answer.finish) == (said, stopped, "stop")
+
+
+def test_a_limit_before_the_stop_sequence_is_what_ends_it() -> None:
+    """The reason to end is the one that came first."""
+    answer = compose(Ask(model="m", stops=["three"], limit=1), Behaviour(text="one two three"), "x")
+    assert (answer.text, answer.stopped, answer.finish) == ("one ", None, "length")
+
+
+@pytest.mark.parametrize(
+    ("images", "files", "words"),
+    [(1, 0, " Saw 1 image."), (2, 1, " Saw 2 images and 1 file."), (0, 2, " Saw 2 files."), (0, 0, "hi")],
+)
+def test_the_echo_tells_what_was_seen(images: int, files: int, words: str) -> None:
+    """Only if there was anything to see."""
+    ask = Ask(model="m", text="hi", images=images, files=files)
+    assert compose(ask, Behaviour(), "x").text.endswith(words)
+
+
+def test_an_answer_in_a_format_fits_its_schema() -> None:
+    """It is JSON, unless the script says something else."""
+    ask = Ask(model="m", text="hi", schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+    assert compose(ask, Behaviour(), "x").text == '{"n":1}'
+    assert compose(ask, Behaviour(text="no"), "x").text == "no"
+
+
+def test_a_custom_tool_is_given_text() -> None:
+    """The user's, or the script's."""
+    ask = Ask(model="m", text="do it", tools=[Tool("c", {}, custom=True)], choice="required")
+    (call,) = compose(ask, Behaviour(), "x").calls
+    assert (call.custom, call.arguments) == (True, "do it")
+    assert compose(ask, Behaviour(tool_input="a b"), "x").calls[0].pieces == ("a ", "b")
+
+
+def test_a_refusal_is_said_instead_of_an_answer() -> None:
+    """No text and no call beside it."""
+    ask = Ask(model="m", tools=[_WEATHER], choice="required")
+    answer = compose(ask, Behaviour(declined="I will not", text="x"), "x")
+    assert (answer.refusal, answer.text, answer.calls) == (("I ", "will ", "not"), "", ())
+    assert answer.usage is not None
+    assert answer.usage.completion == 3
+
+
+def test_functions_are_called_one_at_a_time() -> None:
+    """The old way knows no parallel calls."""
+    ask = Ask(model="m", tools=[_WEATHER, _TIME], choice="required", legacy=True)
+    assert len(compose(ask, Behaviour(tool_calls=2), "x").calls) == 1

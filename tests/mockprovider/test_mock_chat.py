@@ -50,7 +50,7 @@ def test_a_request_is_read() -> None:
     )
     assert (ask.model, ask.text, ask.prompt_bytes, ask.limit, ask.copies) == ("m", "é", 10, 3, 2)
     assert (ask.stream, ask.include_usage, ask.after_tool) == (True, True, False)
-    assert [tool.name for tool in ask.tools] == ["f"]
+    assert [(tool.name, tool.custom) for tool in ask.tools] == [("f", False), ("c", True)]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,12 @@ def test_a_streamed_tool_call_names_itself_once() -> None:
 
 def test_a_tool_result_is_answered_with_text() -> None:
     """After a tool message the model talks again, even when a tool is required."""
-    messages = [{"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "c", "content": "42"}]
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+    ]
     ask = _ask(messages=messages, tools=[_TOOL], tool_choice="required")
     assert _reply(ask, Behaviour())["choices"][0]["message"]["content"]
 
