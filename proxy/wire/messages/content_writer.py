@@ -63,8 +63,12 @@ class ContentWriter:
         if missing:
             self._losses.meet("tool_result.missing")
         final = _without_trailing_space(turns.user_first(complete))
-        messages = [{"role": turn.role.value, "content": self._content(turn.blocks)} for turn in final]
-        return system, messages
+        return system, [self._message(turn) for turn in final]
+
+    def _message(self, turn: Turn) -> Json:
+        if turn.role is Role.ASSISTANT:
+            self._ids.begin()
+        return {"role": turn.role.value, "content": self._content(turn.blocks)}
 
     def _clean(self, turn: Turn, *, fresh: bool) -> Turn | None:
         blocks = self._kept(turn, fresh=fresh)
@@ -206,6 +210,10 @@ class _Ids:
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._waiting: dict[str, list[str]] = {}
+
+    def begin(self) -> None:
+        """A turn of the assistant: the results after it are of its calls."""
+        self._waiting = {}
 
     def called(self, name: str) -> str:
         """The id of a call."""
