@@ -151,6 +151,15 @@ def test_results() -> None:
     )
 
 
+def test_results_of_free_text_tools() -> None:
+    """They are known by their calls."""
+    call = {"id": "1", "type": "custom", "custom": {"name": "g", "input": "raw"}}
+    _, answered = read(
+        {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "1", "content": "a"}
+    )
+    assert answered.blocks == (ToolResult("1", (Text("a"),), custom=True),)
+
+
 def test_functions_become_tools() -> None:
     """Calls of the old form get ids by their order, and a result answers the last of them."""
     called = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}

@@ -178,10 +178,11 @@ def test_what_has_no_form(block: Block, param: str) -> None:
 def test_cache_marks() -> None:
     """Breakpoints where they are taken; else they go without a word."""
     turns = [said("system", Text("a", "short")), said("user", "b", Text("c", "long"))]
-    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    short = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    long = {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}
     assert spoken(written(*turns, cache_marks=True)) == [
-        ("system", [{"type": "text", "text": "a", **mark}]),
-        ("user", [{"type": "text", "text": "b"}, {"type": "text", "text": "c", **mark}]),
+        ("system", [{"type": "text", "text": "a", **short}]),
+        ("user", [{"type": "text", "text": "b"}, {"type": "text", "text": "c", **long}]),
     ]
     assert "prompt_cache_breakpoint" not in json.dumps(written(*turns))
     assert lost(*turns) == ""

@@ -229,10 +229,18 @@ def test_choices_that_cannot_be_forced() -> None:
 
 
 def test_allowed_tools_are_a_hard_bound() -> None:
-    """The others are not even declared."""
-    found = body(asked(tools=TOOLS, choice=Choice("required", allowed=("h",))))
+    """OpenAI keeps to it; to others the rest is not even declared."""
+    conversation = asked(tools=TOOLS, choice=Choice("required", allowed=("h",)))
+    found = body(conversation)
     assert [tool["function"]["name"] for tool in found["tools"]] == ["h"]
     assert found["tool_choice"] == "required"
+    there = body(conversation, OPENAI)
+    assert len(there["tools"]) == len(TOOLS)
+    tools = [{"type": "function", "function": {"name": "h"}}]
+    assert there["tool_choice"] == {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "required", "tools": tools},
+    }
 
 
 def test_without_tools_nothing_is_said_of_them() -> None:

@@ -75,11 +75,15 @@ def read(body: Json, dropped: list[str]) -> tuple[Turn, ...]:
 
 
 class _Messages:
-    """Reads messages in order; the old form of calls has no ids, so it counts them."""
+    """Reads messages in order: a result does not say what kind of call it answers, the call did before.
+
+    The old form of calls has no ids, so they are counted.
+    """
 
     def __init__(self, dropped: list[str]) -> None:
         self._dropped = dropped
         self._functions = 0
+        self._customs: set[str] = set()
 
     def turn(self, message: Json, path: str) -> Turn:
         role = message.get("role")
@@ -126,7 +130,10 @@ class _Messages:
         inner = reading.record(call, kind, path)
         if inner is None:
             raise reading.missing(f"{path}.{kind}")
-        return _use(inner, f"{path}.{kind}", reading.needed(call, "id", path), custom=kind == "custom")
+        id = reading.needed(call, "id", path)  # noqa: A001  (the field's name)
+        if kind == "custom":
+            self._customs.add(id)
+        return _use(inner, f"{path}.{kind}", id, custom=kind == "custom")
 
     def _result(self, message: Json, path: str, id: str) -> ToolResult:  # noqa: A002  (the field's name)
         reading.unknown(message, _RESULT, path, self._dropped)
@@ -134,7 +141,7 @@ class _Messages:
         found = [block for block in content if isinstance(block, Text | Image | Document)]
         if len(found) < len(content):
             _refuse(f"{path}.content")
-        return ToolResult(id, tuple(found))
+        return ToolResult(id, tuple(found), custom=id in self._customs)
 
     def _content(self, message: Json, path: str) -> tuple[Block, ...]:
         content = message.get("content")

@@ -182,8 +182,12 @@ class _Writer:
                 part = _text(block.text)
             case _:
                 raise AssertionError(block)
-        if self._quirks.cache_marks and _mark(block):
-            part["prompt_cache_breakpoint"] = {"mode": "explicit"}
+        mark = _mark(block) if self._quirks.cache_marks else None
+        if mark is not None:
+            part["prompt_cache_breakpoint"] = {
+                "mode": "explicit",
+                **({"ttl": "12h"} if mark == "long" else {}),
+            }
         return part
 
     def _cited(self, text: Text) -> None:

@@ -122,7 +122,7 @@ def _tools(body: Json, conversation: Conversation, quirks: Quirks, losses: Losse
         losses.meet("tool.hosted", f"tools.{hosted.type}")
     choice = conversation.choice
     tools = conversation.tools
-    if choice is not None and choice.allowed is not None:
+    if choice is not None and choice.allowed is not None and not quirks.openai_hints:
         tools = tuple(tool for tool in tools if tool.name in choice.allowed)
     if not tools:
         return ()
@@ -182,17 +182,23 @@ def _described(tool: Tool) -> str:
 
 
 def _choice(choice: Choice, tools: tuple[Tool, ...], quirks: Quirks, losses: Losses) -> str | Json:
-    if choice.mode in ("auto", "none"):
-        return choice.mode
-    if not quirks.forced_choice:
+    mode = choice.mode
+    if mode in ("required", "named") and not quirks.forced_choice:
         losses.change("tool_choice")
-        return "auto"
-    if choice.mode == "required":
-        return "required"
-    tool = next((tool for tool in tools if tool.name == choice.name), None)
-    name = naming.flattened(choice.name or "", tool.namespace if tool else None)
+        mode = "auto"
+    if mode == "named":
+        return _named(choice.name or "", tools, quirks)
+    if choice.allowed is not None and quirks.openai_hints and mode != "none":
+        allowed = [_named(name, tools, quirks) for name in choice.allowed]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed}}
+    return mode
+
+
+def _named(name: str, tools: tuple[Tool, ...], quirks: Quirks) -> Json:
+    """A tool by the name that the provider knows it by."""
+    tool = next((tool for tool in tools if tool.name == name), None)
     kind = "custom" if tool is not None and tool.custom and quirks.custom_tools else "function"
-    return {"type": kind, kind: {"name": name}}
+    return {"type": kind, kind: {"name": naming.flattened(name, tool.namespace if tool else None)}}
 
 
 # --- how to go on -----------------------------------------------------------------------------------------
