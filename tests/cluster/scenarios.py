@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import chains
 import cost
 import crash
 import fairness
@@ -59,6 +60,10 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
     "health.fairness": lambda full: fairness.fairness() if full else fairness.fairness(10.0, 6.0),
     "health.shorter": lambda _full: windows.shorter(),
     "health.prober": lambda full: prober.killed() if full else prober.killed(3.0),
+    "responses.chain": lambda _full: chains.chain(),
+    "responses.background": lambda _full: chains.background(),
+    "responses.away": lambda full: chains.away() if full else chains.away(5),
+    "responses.probes": lambda full: chains.probes() if full else chains.probes(2_000),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
 }
 
