@@ -18,7 +18,9 @@ _COUNTED = "cache_control messages model output_config system thinking tool_choi
 _UNCOUNTED = (
     "container inference_geo max_tokens metadata service_tier stop_sequences stream temperature top_k top_p"
 )
-_BETA = "context_management diagnostics fallback_credit_token fallbacks mcp_servers output_format speed"
+_BETA = (
+    "context_management diagnostics fallback_credit_token fallbacks mcp_servers output_format speed thread"
+)
 _SAMPLING = ("temperature", "top_p", "top_k")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _THINKING = {
@@ -38,6 +40,8 @@ def check(fields: Fields, terms: Terms, model: str, *, counting: bool = False) -
     if terms.version not in _VERSIONS:
         raise invalid("anthropic-version", f'"{terms.version}" is not a valid version')
     only("", fields, f"{_COUNTED} {'' if counting else _UNCOUNTED} {_BETA if terms.beta else ''}")
+    if fields.get("thread"):  # this provider keeps no conversations; clients know the code and send all of it
+        raise Unreadable("thread: not supported for this request", "thread", "thread_unsupported_request")
     if "max_tokens" not in fields and not counting:
         raise lacking("max_tokens")
     messages = fields.get("messages")

@@ -75,6 +75,9 @@ def test_the_version_is_needed_and_known() -> None:
 def test_a_beta_brings_its_fields() -> None:
     """Which the plain API does not have."""
     check({**_BODY, "context_management": {}, "speed": "fast"}, Terms(beta=True), "m")
+    with pytest.raises(Unreadable) as caught:
+        check({**_BODY, "thread": {"type": "create"}}, Terms(beta=True), "m")
+    assert caught.value.code == "thread_unsupported_request"
 
 
 def test_counting_needs_no_limit_and_takes_fewer_fields() -> None:

@@ -190,6 +190,8 @@ def test_what_nobody_else_knows_is_dropped_by_its_path() -> None:
     [
         ({"container": "c"}, "container"),
         ({"mcp_servers": [{"url": "https://a"}]}, "mcp_servers"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
@@ -217,3 +219,12 @@ def test_what_cannot_be_read_or_carried_is_refused(fields: Json, param: str) -> 
     with pytest.raises(Refusal) as caught:
         read(**fields)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_thread_is_refused_in_the_words_that_clients_know() -> None:
+    """They go on without it and send the whole conversation; a `thread` of null is none."""
+    with pytest.raises(Refusal) as caught:
+        read(thread={"type": "create"})
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert caught.value.extra == {"details": details}
+    assert read(thread=None).dropped == ()

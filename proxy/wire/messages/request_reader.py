@@ -48,6 +48,7 @@ _BODY = frozenset(
         "cache_control",
         "container",
         "mcp_servers",
+        "thread",
     }
 )
 _THINKING = frozenset({"type", "budget_tokens", "display"})
@@ -87,6 +88,7 @@ def read(fields: Fields) -> Conversation:
     dropped: list[str] = []
     reading.unknown(body, _BODY, "", dropped)
     _refuse_bound(body)
+    _refuse_thread(body)
     tools, hosted = _tools(body, dropped)
     choice, parallel = _choice(body, dropped)
     output = reading.record(body, "output_config", "") or {}
@@ -119,6 +121,22 @@ def _refuse_bound(body: Json) -> None:
                 param=name,
                 code="unsupported_value",
             )
+
+
+def _refuse_thread(body: Json) -> None:
+    """Refuse a conversation that the provider would have to keep.
+
+    Dropping it silently would answer the next turn, which comes without the earlier ones, as if it were the
+    first. Anthropic's clients look for this code and go on with the whole conversation (SDK: `lib/threads`).
+    """
+    if body.get("thread"):
+        raise Refusal(
+            400,
+            "'thread' cannot be passed on to the provider that serves this model: send all messages.",
+            param="thread",
+            code="thread_unsupported_request",
+            extra={"details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}},
+        )
 
 
 def _max_tokens(body: Json) -> int:
