@@ -6,7 +6,7 @@ end of one Pub/Sub tells.
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from proxy.clock import Clock
 from proxy.link import Change, Link, ScriptError, Unavailable
@@ -93,7 +93,7 @@ class Following:
                     return stored
                 await pause(news, min(left, LATER))
 
-    async def read_events(self, owner: str, id_: str, after: int = -1) -> AsyncIterator[Event]:
+    async def read_events(self, owner: str, id_: str, after: int = -1) -> AsyncGenerator[Event, None]:
         """The events after a sequence number, those to come included, until the last one.
 
         A number that is skipped was dropped, for there were too many. Raises `Refusal` 503 where Redis is

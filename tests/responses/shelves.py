@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import random
 from collections.abc import AsyncIterator
@@ -9,18 +10,22 @@ from typing import Any
 
 import msgspec
 
-from proxy.clock import SystemClock
+from proxy.clock import ManualClock, SystemClock
 from proxy.config.storage import Responses
 from proxy.link import Link, parse
+from proxy.responses import keyspace
+from proxy.responses.background import BackgroundRuns, Standing
 from proxy.responses.document import Stored, lineage
+from proxy.responses.following import STEADY, Following
 from proxy.responses.scripts import load_scripts
 from proxy.responses.sealing import Sealer
-from proxy.responses.store import LINK, ResponseStore, Rules
+from proxy.responses.store import LINK, Outcome, ResponseStore, Rules
 from proxy.tasks import Tasks
 
 SCRIPTS = load_scripts()
 SETTINGS = Responses()
-KEY = bytes(range(32))
+PATIENT = dataclasses.replace(LINK, deadline_s=20.0, connect_s=20.0)
+"""So that a busy machine is not taken for an outage."""
 
 _owners = itertools.count()
 
@@ -70,8 +75,16 @@ def sealer(*ids: str) -> Sealer:
     return Sealer([(id_, id_.encode().ljust(32)) for id_ in ids], Dice())
 
 
+def bury(stored: Stored, sequence: int) -> tuple[Stored, bytes]:
+    """A response that was left behind, failed, and the event that says so."""
+    return msgspec.structs.replace(stored, status="failed"), b"failed %d" % sequence
+
+
 class Replica:
-    """A store on a link of its own, with nothing in the background."""
+    """A store on a link of its own, with nothing in the background.
+
+    Readers on it judge leases at once: Redis was there for long.
+    """
 
     def __init__(
         self, url: str, settings: Responses = SETTINGS, *, name: str = "one", budget: int = 0
@@ -83,11 +96,23 @@ class Replica:
             tasks=self.tasks,
             draw=random.Random(name),
             scripts=SCRIPTS.values(),
-            settings=LINK,
+            settings=PATIENT,
         )
         self.store = ResponseStore(self.link, SCRIPTS, sealer("a"), Rules(settings, name, budget, 2**20))
+        self.runs = BackgroundRuns(self.store, self.link)
+        self.clock = ManualClock()
+        self.following = Following(self.store, self.runs, self.link, self.clock, bury)
+        self.stops: list[tuple[str, Standing]] = []
         self._changed = asyncio.Event()
         self.link.on_change(lambda _: self._changed.set())
+
+    async def begin(self, owner: str, stored: Stored) -> Outcome:
+        """Run it here, and note when it is to stop."""
+        return await self.runs.begin(owner, stored, lambda why: self.stops.append((stored.id, why)))
+
+    def listen(self) -> None:
+        """Hear of the others."""
+        self.link.subscribe(keyspace.CHANNEL, self.runs.hear, self.runs.missed)
 
     async def until(self, *, available: bool) -> None:
         """Wait until the store is there, or is not."""
@@ -104,7 +129,8 @@ async def replicas(
     """Replicas, connected."""
     made = [Replica(url, settings, name=name, budget=budget) for name in names or ("one",)]
     for one in made:
-        await one.link.start()
+        await one.link.start(20.0)
+        one.clock.advance(STEADY)
     try:
         yield made
     finally:
@@ -119,6 +145,9 @@ class Line(Link):
     def __init__(self, *answers: object) -> None:
         self._answers = list(answers)
         self.said: list[tuple[object, list[object], list[object]]] = []
+
+    def on_change(self, listener: object) -> None:
+        """Nothing ever changes."""
 
     @property
     def available(self) -> bool:
