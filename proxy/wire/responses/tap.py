@@ -22,13 +22,6 @@ from proxy.wire.responses.resource import failed, failed_event, failure_code, re
 from proxy.wire.responses.voice import DONE, ResponsesVoice
 from proxy.wire.said import said as said_in
 
-_NOTABLE = re.compile(
-    rb'"type"\s*:\s*"(?:response\.(?:created|queued|in_progress|completed|incomplete|failed|cancelled)|error)"'
-    rb'|\[DONE\]|event:\s*error|"error"\s*:\s*\{'
-)
-"""What makes an event worth decoding after the first content. Inside a JSON string quotes are escaped, so a
-text that speaks of it does not match; a false match costs a decode, no more."""
-
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 _LIFECYCLE: Final = frozenset(
     [
@@ -179,7 +172,7 @@ class ResponsesStream:
         block = self._splitter.whole(data)
         if not block:
             return b""
-        if self.content and _NOTABLE.search(block) is None:
+        if self.content and not _notable(block):
             self.events += block.count(b"\n\n") or 1
             self._last = block
             return block
@@ -275,6 +268,15 @@ class ResponsesStream:
             return
         self.error = seen.failure(response)
         self.usage = seen.usage(response.get("usage")) or self.usage
+
+
+def _notable(block: bytes) -> bool:
+    """Whether events may need a look after the first content: those of the response itself, errors, an end.
+
+    Inside a JSON string quotes are escaped, so a text that speaks of it does not match; a false match costs
+    a decode, no more.
+    """
+    return b'"response"' in block or b'"error"' in block or b"[DONE]" in block or b"event: error" in block
 
 
 def _says_something(event: _Event) -> bool:
