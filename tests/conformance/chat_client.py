@@ -1,6 +1,7 @@
 """Chat Completions with the official `openai` SDK: the checks of each feature."""
 
 import asyncio
+import functools
 import json
 from typing import Any
 
@@ -21,9 +22,14 @@ CLOCK: Any = {
 }
 
 
+@functools.lru_cache
+def _client(url: str, key: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=10)
+
+
 def client(at: Place, key: str | None = None) -> openai.OpenAI:
     """The SDK's client; it retries nothing by itself."""
-    return openai.OpenAI(base_url=f"{at.url}/v1", api_key=key or at.key, max_retries=0, timeout=10)
+    return _client(at.url, key or at.key)
 
 
 def ask(text: str) -> Messages:
@@ -202,6 +208,39 @@ def forced_tool(at: Place) -> None:
     same([upstream.choice(at.kind, body) for body in at.asked()], wanted)
 
 
+def custom_tool(at: Place) -> None:
+    """A tool that takes plain text is called with it, whole and streamed."""
+    tool: Any = {"type": "custom", "custom": {"name": "run_code", "description": parts.TOOL_TEXT}}
+    prompt = f"use a tool {at.word}"
+    made = create(at, ask(prompt), tools=[tool])
+    calls: Any = made.choices[0].message.tool_calls
+    same(
+        [(call.type, call.custom.name, call.custom.input) for call in calls], [("custom", "run_code", prompt)]
+    )
+    result = {"role": "tool", "tool_call_id": calls[0].id, "content": "done"}
+    asked = {"role": "assistant", "tool_calls": [calls[0].to_dict()]}
+    made = create(at, [*ask(prompt), asked, result], tools=[tool])
+    same(made.choices[0].message.content, SAID + prompt)
+    got = [chunk.choices[0].delta.tool_calls for chunk in chunks(at, ask(prompt), tools=[tool])]
+    deltas: list[Any] = [call for calls in got for call in calls or ()]
+    same([call.type for call in deltas if call.id], ["custom"])
+    same("".join(call.custom.get("input", "") for call in deltas), prompt)
+
+
+def legacy_functions(at: Place) -> None:
+    """The functions of before there were tools."""
+    functions: Any = [WEATHER["function"]]
+    prompt = f"use a tool {at.word}"
+    made = create(at, ask(prompt), functions=functions)
+    same(made.choices[0].finish_reason, "function_call")
+    called: Any = made.choices[0].message.function_call
+    same((called.name, json.loads(called.arguments)), (parts.TOOL, {"city": prompt}))
+    result = {"role": "function", "name": parts.TOOL, "content": "sunny"}
+    asked = {"role": "assistant", "content": None, "function_call": called.to_dict()}
+    made = create(at, [*ask(prompt), asked, result], functions=functions)
+    same(made.choices[0].message.content, SAID + prompt)
+
+
 def structured_output(at: Place) -> None:
     """The SDK's `parse` and `.stream()` give an object of the class that was asked for."""
     made = client(at).chat.completions.parse(
@@ -242,8 +281,17 @@ def image_input(at: Place) -> None:
     data = f"data:image/png;base64,{parts.png()}"
     shown = [{"type": "image_url", "image_url": {"url": url}} for url in (data, parts.WEB_IMAGE)]
     messages = [{"role": "user", "content": [{"type": "text", "text": at.word}, *shown]}]
-    same(create(at, messages).choices[0].message.content, SAID + at.word)
+    holds(create(at, messages).choices[0].message.content, "nothing was said")
     same(upstream.images(at.kind, at.asked()[-1]), [data, parts.WEB_IMAGE])
+
+
+def file_input(at: Place) -> None:
+    """A PDF arrives."""
+    data = f"data:application/pdf;base64,{parts.pdf()}"
+    given = {"type": "file", "file": {"file_data": data, "filename": "paper.pdf"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": at.word}, given]}]
+    holds(create(at, messages).choices[0].message.content, "nothing was said")
+    same(upstream.files(at.kind, at.asked()[-1]), [data])
 
 
 def usage(at: Place) -> None:
@@ -273,6 +321,12 @@ def stop_sequence(at: Place) -> None:
     if at.kind == "responses" or told != [["HALT"]]:
         same((made.choices[0].message.content, made.choices[0].finish_reason), ("one two three ", "stop"))
         same(said, "one two three ")
+
+
+def refusal(at: Place) -> None:
+    """An answer that was held back says so."""
+    same(create(at, ask(at.word), "refusing").choices[0].finish_reason, "content_filter")
+    same(chunks(at, ask(at.word), "refusing")[-1].choices[0].finish_reason, "content_filter")
 
 
 def embeddings(at: Place) -> None:
@@ -354,8 +408,9 @@ def server_error(at: Place) -> None:
 
 def overloaded(at: Place) -> None:
     """A provider that has too much to do is a 503."""
-    error = _failed(at, "overloaded-chat", openai.InternalServerError)
-    same((error.status_code, error.code), (503, "overloaded"))
+    error = failure(lambda: create(at, ask(at.word), "overloaded-chat"))
+    same((type(error), error.status_code), (openai.InternalServerError, 503))
+    same(error.code, "overloaded")
 
 
 def broken_stream(at: Place) -> None:
@@ -421,13 +476,17 @@ FEATURES: Features = {
     "tool loop": tool_loop,
     "parallel tools": parallel_tools,
     "forced tool": forced_tool,
+    "custom tool": custom_tool,
+    "legacy functions": legacy_functions,
     "structured output": structured_output,
     "reasoning": reasoning,
     "reasoning and tools": reasoning_and_tools,
     "image input": image_input,
+    "file input": file_input,
     "usage": usage,
     "max tokens": max_tokens,
     "stop sequence": stop_sequence,
+    "refusal": refusal,
     "embeddings": embeddings,
     "models": models,
     "wrong key": wrong_key,

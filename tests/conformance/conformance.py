@@ -27,6 +27,8 @@ from tables import Result
 
 WORKER = Path(__file__).with_name("worker.py")
 EXAMPLES = "examples"
+LONGEST = 20
+"""Lines that are printed of one failure; the file of `--json` has them all."""
 
 
 def chosen(wanted: str) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ def _tell(last: Result, blocks: collections.Counter[tuple[str, str, bool]]) -> N
 def told(result: Result) -> str:
     """A failure with all that is known of it."""
     name = f"{result.row} / {result.api} client over {result.kind} / {result.environment}"
-    error = result.error.rstrip().replace("\n", "\n    ")
+    lines = result.error.rstrip().splitlines()
+    error = "\n    ".join(lines if len(lines) <= LONGEST else [*lines[:LONGEST], "..."])
     log = "".join(f"\n    proxy: {line}" for line in result.log)
     return f"  FAIL {name}\n    {error}{log}"
 

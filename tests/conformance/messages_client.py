@@ -1,6 +1,7 @@
 """Messages with the official `anthropic` SDK: the checks of each feature."""
 
 import asyncio
+import functools
 from typing import Any
 
 import anthropic
@@ -15,9 +16,14 @@ CLOCK: Any = {"name": "get_time", "input_schema": {"type": "object", "properties
 THINKING: Fields = {"thinking": {"type": "adaptive", "display": "summarized"}}
 
 
+@functools.lru_cache
+def _client(url: str, key: str) -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=url, api_key=key, max_retries=0, timeout=10)
+
+
 def client(at: Place, key: str | None = None) -> anthropic.Anthropic:
     """The SDK's client; it retries nothing by itself."""
-    return anthropic.Anthropic(base_url=at.url, api_key=key or at.key, max_retries=0, timeout=10)
+    return _client(at.url, key or at.key)
 
 
 def ask(text: str) -> Turns:
@@ -244,9 +250,18 @@ def image_input(at: Place) -> None:
         {"type": "image", "source": source} for source in (data, {"type": "url", "url": parts.WEB_IMAGE})
     ]
     messages = [{"role": "user", "content": [*shown, {"type": "text", "text": at.word}]}]
-    same(text_of(create(at, messages)), SAID + at.word)
+    holds(text_of(create(at, messages)), "nothing was said")
     wanted = [f"data:image/png;base64,{parts.png()}", parts.WEB_IMAGE]
     same(upstream.images(at.kind, at.asked()[-1]), wanted)
+
+
+def file_input(at: Place) -> None:
+    """A PDF arrives."""
+    source = {"type": "base64", "media_type": "application/pdf", "data": parts.pdf()}
+    given = {"type": "document", "source": source, "title": "paper.pdf"}
+    messages = [{"role": "user", "content": [given, {"type": "text", "text": at.word}]}]
+    holds(text_of(create(at, messages)), "nothing was said")
+    same(upstream.files(at.kind, at.asked()[-1]), [f"data:application/pdf;base64,{parts.pdf()}"])
 
 
 def usage(at: Place) -> None:
@@ -271,10 +286,37 @@ def stop_sequence(at: Place) -> None:
             same(made.stop_sequence, "HALT")
 
 
+def refusal(at: Place) -> None:
+    """An answer that was held back says so."""
+    same(create(at, ask(at.word), "refusing").stop_reason, "refusal")
+    same(streamed(at, ask(at.word), "refusing").stop_reason, "refusal")
+
+
+def beta_api(at: Place) -> None:
+    """The beta client, with a beta of its own and `?beta=true`: an answer, a count, a loop of tools."""
+    beta = client(at).beta.messages
+    given: Any = {"model": at.model(), "messages": ask(at.word), "betas": ["context-management-2025-06-27"]}
+    same(text_of(beta.create(max_tokens=4096, **given)), SAID + at.word)
+    holds(beta.count_tokens(**given).input_tokens > 0, "nothing counted")
+    asked: list[str] = []
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """Tell the weather of a city."""
+        asked.append(city)
+        return "sunny"
+
+    prompt = f"use a tool {at.word}"
+    tools: Any = [get_weather]
+    runner = beta.tool_runner(model=at.model(), messages=ask(prompt), max_tokens=4096, tools=tools)
+    same((text_of(runner.until_done()), asked), (SAID + prompt, [prompt]))
+    same([text for _, text in upstream.results(at.kind, at.asked()[-1])], ["sunny"])
+
+
 def count_tokens(at: Place) -> None:
     """The tokens of a conversation are counted before it is sent."""
     counted = client(at).messages.count_tokens(model=at.model(), messages=ask(f"How many? {at.word}"))
-    holds(counted.input_tokens > 2, f"counted {counted.input_tokens}")
+    holds(counted.input_tokens > 0, f"counted {counted.input_tokens}")
 
 
 def models(at: Place) -> None:
@@ -350,7 +392,7 @@ def server_error(at: Place) -> None:
 
 def overloaded(at: Place) -> None:
     """A provider that has too much to do is a 529."""
-    error = _failed(at, "overloaded-messages", anthropic.APIStatusError)
+    error = failure(lambda: create(at, ask(at.word), "overloaded-messages"))
     same((error.status_code, _type_of(error)), (529, "overloaded_error"))
 
 
@@ -422,9 +464,12 @@ FEATURES: Features = {
     "reasoning": reasoning,
     "reasoning and tools": reasoning_and_tools,
     "image input": image_input,
+    "file input": file_input,
     "usage": usage,
     "max tokens": max_tokens,
     "stop sequence": stop_sequence,
+    "refusal": refusal,
+    "beta API": beta_api,
     "count tokens": count_tokens,
     "models": models,
     "wrong key": wrong_key,

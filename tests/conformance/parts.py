@@ -40,6 +40,11 @@ def png() -> str:
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + drawn).decode()
 
 
+def pdf() -> str:
+    """A file that begins like a PDF, in base64."""
+    return base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
+
+
 def valid(made: pydantic.BaseModel) -> None:
     """Fail unless an object fits the SDK's own type: SDKs build what they get without looking."""
     type(made).model_validate(made.to_dict() if hasattr(made, "to_dict") else made.model_dump())

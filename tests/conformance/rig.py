@@ -20,11 +20,12 @@ BEHAVIOURS: Mapping[str, Mapping[str, object]] = {
     "usage": {"prompt_tokens": 120, "cached_tokens": 40, "completion_tokens": 30},
     "long": {"tokens": 60},
     "halting": {"text": "one two three HALT four five six"},
+    "refusing": {"text": "I would rather not.", "finish": "content_filter"},
     "slow": {"tokens": 400, "delay_events_s": 0.02},
     "refused": {"status": 400, "error": {"message": "That is too strange a question."}},
     "broken": {"status": 500},
-    "erring": {"tokens": 20, "error_after_events": 8},
-    "cut": {"tokens": 20, "cut_after_events": 8},
+    "erring": {"tokens": 20, "delay_events_s": 0.01, "error_after_events": 8},
+    "cut": {"tokens": 20, "delay_events_s": 0.01, "cut_after_events": 8},
 }
 """What the provider of an alias does, by the last word of the alias."""
 
@@ -130,7 +131,7 @@ def _config(providers: Mapping[str, object], models: Mapping[str, object]) -> di
     }
 
 
-def log_since(proxy: Serve, line: int, most: int = 12) -> list[str]:
+def log_since(proxy: Serve, line: int, most: int = 8) -> list[str]:
     """The newest lines of the proxy's log from this line on."""
     return proxy.err[line:][-most:]
 

@@ -105,6 +105,17 @@ def images(kind: str, body: Fields) -> list[str]:
     ]
 
 
+def files(kind: str, body: Fields) -> list[str]:
+    """The files that are sent along, as `data:` URLs."""
+    parts = [part for turn in _turns(kind, body) for part in _parts(turn.get("content"))]
+    if kind == "chat":
+        return [part["file"]["file_data"] for part in parts if part["type"] == "file"]
+    if kind == "responses":
+        return [part["file_data"] for part in parts if part["type"] == "input_file"]
+    sources = (part["source"] for part in parts if part["type"] == "document")
+    return [f"data:{source['media_type']};base64,{source['data']}" for source in sources]
+
+
 def schema(kind: str, body: Fields) -> Fields | None:
     """The JSON schema that the reply shall fit."""
     if kind == "chat":
