@@ -130,7 +130,8 @@ class Collector:
     def settle(self) -> None:
         """A stream broke: what came of the open block is kept as it is."""
         if self.pieces and self.pieces[-1].closed is None:
-            self.pieces[-1].text, self._texts = "".join(self._texts), []
+            self.pieces[-1].text += "".join(self._texts)
+            self._texts = []
 
     def _close(self, closed: Closed) -> None:
         piece = self.pieces[-1]

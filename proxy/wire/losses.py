@@ -147,6 +147,7 @@ class Losses:
         Raises `Refusal` 400 where it is refused.
         """
         treatment = POLICY[name].of(self.dialect)
+        assert treatment is not Treatment.PROFILE  # the writer has to know what this provider takes
         if treatment is Treatment.REFUSED and name in self.lenient:
             treatment = Treatment.DROPPED
         if treatment is Treatment.REFUSED:

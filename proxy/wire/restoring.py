@@ -6,6 +6,7 @@ plain function; here its calls become again what was declared. The text of a cus
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -13,6 +14,9 @@ import msgspec
 from proxy.wire.events import Added, Closed, Event, Opened
 from proxy.wire.naming import Origin
 
+_START = re.compile(r'\s*\{\s*"[^"\\]*"\s*:\s*"')
+LONGEST_START = 256
+"""Characters within which the value begins, if it ever does."""
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -21,7 +25,6 @@ class StringTap:
 
     def __init__(self) -> None:
         self._held = ""
-        self._inside = False
         self._over = False
         self.begun = False
 
@@ -30,12 +33,12 @@ class StringTap:
         if self._over:
             return ""
         self._held += text
-        if not self._inside:
-            colon = self._held.find(":")
-            start = self._held.find('"', colon + 1)
-            if colon < 0 or start < 0:
+        if not self.begun:
+            start = _START.match(self._held)
+            if start is None:
+                self._over = len(self._held) > LONGEST_START
                 return ""
-            self._held, self._inside, self.begun = self._held[start + 1 :], True, True
+            self._held, self.begun = self._held[start.end() :], True
         return self._decoded()
 
     def _decoded(self) -> str:
@@ -78,7 +81,8 @@ def _escape_size(text: str, at: int) -> int:
     if at + 12 > len(text):
         pair = text[at + 6 : at + 8]
         return 0 if "\\u".startswith(pair) else 6
-    return 12 if text[at + 6 : at + 8] == "\\u" else 6
+    low = text[at + 8 : at + 10].lower() in ("dc", "dd", "de", "df")
+    return 12 if low and text[at + 6 : at + 8] == "\\u" else 6
 
 
 def _unescaped(escape: str) -> str:
@@ -98,7 +102,7 @@ class Restorer:
     def __init__(self, origins: Mapping[str, Origin]) -> None:
         self._origins = origins
         self._tap: StringTap | None = None
-        self._raw = ""
+        self._raw: list[str] = []
 
     def restore(self, events: Iterable[Event]) -> list[Event]:
         """The events as the client is to see them."""
@@ -107,8 +111,9 @@ class Restorer:
             if isinstance(event, Opened) and event.name in self._origins:
                 out.append(self._open(event, self._origins[event.name]))
             elif isinstance(event, Added) and self._tap is not None:
-                self._raw += event.text
                 text = self._tap.feed(event.text)
+                if not self._tap.begun:
+                    self._raw.append(event.text)
                 if text:
                     out.append(Added(text))
             elif isinstance(event, Closed) and self._tap is not None:
@@ -120,11 +125,12 @@ class Restorer:
 
     def _open(self, opened: Opened, origin: Origin) -> Opened:
         if origin.custom:
-            self._tap, self._raw = StringTap(), ""
+            self._tap, self._raw = StringTap(), []
         return msgspec.structs.replace(
             opened, name=origin.name, custom=origin.custom, namespace=origin.namespace
         )
 
     def _rest(self, tap: StringTap) -> list[Event]:
         """A model that did not keep to the wrapping has said its input plainly: better that than nothing."""
-        return [Added(self._raw)] if self._raw and not tap.begun and self._raw.strip() != "{}" else []
+        raw = "" if tap.begun else "".join(self._raw)
+        return [Added(raw)] if raw and raw.strip() != "{}" else []

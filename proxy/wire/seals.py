@@ -6,7 +6,6 @@ is either the very bytes that were sent, or known to be somebody else's and left
 """
 
 import base64
-import binascii
 
 from proxy.wire.conversation import Seal
 from proxy.wire.model import Dialect
@@ -29,7 +28,7 @@ def unpack(text: str) -> Seal | None:
         return None
     try:
         return Seal(Dialect(parts[1]), _unwrapped(parts[2]) or None, _unwrapped(parts[3]))
-    except (binascii.Error, UnicodeError):
+    except ValueError:
         return None
 
 

@@ -6,7 +6,7 @@ arguments of tools (as at OpenAI and Anthropic).
 
 from collections.abc import Sequence
 
-from proxy.wire.events import Added, Closed, Counted, Event, Finished, Opened
+from proxy.wire.events import Added, Closed, Counted, Event, Failed, Finished, Opened
 
 
 class Stopper:
@@ -50,6 +50,8 @@ class Stopper:
         return [Added(said)] if said else []
 
     def _other(self, event: Event) -> list[Event]:
+        if isinstance(event, Counted):  # it may come amid a text: what is held back stays held
+            return [event]
         if isinstance(event, Opened):
             self._text = event.kind == "text"
         held, self._held = self._held, ""
@@ -61,4 +63,6 @@ class Stopper:
             return [event]
         if isinstance(event, Finished):
             return [Finished("stop_sequence", sequence=met, tier=event.tier)]
+        if isinstance(event, Failed):  # what was asked for is there already
+            return [Finished("stop_sequence", sequence=met)]
         return []
