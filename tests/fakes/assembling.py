@@ -61,8 +61,8 @@ def completion(told: Sequence[Any]) -> dict[str, Any]:
     """A chat completion: strings are concatenated, calls found by their index."""
     chunks = [value for value in told if isinstance(value, dict) and "error" not in value]
     out = {key: chunks[0].get(key) for key in ("id", "created", "model")} | {"object": "chat.completion"}
-    said: dict[str, Any] = {"role": "assistant", "content": None}
-    choice: dict[str, Any] = {"index": 0, "message": said, "finish_reason": None}
+    said: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+    choice: dict[str, Any] = {"index": 0, "message": said, "logprobs": None, "finish_reason": None}
     for chunk in chunks:
         out["usage"] = chunk.get("usage") or out.get("usage")
         for part in chunk["choices"]:

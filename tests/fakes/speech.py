@@ -148,7 +148,9 @@ def response_of(*items: Json, status: str = "completed") -> Json:
 
 def response_stream(*items: Json, deltas: bool = False) -> list[Json]:
     """A stream of OpenAI's in which items of calls come without, or with, their deltas."""
-    out = [{"type": "response.created", "response": {**response_of(status="in_progress"), "usage": None}}]
+    out: list[Json] = [
+        {"type": "response.created", "response": {**response_of(status="in_progress"), "usage": None}}
+    ]
     for place, item in enumerate(items):
         begun = {**item, "arguments": "", "status": "in_progress"}
         where = {"item_id": item["id"], "output_index": place}

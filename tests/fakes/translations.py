@@ -74,8 +74,8 @@ def translation(
 def passing(dialect: str, body: Mapping[str, Any], model: str | None = None) -> Bypass:
     """The passage of `body` between two ends of the same dialect."""
     seen = envelope.read(json.dumps(body).encode(), DEPTH)
-    through = native(Dialect(dialect), seen, STAMP, include_usage=True)
-    return Bypass(seen, edits(model or UPSTREAMS[dialect][1]), through)
+    name = model or UPSTREAMS[dialect][1]
+    return Bypass(seen, edits(name), native(Dialect(dialect), seen, STAMP, name, include_usage=True))
 
 
 def sent(passage: Passage) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def told(stream: Stream, pieces: Iterable[bytes]) -> Told:
                 break
         if stream.error is None:
             out += stream.finish()
-        else:
+        if stream.error is not None:
             fault = Fault(FaultKind.ERROR_IN_REPLY, "the stream held an error", status=200, said=stream.error)
     except Fault as caught:
         fault = caught

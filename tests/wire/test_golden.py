@@ -86,7 +86,7 @@ def test_sent(case: Path, stream: bool) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if "reply" in golden(case)[2]], ids=str)
 def test_whole_reply(case: Path) -> None:
-    """A whole reply is what the client's dialect makes of it, and valid there."""
+    """A whole reply is what the client's dialect makes of it, and valid there if it is ours."""
     client, upstream, content = golden(case)
     reply = content["reply"]
     way = passage(client, upstream, content)
@@ -101,7 +101,8 @@ def test_whole_reply(case: Path) -> None:
         assert out == body
         return
     assert list(Matching().differences(reply["client"], json.loads(out))) == []
-    assert problems(client, "reply", json.loads(out)) == []
+    if client != upstream:
+        assert problems(client, "reply", json.loads(out)) == []
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "stream" in golden(case)[2]], ids=str)
@@ -118,4 +119,5 @@ def test_stream(case: Path) -> None:
     if content.get("joined"):
         expected, actual = joined(expected), joined(actual)
     assert list(Matching().differences(expected, actual)) == []
-    assert stream_problems(client, out.raw) == []
+    if client != upstream:
+        assert stream_problems(client, out.raw) == []

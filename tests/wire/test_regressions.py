@@ -70,7 +70,7 @@ def texts(content: Any) -> str:
 
 def spoken(body: Json) -> list[tuple[str, str]]:
     """Role and text of each message of a body."""
-    return [(turn["role"], texts(turn["content"])) for turn in body.get("messages", body.get("input"))]
+    return [(turn["role"], texts(turn["content"])) for turn in body["messages"]]
 
 
 def heard(client: str, upstream: str, *said: Any, body: Json | None = None, **target: Any) -> Json:
@@ -237,7 +237,7 @@ def test_08_arguments_that_never_come() -> None:
 )
 def test_09_strict_is_always_said_to_responses(given: Json, said: bool) -> None:
     """Left out it would mean true there, and optional parameters would be filled with nothing."""
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    schema: Json = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
     if said:
         schema["required"] = ["a"]
     body = sent(translation("chat", "responses", chat(tools=[function(parameters=schema, **given)])))
@@ -256,7 +256,7 @@ def test_10_parameters_are_always_an_object_with_properties(schema: Json | None)
     assert sent(translation("responses", "chat", asked))["tools"][0]["function"]["parameters"] == EMPTY
     assert sent(translation("responses", "messages", asked))["tools"][0]["input_schema"] == EMPTY
     if schema == {"type": "object"}:
-        said = messages(tools=[tool(**schema)])
+        said = messages(tools=[{"name": "f", "input_schema": schema}])
         assert sent(translation("messages", "chat", said))["tools"][0]["function"]["parameters"] == EMPTY
         assert sent(translation("messages", "responses", said))["tools"][0]["parameters"] == EMPTY
 
@@ -451,7 +451,13 @@ def test_15_an_empty_or_foreign_signature_at_messages_goes_nowhere() -> None:
 
 def test_16_reasoning_that_nobody_can_resolve_is_dropped() -> None:
     """What has no encrypted content cannot be replayed where nothing is stored."""
-    sealed: Json = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "gAAA", "status": None}
+    sealed: Json = {
+        "type": "reasoning",
+        "id": "rs_2",
+        "summary": [],
+        "encrypted_content": "gAAA",
+        "status": None,
+    }
     items = [
         user("x"),
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -856,4 +862,4 @@ def test_31_responses_takes_no_bound_below_sixteen(asked: int, there: int) -> No
     """Tools that only try whether the model answers ask for one token."""
     way = translation("messages", "responses", {**messages(), "max_tokens": asked})
     assert sent(way)["max_output_tokens"] == there
-    assert lost(way) == ("clamped=max_tokens" if asked < 16 else "")
+    assert lost(way) == ("clamped=max_output" if asked < 16 else "")
