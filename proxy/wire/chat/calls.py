@@ -118,7 +118,7 @@ class Blocks:
         self._waiting.append(block)
         return block
 
-    def _known(self, index: int | None, id: str, name: str, arguments: str) -> Block | None:  # noqa: A002
+    def _known(self, index: int | None, id: str, name: str, arguments: str) -> Block | None:  # noqa: A002  (its name)
         if not self._calls:
             return None
         here = self._calls[-1] if index is None else self._at(index)
