@@ -54,7 +54,7 @@ def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target],
             dialect,
             exchange.envelope,
             exchange.stamp,
-            target.facts.model,
+            target.facts,
             include_usage=target.edits.include_usage,
         )
         return Way(exchange.endpoint, Bypass(exchange.envelope, target.edits, passing), native=True)

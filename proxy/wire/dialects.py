@@ -10,7 +10,7 @@ from typing import Final
 from proxy.wire.bypass import Native
 from proxy.wire.chat.codec import ChatCodec
 from proxy.wire.chat.tap import ChatNative
-from proxy.wire.codec import Codec, Stamp
+from proxy.wire.codec import Codec, Facts, Stamp
 from proxy.wire.envelope import Envelope
 from proxy.wire.messages.codec import MessagesCodec
 from proxy.wire.messages.tap import MessagesNative
@@ -27,10 +27,13 @@ CODECS: Final[Mapping[Dialect, Codec]] = MappingProxyType(
 )
 
 
-def native(dialect: Dialect, envelope: Envelope, stamp: Stamp, model: str, *, include_usage: bool) -> Native:
-    """What passes between a client and a provider of `dialect`, which calls the model `model`."""
+def native(
+    dialect: Dialect, envelope: Envelope, stamp: Stamp, facts: Facts, *, include_usage: bool
+) -> Native:
+    """What passes between a client and a provider of `dialect`; `facts` are of the model there."""
     if dialect is Dialect.RESPONSES:
-        return ResponsesNative(envelope, stamp, model=model)
+        thinks = facts.quirks.thinks != "no"
+        return ResponsesNative(envelope, stamp, model=facts.model, encrypted=thinks)
     if dialect is Dialect.MESSAGES:
         return MessagesNative(envelope)
     return ChatNative(envelope, include_usage=include_usage)
