@@ -125,7 +125,6 @@ _OPENAI = Quirks(
     files=True,
     audio=True,
     custom_tools=True,
-    cache_marks=True,
     openai_hints=True,
     thinks="effort",
 )
@@ -133,6 +132,8 @@ _REASONING = {"sampling": False, "seed_and_penalties": False, "logprobs": False}
 _OPENAI_FAMILIES = (
     ("o[0-9]*", _REASONING),
     ("gpt-[5-9]*", _REASONING),
+    ("gpt-5.[6-9]*", {"cache_marks": True}),
+    ("gpt-[6-9]*", {"cache_marks": True}),
     ("gpt-4*", {"thinks": "no"}),
     ("gpt-3*", {"thinks": "no", "json_schema": False, "images": False, "files": False}),
 )
@@ -156,7 +157,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
         join="azure",
         api_version="2025-04-01-preview",
         inference_api_version="2024-05-01-preview",
-        quirks=dataclasses.replace(_OPENAI, cache_marks=False),
+        quirks=_OPENAI,
         families=_OPENAI_FAMILIES,
     ),
     "deepseek": Profile(

@@ -53,6 +53,8 @@ class Translation:
     def request(self) -> bytes:
         """The body to send to the target."""
         body = self._written.body
+        if not self._edits.include_usage:
+            body.pop("stream_options", None)  # asked for by the writer of Chat, refused by some
         if self._edits.drop or self._edits.extra:
             fields = {name: msgspec.Raw(encode(value)) for name, value in body.items()}
             self._edits.apply(fields)

@@ -71,11 +71,14 @@ def translation(
     )
 
 
-def passing(dialect: str, body: Mapping[str, Any], model: str | None = None) -> Bypass:
+def passing(
+    dialect: str, body: Mapping[str, Any], kind: Kind | None = None, model: str | None = None
+) -> Bypass:
     """The passage of `body` between two ends of the same dialect."""
     seen = envelope.read(json.dumps(body).encode(), DEPTH)
-    name = model or UPSTREAMS[dialect][1]
-    return Bypass(seen, edits(name), native(Dialect(dialect), seen, STAMP, name, include_usage=True))
+    known = facts(dialect, kind, model)
+    through = native(Dialect(dialect), seen, STAMP, known, include_usage=True)
+    return Bypass(seen, edits(known.model), through)
 
 
 def sent(passage: Passage) -> dict[str, Any]:
