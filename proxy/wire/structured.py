@@ -40,12 +40,19 @@ _UNSTRICT = frozenset(
 _encode = msgspec.json.Encoder().encode
 
 
-def closed(schema: Json) -> tuple[Json, bool]:
+def closed(schema: Json, param: str) -> tuple[Json, bool]:
     """`schema` as Messages takes it, and whether anything it bounds is now only described.
 
-    Raises `Refusal` 400 where it refers to itself, or to what is elsewhere.
+    Raises `Refusal` 400 naming `param` where it refers to itself, or to what is elsewhere.
     """
-    _refuse_recursion(schema)
+    why = _unusable(schema)
+    if why is not None:
+        raise Refusal(
+            400,
+            f"The JSON schema cannot be passed on to the provider that serves this model: {why}.",
+            param=param,
+            code="unsupported_value",
+        )
     closer = _Closer()
     return closer.close(schema), closer.moved
 
@@ -155,18 +162,20 @@ def _guessed(schema: Json) -> str | None:
     return "array" if "items" in schema else None
 
 
-def _refuse_recursion(schema: Json) -> None:
+def _unusable(schema: Json) -> str | None:
+    """What of the references in `schema` Messages does not take."""
     graph = {"#": list(_references({k: v for k, v in schema.items() if k not in _DEFINITIONS}))}
     for key in _DEFINITIONS:
         for name, part in _named(schema.get(key)).items():
             graph[f"#/{key}/{name}"] = list(_references(part))
     for found in {reference for references in graph.values() for reference in references}:
         if not found.startswith("#"):
-            raise _unusable(f"it refers to '{found[:100]}', which is not in it")
+            return f"it refers to '{found[:100]}', which is not in it"
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError:
-        raise _unusable("it is recursive") from None
+        return "it is recursive"
+    return None
 
 
 def _references(value: Any) -> Iterator[str]:
@@ -179,14 +188,6 @@ def _references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from _references(part)
-
-
-def _unusable(why: str) -> Refusal:
-    return Refusal(
-        400,
-        f"The JSON schema cannot be passed on to the provider that serves this model: {why}.",
-        code="unsupported_value",
-    )
 
 
 def _is_strict(schema: Any) -> bool:

@@ -17,7 +17,7 @@ CLOSED: Json = {
 
 def test_what_is_closed_stays_as_it_is() -> None:
     """Nothing is said twice."""
-    assert structured.closed(CLOSED) == (CLOSED, False)
+    assert structured.closed(CLOSED, "format") == (CLOSED, False)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_schema_is_closed(given: Json, closed: Json, moved: bool) -> None:
     """Objects allow nothing further, alternatives are `anyOf`, what cannot be enforced is described."""
     if "required" in closed:
         closed = {key: value for key, value in closed.items() if key != "required"}
-    assert structured.closed(given) == (closed, moved)
+    assert structured.closed(given, "format") == (closed, moved)
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,21 @@ def test_a_schema_is_closed(given: Json, closed: Json, moved: bool) -> None:
 def test_recursion_and_what_is_elsewhere_are_refused(given: Json) -> None:
     """Messages enforces neither."""
     with pytest.raises(Refusal) as caught:
-        structured.closed(given)
-    assert caught.value.status == 400
+        structured.closed(given, "format")
+    assert (caught.value.status, caught.value.param) == (400, "format")
 
 
 def test_a_long_chain_of_references_is_no_recursion() -> None:
     """However long it is, it ends."""
     definitions: Json = {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(5000)}
     definitions["5000"] = {"type": "string"}
-    assert structured.closed({"$defs": definitions, "$ref": "#/$defs/0"})[1] is False
+    assert structured.closed({"$defs": definitions, "$ref": "#/$defs/0"}, "format")[1] is False
 
 
 @pytest.mark.parametrize("garbage", [{"properties": 5}, {"$defs": [1]}, {"anyOf": "x"}, {"allOf": {}}])
 def test_garbage_is_the_providers_to_refuse(garbage: Json) -> None:
     """A schema that is none breaks nothing here."""
-    structured.closed({"type": "object", **garbage})
+    structured.closed({"type": "object", **garbage}, "format")
     structured.strict_clean({"type": "object", "additionalProperties": False, **garbage})
 
 

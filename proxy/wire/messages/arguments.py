@@ -4,7 +4,6 @@ An argument that is no object would be refused now and in every later turn that 
 model wrote becomes one.
 """
 
-import json
 from typing import Any
 
 import msgspec
@@ -30,7 +29,4 @@ def as_object(text: str) -> Json:
 
 def as_text(value: Any) -> str:
     """An object as the JSON text that the other dialects carry."""
-    try:
-        return _encoder.encode(value).decode()
-    except (msgspec.MsgspecError, OverflowError):  # integers beyond 64 bits
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encoder.encode(value).decode()

@@ -93,7 +93,7 @@ def _shape(body: Json, conversation: Conversation, facts: Facts, losses: Losses)
     asked = conversation.format
     if asked is None or asked.kind != "json_schema" or not facts.quirks.json_schema:
         return
-    schema, moved = structured.closed(asked.schema or {})
+    schema, moved = structured.closed(asked.schema or {}, "format.json_schema")
     if moved:
         losses.meet("format.keywords")
     body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
@@ -132,7 +132,7 @@ def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
     if not facts.quirks.json_schema:
         losses.drop("tool.strict")
         return made
-    made["input_schema"], moved = structured.closed(schema)
+    made["input_schema"], moved = structured.closed(schema, f"tools.{tool.name}")
     made["strict"] = True
     if moved:
         losses.meet("format.keywords")

@@ -102,14 +102,10 @@ class MessagesStream:
         self.content = False
         self.ended = False
         self.error: Said | None = None
+        self.usage: Usage | None = None
         self.events = 0
         self._tally = Tally()
         self._splitter = sse.Splitter()
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens so far, as `model.Stream` has them."""
-        return self._tally.usage
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed, as they came."""
@@ -166,6 +162,7 @@ class MessagesStream:
         if seen is None:
             return
         self._tally.take(seen.message.usage if seen.message is not None else seen.usage)
+        self.usage = self._tally.usage
         match seen.type or name.decode("utf-8", "replace"):
             case "message_stop":
                 self.content = self.ended = True
