@@ -18,7 +18,7 @@ neither can hide the other's mistakes.
     server      `MockProvider` and `run`
 """
 
-from mockprovider.behaviour import Behaviour, Complaint, Delay
+from mockprovider.behaviour import Behaviour, Complaint, Delay, Flavour
 from mockprovider.desk import DIALECTS
 from mockprovider.ledger import Entry, key_id
 from mockprovider.script import Match, Rule, Script, ScriptError, inline, load
@@ -30,6 +30,7 @@ __all__ = [
     "Complaint",
     "Delay",
     "Entry",
+    "Flavour",
     "Match",
     "MockProvider",
     "Rule",

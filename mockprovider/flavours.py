@@ -11,7 +11,7 @@ from mockprovider.behaviour import Flavour
 from mockprovider.reading import Fields
 from mockprovider.strict_functions import check_format, check_function, check_use
 from mockprovider.strict_responses import check_metadata, reasons
-from mockprovider.wording import known_only, name_checked, too_long
+from mockprovider.wording import known_only, missing, name_checked, too_long
 
 Messages = Sequence[Fields]
 
@@ -33,9 +33,12 @@ _DEEPSEEK_ROLES = ("system", "user", "assistant", "tool")
 
 def check(fields: Fields, messages: Messages, flavour: Flavour, model: str) -> None:
     """Refuse what the maker refuses. Raises Unreadable."""
-    maker = _MAKERS.get(flavour)
-    if maker is not None:
-        maker(fields, messages, model)
+    if flavour == "generic":
+        return
+    for place, message in enumerate(messages):
+        if message.get("role") is None:
+            raise missing(f"messages[{place}].role")
+    _MAKERS[flavour](fields, messages, model)
 
 
 def _openai(fields: Fields, messages: Messages, model: str) -> None:

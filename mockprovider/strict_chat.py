@@ -29,7 +29,7 @@ def check(messages: Sequence[Fields], tools: Sequence[object], functions: Sequen
 def _check_message(message: Fields, param: str) -> None:
     role = message.get("role")
     if role is None:
-        raise missing(f"{param}.role")
+        return  # some take it for the user's; those that do not are flavours
     if role not in _ROLES:
         raise unsupported(f"{param}.role", _ROLES, role)
     _check_content(message, param)
@@ -93,7 +93,7 @@ def _check_pairs(messages: Sequence[Fields]) -> None:
     open_ids: list[str] = []
     opened = 0
     for place, message in enumerate(messages):
-        if message["role"] == "tool":
+        if message.get("role") == "tool":
             identity = str(message["tool_call_id"])
             if identity not in open_ids:
                 raise Unreadable(

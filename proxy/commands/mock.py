@@ -9,7 +9,6 @@ import click
 import uvloop
 
 import mockprovider
-from mockprovider.behaviour import Flavour
 from mockprovider.desk import DIALECTS
 
 
@@ -32,7 +31,7 @@ Examples:
 )
 @click.option(
     "--flavour",
-    type=click.Choice(get_args(Flavour)),
+    type=click.Choice(get_args(mockprovider.Flavour)),
     help="Whose chat endpoint this is: what it refuses and its ways; the script's unless given.",
 )
 @click.option("--script", metavar="FILE", help="Faults and answers, as YAML or JSON.")
@@ -42,7 +41,7 @@ def mock(  # noqa: PLR0913  (one parameter an option)
     host: str,
     port: int,
     dialect: str | None,
-    flavour: Flavour | None,
+    flavour: mockprovider.Flavour | None,
     script: str | None,
     name: str,
     *,

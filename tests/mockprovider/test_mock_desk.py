@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mockprovider.behaviour import Behaviour
+from mockprovider.behaviour import Behaviour, Flavour
 from mockprovider.desk import Desk, Request, Served, credential, route
 from mockprovider.ledger import key_id
 from mockprovider.script import Match, Rule, Script, load
@@ -47,6 +47,7 @@ def _json(served: Served) -> tuple[int, Any]:
         ("POST", "/openai/deployments/e/embeddings", ("embeddings", "e")),
         ("POST", "/openai/v1/responses", ("responses", "")),
         ("POST", "/v1/responses/input_tokens", ("responses/input_tokens", "")),
+        ("POST", "/v1/responses/compact", ("responses/compact", "")),
         ("POST", "/v1/messages", ("messages", "")),
         ("POST", "/anthropic/v1/messages/count_tokens", ("messages/count_tokens", "")),
         ("GET", "/v1/models", ("models", "")),
@@ -87,6 +88,7 @@ def test_every_endpoint_answers_in_its_own_shape() -> None:
         ("/v1/embeddings", {"model": "m", "input": "hi"}, "object", "list"),
         ("/v1/messages/count_tokens", {"model": "m", "messages": _USER}, "input_tokens", 1),
         ("/v1/responses/input_tokens", {"model": "m", "input": "hi"}, "input_tokens", 1),
+        ("/v1/responses/compact", {"model": "m", "input": "hi"}, "object", "response.compaction"),
     ]
     for path, body, field, value in wanted:
         status, told = _json(_serve(body, path))
@@ -225,6 +227,19 @@ def test_a_refusal_may_have_its_own_status() -> None:
     status, told = _json(_serve({"model": "m", "input": [reasoning], "store": False}, "/v1/responses"))
     assert (status, told["error"]["param"]) == (404, "input")
     assert "Item with id 'rs_1' not found" in told["error"]["message"]
+
+
+@pytest.mark.parametrize("fixed", [None, "vllm"])
+def test_the_flavour_is_the_scripts_unless_it_is_fixed(fixed: Flavour | None) -> None:
+    """It decides what chat refuses and in which shape; the other dialects have only one."""
+    desk = Desk("x", Script(flavour="deepseek"), flavour=fixed)
+    body = {"model": "m", "messages": [{"role": "developer", "content": "hi"}]}
+    status, told = _json(_serve(body, desk=desk))
+    assert status == 400
+    assert ("error" in told, told.get("object")) == ((True, None) if fixed is None else (False, "error"))
+    status, told = _json(_serve({"model": "m", "messages": _USER, "x_mock": {"status": 500}}, desk=desk))
+    assert ("error" in told) == (fixed is None)
+    assert "error" in _json(_serve({"model": "m"}, "/v1/responses", desk=desk))[1]
 
 
 def test_headers_are_part_of_the_terms() -> None:

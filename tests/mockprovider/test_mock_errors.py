@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mockprovider.behaviour import Complaint
-from mockprovider.errors import anthropic_body, anthropic_fault, encoded, openai_body, openai_fault
+from mockprovider.errors import anthropic_body, anthropic_fault, encoded, openai_body, openai_fault, refusal
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,25 @@ def test_a_complaint_replaces_the_words() -> None:
         "error": {"type": "t", "message": said.message, "details": {"error_code": "c"}},
         "request_id": "req_1",
     }
+
+
+@pytest.mark.parametrize(
+    ("shape", "status", "wanted"),
+    [
+        ("anthropic", 400, {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}),
+        ("openai", 400, {"error": {"message": "no", "type": "invalid_request_error", "code": None}}),
+        ("deepseek", 400, {"error": {"message": "no", "type": "invalid_request_error", "code": None}}),
+        ("vllm", 400, {"object": "error", "message": "no", "type": "BadRequestError", "code": 400}),
+        ("vllm", 503, {"object": "error", "message": "no", "type": "server_error", "code": 503}),
+        ("dashscope", 400, {"error": {"message": "no", "type": "invalid_request_error", "code": None}}),
+        ("dashscope", 429, {"code": "rate_limit_exceeded", "message": "no"}),
+        ("dashscope", 500, {"code": "server_error", "message": "no"}),
+    ],
+)
+def test_makers_have_their_own_shapes(shape: str, status: int, wanted: dict[str, object]) -> None:
+    """The same refusal in each; some name the request."""
+    told = json.loads(refusal(shape, status, Complaint(message="no"), "req_1"))
+    assert told.pop("request_id", "") == ("req_1" if shape in ("anthropic", "dashscope") else "")
+    for body in (told, told.get("error", {})):
+        body.pop("param", None)
+    assert told == wanted

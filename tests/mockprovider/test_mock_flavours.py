@@ -89,6 +89,12 @@ def test_openai_refuses(fields: dict[str, Any], words: str) -> None:
     assert words in _refused("openai", **fields)
 
 
+@pytest.mark.parametrize("flavour", ["openai", "deepseek", "dashscope", "vllm"])
+def test_a_message_is_somebodys(flavour: Flavour) -> None:
+    """Only the generic provider guesses whose."""
+    assert _refused(flavour, {"content": "a"}) == "Missing required parameter: 'messages[0].role'."
+
+
 def test_openai_reads_messages_closely() -> None:
     """No fields of other makers, no images from tools, no long ids."""
     thought = {**_CALLS, "reasoning_content": "hm"}

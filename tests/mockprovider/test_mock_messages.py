@@ -57,7 +57,10 @@ def _rebuilt(events: list[Any]) -> list[Any]:
         Behaviour(finish="length"),
         Behaviour(finish="content_filter"),
         Behaviour(empty="lifecycle"),
-        Behaviour(cached_tokens=1, prompt_tokens=10),
+        Behaviour(cached_tokens=1, cache_write_tokens=2, prompt_tokens=10),
+        Behaviour(text="one", reasoning="let me see", redacted=True),
+        Behaviour(declined="I will not"),
+        Behaviour(text="one moment", tool_calls=2),
     ],
 )
 def test_a_stream_adds_up_to_the_reply(behaviour: Behaviour) -> None:
@@ -79,6 +82,7 @@ def test_a_stream_adds_up_to_the_reply(behaviour: Behaviour) -> None:
         (Behaviour(finish="length"), "max_tokens"),
         (Behaviour(finish="content_filter"), "refusal"),
         (Behaviour(tool_calls=1), "tool_use"),
+        (Behaviour(declined="I will not"), "refusal"),
     ],
 )
 def test_stop_reasons_are_the_dialects_own(behaviour: Behaviour, reason: str) -> None:
@@ -92,6 +96,52 @@ def test_usage_tells_cached_tokens_apart() -> None:
     """`input_tokens` leaves out what was read from the cache."""
     usage = _reply(_ask(), Behaviour(prompt_tokens=10, cached_tokens=4))["usage"]
     assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (6, 4)
+
+
+def test_usage_tells_what_was_written_to_the_cache() -> None:
+    """In the usage of the start, too."""
+    behaviour = Behaviour(prompt_tokens=10, cached_tokens=4, cache_write_tokens=5)
+    for usage in (_reply(_ask(), behaviour)["usage"], _events(_ask(), behaviour)[0]["message"]["usage"]):
+        assert (usage["input_tokens"], usage["cache_creation_input_tokens"]) == (1, 5)
+        assert usage["cache_creation"] == {"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 0}
+
+
+def test_a_stop_sequence_is_named() -> None:
+    """Where the reply was cut, in reply and stream."""
+    ask = _ask(stop_sequences=["two"])
+    reply = _reply(ask, Behaviour(text="one two"))
+    assert (reply["content"][0]["text"], reply["stop_reason"]) == ("one ", "stop_sequence")
+    assert reply["stop_sequence"] == "two"
+    assert _events(ask, Behaviour(text="one two"))[-2]["delta"]["stop_sequence"] == "two"
+
+
+def test_reasoning_may_not_be_shown() -> None:
+    """Redacted it is one block without deltas; omitted it is only its signature. Both come back."""
+    said = {"role": "user", "content": "hi"}
+    redacted = _reply(_ask(), Behaviour(reasoning="hm", redacted=True))["content"]
+    assert redacted[0]["type"] == "redacted_thinking"
+    veiled = _ask(thinking={"type": "adaptive", "display": "omitted"})
+    omitted = _reply(veiled, Behaviour(reasoning="hm"))["content"]
+    assert (omitted[0]["type"], omitted[0]["thinking"]) == ("thinking", "")
+    assert _rebuilt(_events(veiled, Behaviour(reasoning="hm"))) == omitted
+    for content in (redacted, omitted):
+        _ask(messages=[said, {"role": "assistant", "content": content}, said])
+
+
+def test_formats_and_pictures_are_read() -> None:
+    """From where messages have them, also inside the results of tools."""
+    image = {"type": "image", "source": {"type": "url", "url": "https://a"}}
+    document = {"type": "document", "source": {"type": "url", "url": "https://a"}}
+    shot = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    told = [
+        {"role": "user", "content": [image, document]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [shot]},
+    ]
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    ask = _ask(messages=told, tools=[_TOOL], output_config=form)
+    assert (ask.images, ask.files, ask.schema) == (2, 1, schema)
 
 
 def test_all_text_of_a_request_is_counted() -> None:

@@ -3,14 +3,20 @@ import pytest
 
 from mockprovider.answer import Tool, Unreadable
 from mockprovider.reading import (
+    FIELDS,
+    USUAL,
+    Fields,
+    attachments,
     decoded,
     is_tool_result,
     last_user_text,
     required,
+    schema_of,
     size,
     text_of,
     tool_output,
     tools,
+    unsuffixed,
 )
 
 
@@ -78,3 +84,53 @@ def test_what_is_no_such_json_is_unreadable(body: bytes) -> None:
     decoder = msgspec.json.Decoder(msgspec.defstruct("Shape", [("a", int)]))
     with pytest.raises(Unreadable):
         decoded(decoder, body)
+
+
+def test_custom_tools_are_marked() -> None:
+    """They have no schema."""
+    assert tools([{"name": "c"}], "parameters", custom=True) == [Tool("c", {}, custom=True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted"),
+    [("m", ("m", "")), ("m#status=429", ("m", "status=429")), ("m#", ("m", "")), ("a#b#c", ("a", "b#c"))],
+)
+def test_a_fault_hangs_on_the_models_name(model: str, wanted: tuple[str, str]) -> None:
+    """Behind the first `#`."""
+    assert unsuffixed(model) == wanted
+
+
+def test_attachments_are_counted_by_their_types() -> None:
+    """Also inside the results of tools; text and strings are none."""
+    result = {"type": "tool_result", "content": [{"type": "image"}, {"type": "text"}]}
+    contents = ["image", None, [{"type": "image"}, {"type": "pdf"}, "image", result]]
+    assert attachments(contents, {"image"}, {"pdf"}) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "inside", "keys"),
+    [
+        (None, "", None),
+        ({"type": "text"}, "", None),
+        ({"type": "json_object"}, "", {"type", "properties"}),
+        ({"type": "json_schema", "schema": {"a": 1}}, "", {"a"}),
+        ({"type": "json_schema", "in": {"schema": {"a": 1}}}, "in", {"a"}),
+        ({"type": "json_schema"}, "in", {"type", "properties"}),
+    ],
+)
+def test_a_format_has_a_schema(form: object, inside: str, keys: set[str] | None) -> None:
+    """Its own, or that of any object."""
+    schema = schema_of(form, inside)
+    assert (None if schema is None else set(schema)) == keys
+
+
+def test_the_usual_terms_are_those_of_a_good_request() -> None:
+    """A version, no beta, nothing stored; and any field can be decoded."""
+    assert (USUAL.version, USUAL.beta, USUAL.flavour, "x" in USUAL.stored) == (
+        "2023-06-01",
+        False,
+        "generic",
+        False,
+    )
+    fields: Fields = decoded(FIELDS, b'{"a": [1]}')
+    assert fields == {"a": [1]}

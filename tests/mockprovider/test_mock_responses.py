@@ -39,6 +39,9 @@ def _events(ask: Ask, behaviour: Behaviour) -> list[Any]:
 
 
 _BEHAVIOURS = [
+    Behaviour(text="one", reasoning="let me see", tool_calls=1),
+    Behaviour(declined="I will not"),
+    Behaviour(prompt_tokens=9, cached_tokens=2, cache_write_tokens=3),
     Behaviour(text="one two"),
     Behaviour(text="one", reasoning="let me see"),
     Behaviour(tool_calls=2, reasoning="hm"),
@@ -100,6 +103,61 @@ def test_reasoning_is_sealed_when_that_is_asked_for() -> None:
     with pytest.raises(Unreadable, match="could not be verified"):
         responses.read(body, "", Terms(name="y"))
     assert "encrypted_content" not in _reply(_ask(), Behaviour(reasoning="hm"))["output"][0]
+
+
+def test_a_custom_tool_is_called_with_text() -> None:
+    """In its own kind of item, whole and in pieces, and its output comes back."""
+    tool = {"type": "custom", "name": "apply_patch", "format": {"type": "text"}}
+    ask = _ask(tools=[tool], tool_choice={"type": "custom", "name": "apply_patch"})
+    behaviour = Behaviour(tool_input="*** Begin Patch")
+    (item,) = _reply(ask, behaviour)["output"]
+    assert (item["type"], item["id"][:4], item["input"]) == ("custom_tool_call", "ctc_", "*** Begin Patch")
+    deltas = [event for event in _events(ask, behaviour) if "custom_tool_call_input" in event["type"]]
+    assert "".join(event["delta"] for event in deltas[:-1]) == deltas[-1]["input"] == item["input"]
+    output = {"type": "custom_tool_call_output", "call_id": item["call_id"], "output": "done"}
+    assert _ask(input=[item, output], tools=[tool]).after_tool
+
+
+def test_a_refusal_is_a_part_of_the_message() -> None:
+    """With events of its own."""
+    reply = _reply(_ask(), Behaviour(declined="I will not"))
+    assert reply["status"] == "completed"
+    assert reply["output"][0]["content"] == [{"type": "refusal", "refusal": "I will not"}]
+    kinds = [event["type"] for event in _events(_ask(), Behaviour(declined="I will not"))]
+    assert kinds[3:9] == [
+        "response.content_part.added",
+        *["response.refusal.delta"] * 3,
+        "response.refusal.done",
+        "response.content_part.done",
+    ]
+
+
+def test_logprobs_come_when_they_are_included() -> None:
+    """For every piece of text."""
+    ask = _ask(include=["message.output_text.logprobs"], top_logprobs=1)
+    (part,) = _reply(ask, Behaviour(text="a b"))["output"][0]["content"]
+    assert [entry["token"] for entry in part["logprobs"]] == ["a ", "b"]
+    deltas = [event for event in _events(ask, Behaviour(text="a b")) if event["type"].endswith("text.delta")]
+    assert [event["logprobs"][0] for event in deltas] == part["logprobs"]
+
+
+def test_formats_and_pictures_are_read() -> None:
+    """From where responses have them, also in the outputs of tools."""
+    image = {"type": "input_image", "image_url": "https://a"}
+    items = [
+        {"role": "user", "content": [image, {"type": "input_file", "file_url": "https://a"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [image]},
+    ]
+    form = {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}
+    ask = _ask(input=items, text=form)
+    assert (ask.images, ask.files, ask.schema) == (2, 1, {"type": "object"})
+
+
+def test_what_was_written_to_a_cache_is_told() -> None:
+    """As part of the input."""
+    usage = _reply(_ask(), Behaviour(prompt_tokens=10, cache_write_tokens=4))["usage"]
+    assert usage["input_tokens_details"] == {"cached_tokens": 0, "cache_write_tokens": 4}
 
 
 def test_incomplete_says_why() -> None:

@@ -202,6 +202,41 @@ def test_the_control_endpoints_work_over_http() -> None:
     run(with_mock(test))
 
 
+def test_what_was_sent_can_be_fetched() -> None:
+    """The newest bodies with their paths, keys and headers, also of what was refused; secrets are masked."""
+    body = {"model": "m", "max_tokens": 9, "messages": _HI}
+
+    async def test(mock: MockProvider, peer: Peer) -> None:
+        assert await _status(peer, authorization="Bearer sk-first") == 200
+        for sent, status in (({**body, "top": 1}, 400), (body, 200)):
+            peer.send(sent, "/v1/messages", x_api_key="sk-secret", anthropic_version="2023-06-01")
+            assert (await peer.reply())[0] == status
+        told = await _told(peer, "/_mock/requests?last=2")
+        assert "sk-secret" not in json.dumps(told)
+        refused, served = told["requests"]
+        assert (refused["path"], refused["outcome"]) == ("/v1/messages", "status_400")
+        assert json.loads(refused["body"])["top"] == 1
+        assert json.loads(served["body"]) == body
+        assert served["key_id"] == key_id("sk-secret")
+        assert served["headers"]["anthropic-version"] == "2023-06-01"
+        assert served["headers"]["x-api-key"] == f"*** ({key_id('sk-secret')})"
+
+    run(with_mock(test))
+
+
+def test_a_flavour_of_the_constructor_stays() -> None:
+    """Whatever script is played."""
+    body = {"model": "m", "messages": [{"role": "developer", "content": "hi"}]}
+
+    async def test(mock: MockProvider, peer: Peer) -> None:
+        for script in (Script(), Script(flavour="openai")):
+            mock.play(script)
+            peer.send(body)
+            assert (await peer.reply())[0] == 400
+
+    run(with_mock(test, flavour="deepseek"))
+
+
 @loops
 def test_tls_serves_streams_and_breaks(loop: Loop, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     """Over TLS a stream is whole, and a cut, a half close and a reset end the connection."""
