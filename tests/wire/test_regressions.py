@@ -467,7 +467,7 @@ def test_16_reasoning_that_nobody_can_resolve_is_dropped() -> None:
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
         user("z"),
     ]
-    body = sent(passing("responses", responses(*items, store=False), "gpt-5.1"))
+    body = sent(passing("responses", responses(*items, store=False), model="gpt-5.1"))
     assert [i["encrypted_content"] for i in body["input"] if i.get("type") == "reasoning"] == ["gAAA"]
     assert all(item.get("status", "") is not None for item in body["input"])
 
