@@ -149,6 +149,14 @@ def test_tools() -> None:
     assert lost == "dropped=tool.strict"
 
 
+def test_a_strict_tool_that_cannot_be_is_refused() -> None:
+    """By its name; one that can be is no loss."""
+    with pytest.raises(Refusal) as caught:
+        write(tools=(Tool("f", schema={**EMPTY, "items": {"$ref": "#"}}, strict=True),))
+    assert caught.value.param == "tools.f"
+    assert body(tools=(Tool("f", schema=EMPTY, strict=True),))["tools"][0]["strict"] is True
+
+
 def test_tools_that_are_said_in_another_way() -> None:
     """Free text, namespaces, long names: with the way back."""
     grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: x"}}

@@ -162,6 +162,14 @@ def test_words_of_errors_in_text_are_text() -> None:
     assert stream.error is None
 
 
+def test_an_end_by_its_name_alone() -> None:
+    """Some servers leave the type out of the data."""
+    stream = MessagesStream()
+    stream.feed(text())
+    stream.feed(b"event: message_stop\ndata: {}\n\n")
+    assert stream.ended
+
+
 def test_the_last_event_may_lack_its_empty_line() -> None:
     """It is given one."""
     stream = MessagesStream()
