@@ -4,6 +4,7 @@ Everything here and in the modules of the clients runs in the environments of th
 standard library and the SDKs alone.
 """
 
+import dataclasses
 import http.client
 import json
 import time
@@ -32,6 +33,7 @@ ROWS = (
     "structured output",
     "reasoning",
     "reasoning and tools",
+    "other providers",
     "image input",
     "file input",
     "usage",
@@ -76,18 +78,28 @@ def _stamp() -> str:
 class Place:
     """Where a check runs: the proxy, the kind of provider behind it, and a word that only this cell says.
 
-    `provider` is the port of the provider, which tells what it was asked.
+    `ports` are those of the providers by their kind, which tell what they were asked; `environment` is where
+    the SDK is.
     """
 
     url: str
     key: str
     kind: str
-    provider: int
+    ports: Mapping[str, int]
+    environment: str
     word: str = field(default_factory=_stamp)
 
     def model(self, behaviour: str = "plain") -> str:
         """The alias whose provider behaves so; the behaviours are those of the rig."""
         return f"over-{self.kind}-{behaviour}"
+
+    def others(self) -> "list[Place]":
+        """The same cell over each other kind of provider."""
+        return [dataclasses.replace(self, kind=kind) for kind in APIS if kind != self.kind]
+
+    def pausing(self, behaviour: str, api: str) -> str:
+        """A behaviour after which a model is left alone, under a name that nobody else asks for."""
+        return f"{behaviour}-{api}-{self.environment}"
 
     def asked(self) -> list[Fields]:
         """The bodies that the provider got with the word of this cell in them, the oldest first."""
@@ -95,7 +107,9 @@ class Place:
 
     def entries(self) -> list[Fields]:
         """What the provider keeps of the requests with the word of this cell in them, the oldest first."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.provider, timeout=PATIENCE)) as connection:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.ports[self.kind], timeout=PATIENCE)
+        ) as connection:
             connection.request("GET", "/_mock/requests?last=40")
             told = json.loads(connection.getresponse().read())["requests"]
         return sorted((entry for entry in told if self.word in entry["body"]), key=lambda entry: entry["at"])

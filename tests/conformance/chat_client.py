@@ -276,6 +276,16 @@ def reasoning_and_tools(at: Place) -> None:
     _loop(at, "reasoning", 1, streaming=True, reasoning_effort="low")
 
 
+def other_providers(at: Place) -> None:
+    """A conversation with reasoning and a call goes on over another kind of provider, unsealed."""
+    messages = ask(f"use a tool {at.word}")
+    message = create(at, messages, "reasoning", tools=[WEATHER]).choices[0].message
+    for other in at.others():
+        made = create(other, [*messages, *_answered(message)], "reasoning", tools=[WEATHER])
+        same(made.choices[0].message.content, f"{SAID}use a tool {at.word}")
+        parts.moved(other)
+
+
 def image_input(at: Place) -> None:
     """Pictures arrive, by value and by address."""
     data = f"data:image/png;base64,{parts.png()}"
@@ -395,7 +405,7 @@ def bad_request(at: Place) -> None:
 
 def rate_limit(at: Place) -> None:
     """429 is a `RateLimitError` that says when to come back."""
-    error = _failed(at, "limited-chat", openai.RateLimitError)
+    error = _failed(at, at.pausing("limited", "chat"), openai.RateLimitError)
     same(error.code, "rate_limit_exceeded")
     holds(1 <= int(error.response.headers["retry-after"]) <= 7, "no time to come back")
 
@@ -408,7 +418,7 @@ def server_error(at: Place) -> None:
 
 def overloaded(at: Place) -> None:
     """A provider that has too much to do is a 503."""
-    error = failure(lambda: create(at, ask(at.word), "overloaded-chat"))
+    error = failure(lambda: create(at, ask(at.word), at.pausing("overloaded", "chat")))
     same((type(error), error.status_code), (openai.InternalServerError, 503))
     same(error.code, "overloaded")
 
@@ -481,6 +491,7 @@ FEATURES: Features = {
     "structured output": structured_output,
     "reasoning": reasoning,
     "reasoning and tools": reasoning_and_tools,
+    "other providers": other_providers,
     "image input": image_input,
     "file input": file_input,
     "usage": usage,

@@ -40,7 +40,8 @@ def chosen(wanted: str) -> tuple[str, ...]:
 def run(environment: str, rows: Sequence[str], stage: rig.Rig) -> Iterator[Result]:
     """The results of one environment as they come."""
     python = environments.python_of(environment)
-    job = {"url": stage.root, "key": rig.KEY, "ports": dict(stage.ports), "rows": list(rows)}
+    job: dict[str, object] = {"url": stage.root, "key": rig.KEY, "ports": dict(stage.ports)}
+    job |= {"environment": environment, "rows": list(rows)}
     with subprocess.Popen(
         [str(python), "-W", "ignore", str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:

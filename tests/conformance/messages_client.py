@@ -151,6 +151,15 @@ def tool_call(at: Place) -> None:
     same([upstream.tools(at.kind, body) for body in at.asked()], [[parts.TOOL]] * 2)
 
 
+def _answered(made: Any) -> Turns:
+    """The message as a client sends it back, with a result for each call."""
+    results = [
+        {"type": "tool_result", "tool_use_id": call.id, "content": f"result {place}"}
+        for place, call in enumerate(_called(made))
+    ]
+    return [{"role": "assistant", "content": made.content}, {"role": "user", "content": results}]
+
+
 def _loop(at: Place, behaviour: str, count: int, *, streaming: bool, **more: Any) -> Fields:
     """Call tools, answer them, get text; what the provider was asked in the end."""
     messages = ask(f"use a tool {at.word}")
@@ -158,12 +167,7 @@ def _loop(at: Place, behaviour: str, count: int, *, streaming: bool, **more: Any
     make = streamed if streaming else create
     first = make(at, messages, behaviour, tools=tools, **more)
     same(len({call.id for call in _called(first)}), count)
-    results = [
-        {"type": "tool_result", "tool_use_id": call.id, "content": f"result {place}"}
-        for place, call in enumerate(_called(first))
-    ]
-    turns = [{"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
-    made = make(at, [*messages, *turns], behaviour, tools=tools, **more)
+    made = make(at, [*messages, *_answered(first)], behaviour, tools=tools, **more)
     same(text_of(made), f"{SAID}use a tool {at.word}")
     body = at.asked()[-1]
     calls = upstream.calls(at.kind, body)
@@ -241,6 +245,17 @@ def reasoning_and_tools(at: Place) -> None:
     for streaming in (False, True):
         body = _loop(at, "reasoning", 1, streaming=streaming, **THINKING)
         same(len(upstream.seals(at.kind, body)), 0 if at.kind == "chat" else 1)
+
+
+def other_providers(at: Place) -> None:
+    """A conversation with thinking and a call goes on over another kind of provider, unsigned."""
+    more: Fields = {"tools": [WEATHER], **THINKING}
+    messages = ask(f"use a tool {at.word}")
+    first = create(at, messages, "reasoning", **more)
+    for other in at.others():
+        made = create(other, [*messages, *_answered(first)], "reasoning", **more)
+        same(text_of(made), f"{SAID}use a tool {at.word}")
+        parts.moved(other)
 
 
 def image_input(at: Place) -> None:
@@ -379,7 +394,7 @@ def bad_request(at: Place) -> None:
 
 def rate_limit(at: Place) -> None:
     """429 is a `RateLimitError` that says when to come back."""
-    error = _failed(at, "limited-messages", anthropic.RateLimitError)
+    error = _failed(at, at.pausing("limited", "messages"), anthropic.RateLimitError)
     same(_type_of(error), "rate_limit_error")
     holds(1 <= int(error.response.headers["retry-after"]) <= 7, "no time to come back")
 
@@ -392,7 +407,7 @@ def server_error(at: Place) -> None:
 
 def overloaded(at: Place) -> None:
     """A provider that has too much to do is a 529."""
-    error = failure(lambda: create(at, ask(at.word), "overloaded-messages"))
+    error = failure(lambda: create(at, ask(at.word), at.pausing("overloaded", "messages")))
     same((error.status_code, _type_of(error)), (529, "overloaded_error"))
 
 
@@ -463,6 +478,7 @@ FEATURES: Features = {
     "structured output": structured_output,
     "reasoning": reasoning,
     "reasoning and tools": reasoning_and_tools,
+    "other providers": other_providers,
     "image input": image_input,
     "file input": file_input,
     "usage": usage,

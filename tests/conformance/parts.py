@@ -5,7 +5,8 @@ import struct
 import zlib
 
 import pydantic
-from cells import Fields
+import upstream
+from cells import Fields, Place, same
 
 THOUGHT = "First I wonder, then I know."
 TOOL = "get_weather"
@@ -43,6 +44,14 @@ def png() -> str:
 def pdf() -> str:
     """A file that begins like a PDF, in base64."""
     return base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
+
+
+def moved(at: Place) -> None:
+    """What a provider got of a conversation with another: the result, but neither seals nor thoughts."""
+    body = at.asked()[-1]
+    same([text for _, text in upstream.results(at.kind, body)], ["result 0"])
+    same(upstream.seals(at.kind, body), [])
+    same([text for _, text in upstream.said(at.kind, body) if THOUGHT in text], [])
 
 
 def valid(made: pydantic.BaseModel) -> None:

@@ -286,6 +286,17 @@ def reasoning_and_tools(at: Place) -> None:
         same(len(upstream.seals(at.kind, body)), 0 if at.kind == "chat" else 1)
 
 
+def other_providers(at: Place) -> None:
+    """A chain with reasoning and a call goes on over another kind of provider, unsealed."""
+    more: Fields = {"tools": [WEATHER], **THINKING, "store": True}
+    first = create(at, f"use a tool {at.word}", "reasoning", **more)
+    outputs = [item for item in _answered(first) if item["type"] == "function_call_output"]
+    for other in at.others():
+        made = create(other, outputs, "reasoning", previous_response_id=first.id, **more)
+        same(made.output_text, f"{SAID}use a tool {at.word}")
+        parts.moved(other)
+
+
 def image_input(at: Place) -> None:
     """Pictures arrive, by value and by address."""
     data = f"data:image/png;base64,{parts.png()}"
@@ -450,7 +461,7 @@ def bad_request(at: Place) -> None:
 
 def rate_limit(at: Place) -> None:
     """429 is a `RateLimitError` that says when to come back."""
-    error = _failed(at, "limited-responses", openai.RateLimitError)
+    error = _failed(at, at.pausing("limited", "responses"), openai.RateLimitError)
     same(error.code, "rate_limit_exceeded")
     holds(1 <= int(error.response.headers["retry-after"]) <= 7, "no time to come back")
 
@@ -463,7 +474,7 @@ def server_error(at: Place) -> None:
 
 def overloaded(at: Place) -> None:
     """A provider that has too much to do is a 503."""
-    error = failure(lambda: create(at, at.word, "overloaded-responses"))
+    error = failure(lambda: create(at, at.word, at.pausing("overloaded", "responses")))
     same((type(error), error.status_code), (openai.InternalServerError, 503))
     same(error.code, "overloaded")
 
@@ -530,6 +541,7 @@ FEATURES: Features = {
     "structured output": structured_output,
     "reasoning": reasoning,
     "reasoning and tools": reasoning_and_tools,
+    "other providers": other_providers,
     "image input": image_input,
     "file input": file_input,
     "usage": usage,

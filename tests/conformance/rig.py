@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import environments
 from cells import APIS
 from harness import KEY, Child, Serve
 
@@ -33,7 +34,7 @@ PAUSING: Mapping[str, Mapping[str, object]] = {
     "limited": {"status": 429, "headers": {"retry-after": 7}},
     "overloaded": {"status": 503},
 }
-"""Behaviours after which a model is left alone for a while, so each client API has an alias of its own."""
+"""Behaviours after which a model is left alone for a while: an alias for each client API and environment."""
 
 _PROVIDERS: Mapping[str, Mapping[str, object]] = {
     "chat": {"kind": "openai", "dialects": ["chat"]},
@@ -87,11 +88,14 @@ def matrix() -> Iterator[Rig]:
     """The proxy with an alias for each dialect and behaviour."""
     with contextlib.ExitStack() as stack:
         mocks = {dialect: stack.enter_context(Provider(dialect)) for dialect in APIS}
+        pausing = [
+            f"{pause}-{api}-{name}" for pause in PAUSING for api in APIS for name in environments.NAMES
+        ]
         providers = {name: _provider(mocks[name].port, given) for name, given in _PROVIDERS.items()}
         models = {
             f"over-{name}-{behaviour}": {"providers": [{"provider": name, "model": f"mock-{behaviour}"}]}
             for name in APIS
-            for behaviour in (*BEHAVIOURS, *(f"{pause}-{api}" for pause in PAUSING for api in APIS))
+            for behaviour in (*BEHAVIOURS, *pausing)
         }
         proxy = stack.enter_context(Serve(_config(providers, models)))
         yield Rig(proxy, {name: mock.port for name, mock in mocks.items()})

@@ -71,7 +71,9 @@ def main() -> None:
                 cell = {"api": api, "kind": kind, "row": row}
                 _say("begin", cell)
                 began = time.monotonic()
-                error = run(checks[row], Place(job["url"], job["key"], kind, job["ports"][kind]))
+                error = run(
+                    checks[row], Place(job["url"], job["key"], kind, job["ports"], job["environment"])
+                )
                 _say("end", {**cell, "error": error, "seconds": round(time.monotonic() - began, 3)})
 
 
