@@ -62,7 +62,7 @@ def status_of(exchange: Exchange, refusal: Refusal) -> int:
 def broken(exchange: Exchange, refusal: Refusal) -> bytes:
     """The events that end a stream which broke: what was said of a reply so far decides how."""
     if exchange.committed and exchange.reply is not None:
-        return exchange.reply.broken(refusal)
+        return exchange.reply.broken(refusal, exchange.request_id)
     return exchange.voice.broken(refusal, exchange.request_id)
 
 

@@ -93,7 +93,7 @@ class ReplyWriter(Protocol):
     def whole(self, reply: Collector) -> bytes:
         """A collected reply as a body."""
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The events that end a stream which broke after it began."""
 
 

@@ -81,5 +81,5 @@ class Stream(Protocol):
     def finish(self) -> bytes:
         """The upstream ended: return what is still to be sent. Raises `Fault`: EMPTY, TRUNCATED."""
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The events that end the client's stream when the upstream's broke after it began."""

@@ -158,9 +158,9 @@ class TranslatedStream:
         """What is to be stored of the reply."""
         return self._way.writer.kept
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The events that end the client's stream when the upstream's broke."""
-        return self._way.writer.broken(refusal)
+        return self._way.writer.broken(refusal, request_id)
 
     def _say(self, events: Sequence[bytes]) -> bytes:
         found: list[Event] = []

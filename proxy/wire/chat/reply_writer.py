@@ -106,9 +106,9 @@ class ChatReplyWriter:
             body["service_tier"] = reply.finished.tier
         return encode(body)
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """An error event, then the end marker."""
-        return ChatVoice().broken(refusal)
+        return ChatVoice().broken(refusal, request_id)
 
     @property
     def _id(self) -> str:

@@ -147,9 +147,9 @@ class ChatStream:
             raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
         return last if self.ended else last + DONE
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The end of a stream that broke: an error event, then the end marker."""
-        return ChatVoice().broken(refusal)
+        return ChatVoice().broken(refusal, request_id)
 
     def _nothing(self, rest: bytes) -> Fault:
         said = said_in(rest)

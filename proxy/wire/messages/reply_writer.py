@@ -98,9 +98,9 @@ class ReplyWriter:
         message = self._message(reply.began, self._counted(), reply.finished.tier)
         return _encode({**message, "content": content, **self._stop(reply.finished)})
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The error event that ends a stream which broke after it began."""
-        return MessagesVoice().broken(refusal)
+        return MessagesVoice().broken(refusal, request_id)
 
     def _said(self, event: Event) -> bytes:
         if type(event) is Added:

@@ -131,9 +131,9 @@ class MessagesStream:
             raise _nothing(rest)
         raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """The error event that ends a stream which broke."""
-        return MessagesVoice().broken(refusal)
+        return MessagesVoice().broken(refusal, request_id)
 
     def _look(self, events: list[bytes]) -> bytes:
         kept = []

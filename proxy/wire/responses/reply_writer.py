@@ -77,7 +77,7 @@ class ResponsesWriter:
         self._take(reply.finished or Finished("stop"))
         return self._said
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:  # noqa: ARG002  (other dialects name it)
         """The end of a stream that broke: `response.failed`, or `error` if nothing was created."""
         if not self._began:
             return error_event(refusal, self._tape.sequence) + DONE

@@ -190,7 +190,7 @@ class ResponsesStream:
             raise _nothing(rest)
         raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:  # noqa: ARG002  (other dialects name it)
         """The end of a stream that broke: `response.failed`, or `error` if nothing was created."""
         if self._response is None:
             return ResponsesVoice().broken(refusal)
