@@ -99,12 +99,26 @@ def test_the_dearest_candidate_is_reserved(order: str) -> None:
 
 def test_who_cannot_serve_the_endpoint_is_no_candidate() -> None:
     """However dear it would be."""
+    body = request(input="Hi")
+
+    async def scenario() -> list[Demand]:
+        accounts = {"a": account("a"), "b": account("b", dialects=["messages"])}
+        scene = Scene(config(accounts, client={"limits": ROOMY}), {"a": [GOOD]})
+        scene.estimator.learn("b/b-model", len(body), Usage(5_000, 1))
+        await scene.ask(body, endpoint=Endpoint.EMBEDDINGS)
+        return scene.store.admitted
+
+    assert run(scenario()) == [Demand(1, prompt_of(body))]
+
+
+def test_who_is_asked_in_another_dialect_is_a_candidate() -> None:
+    """A translated request costs as much as one that passes."""
     accounts = {
         "a": account("a", reserve_output="none"),
         "b": account("b", reserve_output="max_tokens", dialects=["messages"]),
     }
     body = request(max_tokens=5_000)
-    assert reserved(config(accounts, client={"limits": ROOMY}), body) == [Demand(1, prompt_of(body))]
+    assert reserved(config(accounts, client={"limits": ROOMY}), body) == [Demand(1, prompt_of(body) + 5_000)]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fakes.virtual_loop import passed, run
 
 from metrics import record as records
 from metrics.record import Tokens
+from proxy import passages
 from proxy.answers import answer_headers
 from proxy.attempt import ERROR_BODY, ERROR_READ
 from proxy.circuit import State
@@ -67,6 +68,7 @@ async def make(scene: Scene, exchange: Exchange, number: int = 0) -> bool:
     while (turn := scene.fleet.pick(exchange.plan)) and turn.target is not scene.targets[number]:
         scene.fleet.end(turn)
     assert turn is not None
+    exchange.way = passages.way(exchange, turn.target, scene.admission.prompt)
     try:
         return await scene.attempts.make(exchange, turn, Outward(scene.clock.monotonic, answer_headers, None))
     finally:

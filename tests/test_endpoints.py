@@ -9,17 +9,20 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics.record import Record
-from proxy import endpoints, fleet
+from proxy import endpoints
 from proxy.clock import ManualClock
 from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
 from proxy.endpoints import Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
-from proxy.fleet import Fleet
+from proxy.exchange import Exchange, Head
+from proxy.fleet import Fleet, snapshot
 from proxy.pipeline import Pipeline
+from proxy.reception import Reception
+from proxy.sockets import Sockets
 from proxy.tenants import Tenants
-from proxy.wire.model import Endpoint
+from proxy.wire.codec import Voice
+from proxy.wire.model import Dialect, Endpoint
 
 KEY = b"sk-client-0123"
 CONFIG = Config.model_validate(
@@ -65,15 +68,38 @@ class Client:
         return b"".join(message.get("body", b"") for message in self.sent[1:])
 
 
+Work = Callable[[Exchange], Awaitable[None]]
+
+
 class Stub(Pipeline):
     """A pipeline that does with an exchange what a test wants."""
 
-    def __init__(self, work: Callable[[Exchange], Awaitable[None]]) -> None:
+    def __init__(self, work: Work) -> None:
         self._work = work
 
     async def handle(self, exchange: Exchange) -> None:
         """Do it."""
         await self._work(exchange)
+
+    async def through(self, exchange: Exchange, serve: Work) -> None:
+        """Let `serve` do it."""
+        await serve(exchange)
+
+
+class Plugs(Sockets):
+    """WebSockets that are written down, or break."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self._error = error
+        self.heads: list[Head] = []
+
+    async def serve(self, head: Head, voice: Voice, receive: Receive, send: Send) -> None:
+        """Take the handshake."""
+        self.heads.append(head)
+        if self._error is not None:
+            raise self._error
+        assert voice.dialect is Dialect.RESPONSES
+        await send(await receive())
 
 
 async def _nothing(_exchange: Exchange) -> None:
@@ -90,21 +116,28 @@ class Entrance:
     """An edge and what has gone through it."""
 
     def __init__(
-        self, work: Callable[[Exchange], Awaitable[None]] = _nothing, config: Config = CONFIG
+        self,
+        work: Work = _nothing,
+        config: Config = CONFIG,
+        aside: Work = _nothing,
+        plugs: Plugs | None = None,
     ) -> None:
         clock, draw = ManualClock(), random.Random(3)
-        tenants = Tenants(config.clients, b"pepper")
+        fleet = Fleet(snapshot(config, Tenants(config.clients, b"pepper"), 0), clock, draw)
         self.began = 0
         self.records: list[Record] = []
+        self.plugs = plugs or Plugs()
         self.edge = Edge(
             EdgeParts(
-                Fleet(fleet.snapshot(config, tenants, 0), clock, draw),
-                Stub(work),
-                clock,
-                draw,
-                self._begin,
-                self.records.append,
-                CorsPolicy(config.cors) if config.cors else None,
+                fleet=fleet,
+                reception=Reception(fleet, clock, draw),
+                pipeline=Stub(work),
+                sockets=self.plugs,
+                asides=dict.fromkeys(endpoints.ASIDES, aside),
+                clock=clock,
+                began=self._begin,
+                observe=self.records.append,
+                cors=CorsPolicy(config.cors) if config.cors else None,
             ),
             _rest,
         )
@@ -261,6 +294,9 @@ def test_only_the_allowed_headers_are_kept() -> None:
             (b"traceparent", b"00-1"),
             (b"openai-beta", b"assistants=v2"),
             (b"idempotency-key", b"caf\xe9"),
+            (b"anthropic-version", b"2023-06-01"),
+            (b"anthropic-beta", b"one,two"),
+            (b"x-apex-strict", b"1"),
             (b"cookie", b"secret"),
             (b"x-forwarded-for", b"10.0.0.1"),
             (b"openai-organization", b"org-client"),
@@ -272,6 +308,16 @@ def test_only_the_allowed_headers_are_kept() -> None:
         ("openai-beta", "assistants=v2"),
         ("idempotency-key", "café"),
     )
+    assert head.vendor == (("anthropic-version", "2023-06-01"), ("anthropic-beta", "one,two"))
+    assert head.strict
+
+
+@pytest.mark.parametrize(
+    ("value", "strict"), [(b"1", True), (b" True ", True), (b"0", False), (b"", False), (None, False)]
+)
+def test_a_client_may_ask_for_all_or_nothing(value: bytes | None, strict: bool) -> None:
+    """Nothing may then be lost in a translation."""
+    assert endpoints.read_head([(b"x-apex-strict", value)] if value is not None else []).strict is strict
 
 
 # The edge.
@@ -279,7 +325,12 @@ def test_only_the_allowed_headers_are_kept() -> None:
 
 @pytest.mark.parametrize(
     ("path", "endpoint"),
-    [("/v1/chat/completions", Endpoint.CHAT), ("/v1/embeddings", Endpoint.EMBEDDINGS)],
+    [
+        ("/v1/chat/completions", Endpoint.CHAT),
+        ("/v1/responses", Endpoint.RESPONSES),
+        ("/v1/messages", Endpoint.MESSAGES),
+        ("/v1/embeddings", Endpoint.EMBEDDINGS),
+    ],
 )
 def test_hot_endpoints_go_straight_to_the_pipeline(path: str, endpoint: Endpoint) -> None:
     """With the head read, the body to come, and an id of the request's own."""
@@ -317,11 +368,68 @@ def test_probes_need_no_key(path: str) -> None:
     assert Entrance().ask("GET", path).status == 299
 
 
-def test_what_is_not_http_is_left_alone() -> None:
-    """A lifespan or WebSocket scope is nobody's business here."""
+@pytest.mark.parametrize(("path", "endpoint"), endpoints.ASIDES.items())
+def test_what_is_answered_otherwise_goes_through_the_pipeline(path: str, endpoint: Endpoint) -> None:
+    """It is authenticated, read and routed like a request, but is none in the metrics."""
+    seen: list[Exchange] = []
+
+    async def aside(exchange: Exchange) -> None:
+        seen.append(exchange)
+        await exchange.sink.answer(200, [], await exchange.source.body())
+
+    entrance = Entrance(aside=aside)
+    client = entrance.ask("POST", path, AUTH, body=b"{}")
+    assert (client.status, client.body, entrance.began) == (200, b"{}", 1)
+    assert (seen[0].endpoint, seen[0].record.endpoint) == (endpoint, "other")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "anthropic"),
+    [
+        ("/v1/models", [], False),
+        ("/v1/models", [(b"anthropic-version", b"2023-06-01")], True),
+        ("/v1/nothing", [(b"anthropic-version", b"2023-06-01")], True),
+        ("/v1/messages/batches", [], True),
+        ("/v1/responses/resp_1", [], False),
+    ],
+)
+def test_errors_are_in_the_shape_that_the_clients_sdk_knows(
+    path: str, headers: list[tuple[bytes, bytes]], anthropic: bool
+) -> None:
+    """Anthropic's for what its SDK asks."""
+    refused = json.loads(Entrance().ask("GET", path, *headers).body)
+    assert (refused.get("type") == "error") is anthropic
+    assert refused["error"]["type"] == ("authentication_error" if anthropic else "invalid_request_error")
+
+
+def test_what_is_neither_http_nor_a_socket_is_left_alone() -> None:
+    """A lifespan scope is nobody's business here."""
     client = Client()
     asyncio.run(Entrance().edge({"type": "lifespan"}, client.receive, client.send))
     assert client.sent == []
+
+
+def plugged(error: BaseException | None = None) -> tuple[Plugs, Client]:
+    """What became of a WebSocket."""
+    plugs, client = Plugs(error), Client({"type": "websocket.connect"})
+    scope: Scope = {"type": "websocket", "path": "/v1/responses", "headers": [AUTH]}
+    with capture_logs() as lines:
+        asyncio.run(Entrance(plugs=plugs).edge(scope, client.receive, client.send))
+    assert [line["event"] for line in lines] == (["socket_crashed"] if type(error) is LookupError else [])
+    return plugs, client
+
+
+def test_a_socket_is_served_by_those_who_can() -> None:
+    """With the head that was read of its handshake."""
+    plugs, client = plugged()
+    assert [head.credential for head in plugs.heads] == [KEY]
+    assert client.sent == [{"type": "websocket.connect"}]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), LookupError("a bug")])
+def test_a_socket_that_breaks_ends_quietly(error: BaseException) -> None:
+    """The client or the server has gone, or a bug is a line in the log: the task ends in either case."""
+    assert plugged(error)[1].sent == []
 
 
 def test_a_bug_is_an_answer_and_a_line_in_the_log() -> None:

@@ -15,14 +15,17 @@ from proxy import operations
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
 from proxy.config.settings import Config
+from proxy.endpoints import ASIDES, HOT
 from proxy.overview import Standing
 from proxy.replicas import About
+from proxy.retrieval import Retrieval
 
 CONFIG = Config.model_validate(
     {
         "clients": [
             {"name": "all", "key": "sk-all-models", "allow_direct": True},
             {"name": "some", "key": "sk-some-models", "models": ["small*"]},
+            {"name": "none", "key": "sk-no-models", "models": ["nothing"]},
         ],
         "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
         "models": {
@@ -32,22 +35,28 @@ CONFIG = Config.model_validate(
 )
 
 
-def asked(method: str, path: str, key: str | None = "sk-all-models", *, ready: bool = True) -> httpx.Response:
-    """One request to the client port's application, through its edge."""
+def asked(
+    method: str, path: str, key: str | None = "sk-all-models", *, ready: bool = True, **more: str
+) -> httpx.Response:
+    """One request to the client port's application, through its edge; `more` are further headers."""
 
     async def main() -> httpx.Response:
         replica = build(CONFIG, Surroundings(ManualClock(), random.Random(1), {}))
         replica.ready = ready
         try:
-            return await _asked(replica, method, path, key)
+            return await _asked(replica, method, path, key, more)
         finally:
             await replica.close()
 
     return asyncio.run(main())
 
 
-async def _asked(replica: Replica, method: str, path: str, key: str | None) -> httpx.Response:
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+async def _asked(
+    replica: Replica, method: str, path: str, key: str | None, more: dict[str, str]
+) -> httpx.Response:
+    headers = {name.replace("_", "-"): value for name, value in more.items()}
+    if key:
+        headers["authorization"] = f"Bearer {key}"
     return await _through(replica.client_app, method, path, headers)
 
 
@@ -81,6 +90,36 @@ def test_a_model_is_found_by_its_id(name: str) -> None:
     }
 
 
+def test_models_have_the_shape_that_anthropics_sdk_knows() -> None:
+    """Where it says which version it speaks; all of them on one page."""
+    everything = asked("GET", "/v1/models", anthropic_version="2023-06-01").json()
+    small = {
+        "type": "model",
+        "id": "small",
+        "display_name": "small",
+        "created_at": "2027-01-15T08:00:00Z",
+    }
+    assert everything["data"][0] == small
+    assert [everything[name] for name in ("first_id", "last_id", "has_more")] == ["small", "large", False]
+    assert asked("GET", "/v1/models/small", anthropic_version="2023-06-01").json() == small
+    nobodys = asked("GET", "/v1/models", "sk-no-models", anthropic_version="2023-06-01").json()
+    assert nobodys == {"data": [], "first_id": None, "last_id": None, "has_more": False}
+
+
+def test_what_the_framework_refuses_is_told_in_the_clients_dialect() -> None:
+    """Anthropic's SDK reads another shape."""
+    for path, status, kind in (
+        ("/v1/nothing", 404, "not_found_error"),
+        ("/v1/messages", 405, "invalid_request_error"),
+        ("/v1/models/nothing", 404, "not_found_error"),
+    ):
+        answer = asked("GET", path, anthropic_version="2023-06-01")
+        assert answer.status_code == status
+        said = answer.json()
+        assert (said["type"], said["error"]["type"]) == ("error", kind)
+        assert said["request_id"] == answer.headers["request-id"]
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [("nothing", "sk-all-models"), ("large", "sk-some-models"), ("large%23local", "sk-some-models")],
@@ -103,6 +142,8 @@ def test_unknown_and_forbidden_models_answer_alike(name: str, key: str) -> None:
     [
         ("GET", "/v1/nothing", 404, "not_found", None),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed", "POST"),
+        ("GET", "/v1/responses", 405, "method_not_allowed", "POST"),
+        ("PUT", "/v1/responses/resp_1", 405, "method_not_allowed", "GET"),
         ("POST", "/v1/models", 405, "method_not_allowed", "GET"),
         ("DELETE", "/livez", 405, "method_not_allowed", "GET"),
         ("GET", "/v1/models/", 404, "model_not_found", None),
@@ -144,10 +185,21 @@ def test_probes_need_no_key(ready: bool) -> None:
     assert (probe.status_code, probe.text) == ((200, "ok\n") if ready else (503, "draining\n"))
 
 
-def test_the_hot_routes_never_come_here() -> None:
+class NoRetrieval(Retrieval):
+    """Without the routes of stored responses."""
+
+    def __init__(self) -> None:
+        pass
+
+    def attach(self, app: FastAPI) -> None:
+        """There are none."""
+
+
+@pytest.mark.parametrize("path", [*HOT, *ASIDES])
+def test_the_hot_routes_never_come_here(path: str) -> None:
     """The framework only knows them to refuse other methods; a POST that came by is an error."""
-    app = operations.client_app(lambda: True)
-    answer = asyncio.run(_through(app, "POST", "/v1/chat/completions"))
+    app = operations.client_app(lambda: True, NoRetrieval())
+    answer = asyncio.run(_through(app, "POST", path))
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
 

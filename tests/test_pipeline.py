@@ -1048,10 +1048,15 @@ def test_no_answer_tells_a_host(answer: Answer) -> None:
 
 
 def test_an_endpoint_that_nobody_serves() -> None:
-    """A model whose providers speak another dialect says so."""
-    provider = {"dialects": ["messages"], "api_keys": ["a1"]}
-    _, sink = asked({"a": provider}, {})
-    assert (sink.status, told(sink)["code"]) == (400, "unsupported_endpoint")
+    """Embeddings are not translated: a model whose providers speak another dialect says so."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": {"dialects": ["messages"], "api_keys": ["a1"]}}), {})
+        sink = await scene.ask(request(), endpoint=Endpoint.EMBEDDINGS)
+        assert (sink.status, told(sink)["code"]) == (400, "unsupported_endpoint")
+        assert scene.upstream.calls == []
+
+    run(scenario())
 
 
 def test_embeddings() -> None:

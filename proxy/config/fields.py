@@ -38,6 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:+-]{0,63}")
 _MODEL = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")  # `.` and `..` would leave their place in a URL
 _REDIS_URL = re.compile(r"(redis|rediss|unix|redis\+sentinel|redis\+cluster)://\S+")
+_SERVERS = "a URL with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-\[\]:]+")
 
 
@@ -61,9 +62,13 @@ def _model_name(text: str) -> str:
 
 def _redis_url(text: str) -> str:
     if text != "embedded" and not _REDIS_URL.fullmatch(text):
-        raise ValueError(
-            "embedded, or a URL with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
-        )
+        raise ValueError(f"embedded, or {_SERVERS}")
+    return text
+
+
+def _server_url(text: str) -> str:
+    if not _REDIS_URL.fullmatch(text):
+        raise ValueError(_SERVERS)
     return text
 
 
@@ -137,6 +142,7 @@ ClientName = Annotated[str, AfterValidator(_client_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Url = Annotated[str, AfterValidator(addresses.checked)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url), PlainSerializer(_masked_url)]
+ServerUrl = Annotated[str, AfterValidator(_server_url), PlainSerializer(_masked_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Headers = Annotated[Mapping[str, str], AfterValidator(_headers), PlainSerializer(_masked_values)]
 Body = Annotated[Mapping[str, JsonValue], AfterValidator(_extra_body), PlainSerializer(_masked_values)]

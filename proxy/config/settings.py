@@ -25,6 +25,7 @@ from proxy.config.fields import (
     Port,
     Positive,
     RedisUrl,
+    ServerUrl,
     Url,
     Version,
     Wait,
@@ -85,7 +86,7 @@ class Redis(Section):
         "(`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`). "
         "`$APEX_REDIS_URL` goes before it.",
     )
-    responses_url: RedisUrl | None = Field(
+    responses_url: ServerUrl | None = Field(
         default=None,
         repr=False,
         description="Another server for stored responses alone; else they are kept at `url`.",

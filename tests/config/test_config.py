@@ -55,7 +55,12 @@ def test_the_example_loads_and_shows_every_section() -> None:
     names = set(re.findall(r"\$\{(\w+)\}", re.sub(r"#.*", "", text)))
     config = load(text, {name: f"sk-{name}" for name in names})
     assert config.model_fields_set == set(Config.model_fields)
-    assert {provider.kind for provider in config.providers.values()} >= {"openai", "azure", "generic"}
+    assert {provider.kind for provider in config.providers.values()} >= {
+        "openai",
+        "azure",
+        "anthropic",
+        "generic",
+    }
     missing = problems(text, {"APEX_DEV_KEY": "12345678"})
     assert len(missing) == len(names) - 1
 
@@ -75,6 +80,8 @@ def test_the_example_shows_defaults() -> None:
         "health",
         "adaptive_concurrency",
         "queue",
+        "responses",
+        "translation",
         "overload",
         "drain_timeout",
         "log",

@@ -14,6 +14,7 @@ from proxy.config.fields import (
     Origin,
     Port,
     RedisUrl,
+    ServerUrl,
     Version,
     Wait,
     plural,
@@ -34,6 +35,7 @@ class Holder(BaseModel):
     name: Name = "n"
     origin: Origin = "*"
     port: Port = 1
+    responses: ServerUrl | None = None
     redis: RedisUrl = "embedded"
     version: Annotated[Version, "as written"] = "1"
     wait: Wait = 1.0
@@ -53,6 +55,8 @@ GOOD = [
     ("port", 0),
     ("redis", "redis+sentinel://h1,h2/name"),
     ("redis", "unix:///run/redis.sock"),
+    ("responses", "rediss://h:6380"),
+    ("responses", None),
     ("version", "2025-04-01-preview"),
     ("wait", "5m"),
 ]
@@ -79,6 +83,8 @@ BAD = [
     ("origin", "https://a.example/path", "an origin such as"),
     ("port", 65_536, "less than or equal to 65535"),
     ("redis", "http://canary", "embedded, or a URL"),
+    ("responses", "embedded", "a URL with redis://"),
+    ("responses", "http://canary", "a URL with redis://"),
     ("version", "a&b=c", "match pattern"),
     ("wait", 0, "greater than 0"),
 ]
@@ -108,7 +114,12 @@ def test_header_names_are_in_lower_case() -> None:
 def test_dumps_hide_what_may_be_secret() -> None:
     """Headers, bodies and a password in a URL are not dumped."""
     holder = Holder.model_validate(
-        {"headers": {"a": "canary"}, "body": {"b": "canary"}, "redis": "redis://:canary@h:6379"}
+        {
+            "headers": {"a": "canary"},
+            "body": {"b": "canary"},
+            "redis": "redis://:canary@h:6379",
+            "responses": "redis://u:canary@h:6379",
+        }
     )
     assert "canary" not in holder.model_dump_json()
     assert holder.model_dump()["redis"] == "redis://***@h:6379"
