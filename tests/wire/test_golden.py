@@ -137,7 +137,7 @@ def in_both_forms(case: Path) -> bool:
     return client != upstream and "client" in content.get("reply", ()) and "stream" in content
 
 
-@pytest.mark.parametrize("case", filter(in_both_forms, CASES), ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if in_both_forms(case)], ids=str)
 def test_stream_and_whole_agree(case: Path) -> None:
     """What an SDK puts together of the stream is the whole reply."""
     client, upstream, content = golden(case)

@@ -149,6 +149,8 @@ class ResponsesReader:
         block = self._blocks.get(key)
         if block is None:
             block = self._open(key, Opened(kind))
+        if block.closed is not None:
+            return self._taken()  # what comes after its end was said with it
         if kind == "thinking":
             text = _thought(block, found)
             if not text:
@@ -223,9 +225,10 @@ class ResponsesReader:
             # Some servers number no items, or all alike: this one gets a place of its own.
             self._moved[index] = index = _MOVED + len(self._items)
         self._items.add(index)
-        if item.get("type") == "reasoning":
+        kind = _word(item, "type")
+        if kind == "reasoning":
             self._open((index, 0), Opened("thinking"))
-        elif item.get("type") in _CALLS:
+        elif kind in _CALLS:
             self._open((index, 0), _call(item))
 
     def _text_done(self, kind: str, event: Json) -> None:
@@ -254,7 +257,7 @@ class ResponsesReader:
         if not self._whole.isdisjoint(names):
             return
         self._whole |= names
-        kind = item.get("type")
+        kind = _word(item, "type")
         if kind == "message":
             content = item.get("content")
             for place, part in enumerate(content if isinstance(content, list) else ()):
@@ -267,7 +270,7 @@ class ResponsesReader:
             block = self._blocks.get((index, 0)) or self._open((index, 0), _call(item))
             if not block.told:
                 block.opened = _call(item)
-            block.complete(_word(item, _CALLS[str(kind)]))
+            block.complete(_word(item, _CALLS[kind]))
             self._close_item(index)
 
     def _reasoning_done(self, index: int, item: Json) -> None:
