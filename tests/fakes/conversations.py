@@ -240,11 +240,7 @@ def _hints(dialect: Dialect) -> st.SearchStrategy[Hints]:
 
 _bounds = st.integers(16, 9999)
 _stops = st.lists(words, max_size=2)
-_MARKS: dict[Dialect, Sequence[CacheFor | None]] = {
-    Dialect.CHAT: (None, "short"),
-    Dialect.RESPONSES: (None, "short"),
-    Dialect.MESSAGES: (None, "short", "long"),
-}
+_MARKS: Sequence[CacheFor | None] = (None, "short", "long")
 _EFFORTS: Sequence[Effort | None] = (None, "low", "high")
 
 
@@ -255,7 +251,7 @@ def conversations(draw: st.DrawFn, dialect: Dialect) -> Conversation:
     turns = [Turn(Role.SYSTEM, (Text(draw(words)),))] if _one_of(draw, [True, False]) else []
     for number in range(draw(_numbers) % 3):
         turns += _round(draw, dialect, number, tools)
-    turns.append(Turn(Role.USER, draw(_said(dialect, _one_of(draw, _MARKS[dialect])))))
+    turns.append(Turn(Role.USER, draw(_said(dialect, _one_of(draw, _MARKS)))))
     choice = _choice(draw, dialect, tools)
     forced = dialect is Dialect.MESSAGES and choice is not None and choice.mode in ("required", "named")
     effort = None if forced else _one_of(draw, _EFFORTS)

@@ -28,7 +28,7 @@ from proxy.wire.model import Dialect
 from proxy.wire.responses.input_writer import write
 
 Json = dict[str, Any]
-FACTS = Facts("gpt-5", quirks("openai", "gpt-5", {}))
+FACTS = Facts("gpt-5", quirks("openai", "gpt-5", {"cache_marks": True}))
 PLAIN = Facts("m", quirks("generic", "m", {"audio": False}))
 PNG = Inline("image/png", "iVBORw0KGgo=")
 SEAL = Seal(Dialect.RESPONSES, "gpt-5", '{"id":"rs_1","encrypted_content":"gAAA"}')
@@ -240,7 +240,7 @@ def test_failed_results_without_words() -> None:
         ),
         (
             Document(Url("https://a/b"), "b.pdf"),
-            {"type": "input_file", "filename": "b.pdf", "file_url": "https://a/b"},
+            {"type": "input_file", "file_url": "https://a/b"},
         ),
         (
             Document(FileId("file-1", Dialect.RESPONSES)),

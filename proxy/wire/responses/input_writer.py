@@ -193,17 +193,15 @@ class _Items:
 
     def _document(self, block: Document) -> Json:
         part: Json = {"type": "input_file"}
-        name = block.name
         if isinstance(block.source, FileId):
             part["file_id"] = self._file_id(block.source)
         elif isinstance(block.source, Url):
+            # OpenAI refuses a name beside an address: the two exclude each other.
             part["file_url"] = block.source.url
         else:
             # Data without a name is refused, and its name says what it is.
-            name = name or f"file.{block.source.media_type.rpartition('/')[2]}"
+            part["filename"] = block.name or f"file.{block.source.media_type.rpartition('/')[2]}"
             part["file_data"] = _address(block.source)
-        if name is not None:
-            part["filename"] = name
         return self._marked(part, block.cache)
 
     def _file_id(self, source: FileId) -> str:
