@@ -74,8 +74,7 @@ class Head:
     strict: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True):
     """How a request gets to one target: the endpoint to call, and the passage there and back.
 
     `native`: the body passes as it came.

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Way
-from proxy.targets import Target
+from proxy.targets import Model, Target
 from proxy.wire.bypass import Bypass
 from proxy.wire.conversation import Conversation
 from proxy.wire.dialects import CODECS, native
@@ -37,9 +39,12 @@ PREFERRED: Final[Mapping[Dialect, tuple[Dialect, ...]]] = MappingProxyType(
 """What a client's dialect is translated to, the best first: Responses carries reasoning, Chat does not."""
 
 
-def serves(target: Target, endpoint: Endpoint) -> bool:
-    """Whether `target` can answer `endpoint` in any way. Embeddings are not translated."""
-    return endpoint is not Endpoint.EMBEDDINGS or DIALECT_OF[endpoint] in target.dialects
+def serving(model: Model, endpoint: Endpoint) -> Model:
+    """`model` with the targets that can answer `endpoint` in any way. Embeddings are not translated."""
+    if endpoint is not Endpoint.EMBEDDINGS:
+        return model
+    spoken = DIALECT_OF[endpoint]
+    return dataclasses.replace(model, targets=tuple(t for t in model.targets if spoken in t.dialects))
 
 
 def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target], int]) -> Way:
@@ -92,7 +97,7 @@ def _translated(exchange: Exchange, target: Target, spoken: Dialect, prompt: int
         upstream=CODECS[spoken],
         facts=target.facts,
         edits=target.edits,
-        stamp=dataclasses.replace(exchange.stamp, prompt_tokens=prompt),
+        stamp=msgspec.structs.replace(exchange.stamp, prompt_tokens=prompt),
         losses=_losses(exchange, spoken),
     )
 

@@ -157,8 +157,8 @@ class Pipeline:
     def _route(self, exchange: Exchange) -> None:
         assert exchange.envelope is not None
         model = find_model(exchange, exchange.envelope.model)
-        serving = [target for target in model.targets if passages.serves(target, exchange.endpoint)]
-        if not serving:
+        serving = passages.serving(model, exchange.endpoint)
+        if not serving.targets:
             raise Refusal(
                 400,
                 f"The model '{exchange.envelope.model}' does not serve {exchange.endpoint.value}.",
@@ -167,9 +167,7 @@ class Pipeline:
             )
         exchange.model = model
         exchange.record.model = model.alias
-        exchange.plan = Plan(
-            dataclasses.replace(model, targets=tuple(serving)), self._draw, whole=not exchange.envelope.stream
-        )
+        exchange.plan = Plan(serving, self._draw, whole=not exchange.envelope.stream)
 
     async def _attempt(self, exchange: Exchange) -> None:
         """Try targets until one answers, one after another, within one budget and one deadline."""

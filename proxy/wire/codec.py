@@ -12,6 +12,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from proxy.errors import Refusal
 from proxy.profiles import Quirks
 from proxy.wire.conversation import Conversation, Json
@@ -43,8 +45,7 @@ class Written:
     stop: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """What makes one reply distinct: 24 hex digits that go into its ids, and when it began (Unix seconds).
 
     `prompt_tokens` is what its prompt is estimated to take, for dialects that say it before they know.
