@@ -114,10 +114,22 @@ class Replica:
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
-        admission = Admission(self.limiter, estimator)
+        reception = Reception(self.fleet, clock, draw)
+        pipeline = self._pipeline(config, surroundings, Admission(self.limiter, estimator))
+        self.detached = Detached(
+            DetachedParts(self.archive, reception, pipeline.handle, self.instruments.began, self._running)
+        )
+        counting = Counting(self.fleet, upstream, estimator)
+        self.client_app = self._edge(config, clock, reception, pipeline, counting)
+        self.operations_app: FastAPI = operations.operations_app(
+            lambda: self.ready, self.instruments, self._stand
+        )
+
+    def _pipeline(self, config: Config, surroundings: Surroundings, admission: Admission) -> Pipeline:
+        """What takes a request from its head to its record."""
         redactor = Redactor(secrets_of(config))
-        attempts = Attempts(Means(self.fleet, upstream, admission, redactor, clock))
-        pipeline = Pipeline(
+        attempts = Attempts(Means(self.fleet, self.upstream, admission, redactor, surroundings.clock))
+        return Pipeline(
             Parts(
                 fleet=self.fleet,
                 waiting=self.waiting,
@@ -127,44 +139,37 @@ class Replica:
                 guard=self.guard,
                 attempts=attempts,
                 budget=RetryBudget(config.retry.budget),
-                clock=clock,
-                draw=draw,
+                clock=surroundings.clock,
+                draw=surroundings.draw,
                 tasks=self.tasks,
                 observe=self._observe,
                 stopping=lambda: self.stopping,
                 patience=surroundings.patience,
             )
         )
-        reception = Reception(self.fleet, clock, draw)
-        began = self.instruments.began
-        self.detached = Detached(
-            DetachedParts(self.archive, reception, pipeline.handle, began, self._running)
-        )
-        counting = Counting(self.fleet, upstream, estimator)
+
+    def _edge(
+        self, config: Config, clock: Clock, reception: Reception, pipeline: Pipeline, counting: Counting
+    ) -> Edge:
+        """The application of the client port, with all that is answered otherwise than by the pipeline."""
+        handle, began = pipeline.handle, self.instruments.began
         asides = {
             "/v1/messages/count_tokens": counting.answer,
             "/v1/responses/input_tokens": counting.answer,
-            "/v1/responses/compact": Compaction(reception, pipeline.handle, began).answer,
+            "/v1/responses/compact": Compaction(reception, handle, began).answer,
         }
-        sockets = Sockets(SocketParts(reception, pipeline.handle, began, clock, self.tasks))
-        cors = CorsPolicy(config.cors) if config.cors else None
-        self.client_app = Edge(
-            EdgeParts(
-                fleet=self.fleet,
-                reception=reception,
-                pipeline=pipeline,
-                sockets=sockets,
-                asides=asides,
-                clock=clock,
-                began=began,
-                observe=self._observe,
-                cors=cors,
-            ),
-            operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)),
+        parts = EdgeParts(
+            fleet=self.fleet,
+            reception=reception,
+            pipeline=pipeline,
+            sockets=Sockets(SocketParts(reception, handle, began, clock, self.tasks)),
+            asides=asides,
+            clock=clock,
+            began=began,
+            observe=self._observe,
+            cors=CorsPolicy(config.cors) if config.cors else None,
         )
-        self.operations_app: FastAPI = operations.operations_app(
-            lambda: self.ready, self.instruments, self._stand
-        )
+        return Edge(parts, operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)))
 
     def _observe(self, record: Record) -> None:
         self.instruments.observe(record)

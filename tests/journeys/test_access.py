@@ -10,7 +10,10 @@ from wires import KEY, MODEL, Got, head, request
 
 from mockprovider import Behaviour, key_id
 from proxy import operations
-from proxy.endpoints import HOT, PROBES
+from proxy.archive import Archive
+from proxy.detached import Detached
+from proxy.endpoints import ASIDES, HOT, PROBES
+from proxy.retrieval import Retrieval
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 UNKNOWN = (
@@ -23,6 +26,8 @@ UNKNOWN = (
     "/docs",
     "/openapi.json",
     "/v1/models/x/y",
+    "/v1/messages/batches",
+    "/v1/responses/resp_1/x",
     "//v1/models",
 )
 SHAPE = {"message", "type", "param", "code"}
@@ -40,14 +45,22 @@ TWO_CLIENTS = {
 }
 
 
+class NoRuns(Detached):
+    """Nothing runs in the background."""
+
+    def __init__(self) -> None:
+        pass
+
+
 def paths() -> Iterator[str]:
     """Every path the client port knows, and some that it does not."""
-    app = operations.client_app(lambda: True)
+    app = operations.client_app(lambda: True, Retrieval(Archive(None), NoRuns()))
     for route in app.routes:
         assert isinstance(route, APIRoute)
         if route.path not in PROBES:
-            yield route.path.replace("{model:path}", "some/model")
+            yield route.path.replace("{model:path}", "some/model").replace("{id_}", "resp_1")
     yield from HOT
+    yield from ASIDES
     yield from UNKNOWN
 
 
@@ -66,7 +79,10 @@ def test_nothing_without_a_key(path: str) -> None:
                 got = await stage.send(head(method, path, sent | {"content-length": "0"}) + b"\r\n", method)
                 assert got.status == 401, (method, sent)
                 assert got.headers["x-should-retry"] == "false"
-                if method != "HEAD":
+                if method != "HEAD" and path.startswith("/v1/messages"):
+                    said = got.json
+                    assert (said["type"], said["error"]["type"]) == ("error", "authentication_error")
+                elif method != "HEAD":
                     assert got.error["code"] == "invalid_api_key"
                     assert got.json["error"].keys() == SHAPE
 

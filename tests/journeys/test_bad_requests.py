@@ -121,7 +121,9 @@ def test_what_is_routed_by_is_what_is_sent() -> None:
     """A second `model` in disguise (an escape in its name) cannot make the provider read another one."""
 
     async def scenario(stage: Stage) -> bytes:
-        got = await stage.send(request(b'{"model":"other","messages":[{}],"mod\\u0065l":"chat"}'))
+        got = await stage.send(
+            request(b'{"model":"other","messages":[{"role":"user","content":"Hi"}],"mod\\u0065l":"chat"}')
+        )
         assert got.status == 200
         return stage.seen("one")[0].body
 
