@@ -92,6 +92,17 @@ def test_sent(case: Path, stream: bool) -> None:
     assert sorts(lost(way)) == sorts(content["warnings"])
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if golden(case)[2].get("warnings")], ids=str)
+def test_strictly_nothing_may_be_lost(case: Path) -> None:
+    """What is a warning is a 400 for those who ask for that."""
+    client, upstream, content = golden(case)
+    target = content["upstream"]
+    with pytest.raises(Refusal) as caught:
+        translation(client, upstream, content["request"], target["kind"], target["model"], strict=True)
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_parameter")
+    assert caught.value.param
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if "reply" in golden(case)[2]], ids=str)
 def test_whole_reply(case: Path) -> None:
     """A whole reply is what the client's dialect makes of it, and valid there if it is ours."""

@@ -26,7 +26,7 @@ from proxy.wire.responses.request_writer import write
 USER = Turn(Role.USER, (Text("Hi"),))
 TOOL = Tool("f", "d", {"type": "object", "properties": {"a": {}}})
 PLAIN = Facts("m", quirks("generic", "m", {}))
-OPENAI = Facts("gpt-4.1", quirks("openai", "gpt-4.1", {}))
+OPENAI = Facts("gpt-4.1", quirks("openai", "gpt-4.1", {"cache_marks": True}))
 THINKS = Facts("gpt-5", quirks("openai", "gpt-5", {}))
 
 
