@@ -49,7 +49,7 @@ from proxy.relay import PATIENCE, Outward, Patience, Pulse
 from proxy.routing import Plan
 from proxy.targets import Target
 from proxy.tasks import Tasks
-from proxy.verdicts import LEAST_WAIT, Verdicts
+from proxy.verdicts import LEAST_WAIT, Verdicts, unsayable
 from proxy.waiting import Place, WaitingRoom
 from proxy.wire import envelope
 from proxy.wire.model import Endpoint
@@ -276,7 +276,7 @@ class Pipeline:
         record = exchange.record
         record.status = status_of(exchange, refusal)
         record.error = refusal.code or refusal.kind
-        nobody = exchange.unserved and not exchange.faults and not exchange.unsayable
+        nobody = exchange.unserved and not exchange.faults and not unsayable(exchange)
         mine = nobody or refusal.status >= 500 or any(retry.judge(f).move_on for f in exchange.faults[-1:])
         record.outcome = records.BROKEN if exchange.committed else records.FAILED if mine else records.REFUSED
         if exchange.faults and exchange.faults[-1].kind is FaultKind.SLOW_CLIENT:

@@ -60,11 +60,16 @@ class Target:
     def headers_of(
         self, endpoint: Endpoint, vendor: tuple[tuple[str, str], ...]
     ) -> tuple[tuple[str, str], ...]:
-        """All headers of a call to `endpoint`; `vendor` are those of the client that may pass."""
+        """All headers of a call to `endpoint`; `vendor` are those of the client that may pass.
+
+        There is one version: the operator's, else the client's. Betas add up.
+        """
         if endpoint is not Endpoint.MESSAGES:
             return self.headers
-        given = {name for name, _ in (*self.headers, *vendor)}
-        return self.headers + vendor + (() if VERSION[0] in given else (VERSION,))
+        if any(name == VERSION[0] for name, _ in self.headers):
+            return self.headers + tuple(header for header in vendor if header[0] != VERSION[0])
+        given = any(name == VERSION[0] for name, _ in vendor)
+        return self.headers + vendor + (() if given else (VERSION,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

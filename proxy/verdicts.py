@@ -14,6 +14,11 @@ SOON = 1.0
 """Seconds after which to come back where nobody knows when: a place gets free, or a probe is answered."""
 
 
+def unsayable(exchange: Exchange) -> bool:
+    """Whether what is asked can be said to none of the model's targets."""
+    return exchange.plan is not None and len(exchange.unsayable) == len(exchange.plan.targets)
+
+
 class Verdicts:
     """Last words, by what the fleet knows at that moment."""
 
@@ -23,7 +28,7 @@ class Verdicts:
     def of(self, exchange: Exchange) -> Refusal:
         """What the caller is told when no target has answered; with a time where coming back may help."""
         assert exchange.plan is not None
-        if not exchange.faults and len(exchange.unsayable) == len(exchange.plan.targets):
+        if not exchange.faults and unsayable(exchange):
             return next(reversed(exchange.unsayable.values()))
         if not exchange.faults:
             return self._nobody(exchange, exchange.plan)

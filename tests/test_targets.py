@@ -5,8 +5,10 @@ import pytest
 from fakes.configs import MODEL, Tree, config, targets_of
 
 from proxy import targets
-from proxy.targets import Target
+from proxy.targets import VERSION, Target
 from proxy.wire.model import Dialect, Endpoint
+
+Headers = tuple[tuple[str, str], ...]
 
 
 def one(provider: Tree | int = 1, entry: Tree | None = None, **rest: Any) -> Target:
@@ -36,6 +38,37 @@ def test_headers_and_urls_are_complete() -> None:
     )
     assert target.urls[Endpoint.CHAT] == "http://a.test/v1/chat/completions"
     assert target.urls[Endpoint.EMBEDDINGS] == "http://a.test/v1/embeddings"
+
+
+BETA = ("anthropic-beta", "theirs")
+NEW = ("anthropic-version", "2026-10-21")
+
+
+@pytest.mark.parametrize(
+    ("own", "vendor", "added"),
+    [
+        ({}, (), (VERSION,)),
+        ({}, (NEW,), (NEW,)),
+        ({}, (BETA,), (BETA, VERSION)),
+        ({"anthropic-version": "2024-01-01"}, (NEW, BETA), (BETA,)),
+        ({"anthropic-beta": "ours"}, (NEW, BETA), (NEW, BETA)),
+    ],
+)
+def test_a_call_of_messages_names_one_version(own: Tree, vendor: Headers, added: Headers) -> None:
+    """The operator's, else the client's, else the one that everybody takes; betas of both go out."""
+    target = one({"kind": "anthropic", "api_keys": ["k1"], "headers": own})
+    assert target.headers_of(Endpoint.MESSAGES, vendor) == target.headers + added
+    assert target.headers_of(Endpoint.CHAT, vendor) == target.headers
+
+
+def test_what_a_model_takes_is_its_kinds_and_the_operators() -> None:
+    """By the kind, by the model's name, by the provider's settings, by the entry's: the last word counts."""
+    provider = {"kind": "openai", "api_keys": ["k1"], "quirks": {"images": False, "prefill": False}}
+    target = one(provider, {"model": "gpt-5.1", "quirks": {"prefill": True, "max_output": 9}})
+    assert target.facts.model == "gpt-5.1"
+    taken = target.facts.quirks
+    assert (taken.developer_role, taken.sampling) == (True, False)
+    assert (taken.images, taken.prefill, taken.max_output) == (False, True, 9)
 
 
 def test_without_a_key_none_is_sent() -> None:

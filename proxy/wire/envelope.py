@@ -22,6 +22,9 @@ _text = msgspec.json.Decoder(str)
 _any = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
 
+_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""What bounds the output: in Chat, in Chat and Messages, in Responses."""
+
 _STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _MODEL = b'"model"'
@@ -58,7 +61,7 @@ class Envelope:
 
 
 def read(body: bytes, max_depth: int) -> Envelope:
-    """The envelope of a request body in the chat dialect. Raises `Refusal` 400 naming what is wrong."""
+    """The envelope of a request body, in whichever dialect. Raises `Refusal` 400 naming what is wrong."""
     fields = decode(body, max_depth)
     model = _model(fields, body)
     stream = _boolean(fields, "stream")
@@ -70,7 +73,7 @@ def read(body: bytes, max_depth: int) -> Envelope:
         fields=fields,
         wants_usage=stream and _asks_usage(fields),
         choices=_count(fields, "n") or 1,
-        max_output=_count(fields, "max_completion_tokens") or _count(fields, "max_tokens"),
+        max_output=next(filter(None, (_count(fields, name) for name in _BOUNDS)), None),
     )
 
 

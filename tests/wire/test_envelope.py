@@ -94,6 +94,8 @@ def test_an_envelope_holds_what_routing_needs() -> None:
         ({"stream": True}, False, 1, None),
         ({"stream": None, "n": "2", "max_tokens": -1}, False, 1, None),
         ({"n": True, "max_tokens": 12}, False, 1, 12),
+        ({"max_output_tokens": 30}, False, 1, 30),
+        ({"max_output_tokens": "30"}, False, 1, None),
     ],
 )
 def test_odd_values_are_left_to_the_provider(

@@ -1,0 +1,52 @@
+import random
+
+from fakes.configs import config
+from fakes.exchanges import HEAD, fleet_of
+
+from proxy.clock import ManualClock
+from proxy.ends import Body, Kept
+from proxy.exchange import Exchange
+from proxy.reception import Reception
+from proxy.wire.codec import Stamp
+from proxy.wire.dialects import CODECS
+from proxy.wire.model import Dialect, Endpoint
+
+
+def reception(seed: int = 1) -> Reception:
+    """A reception over a small fleet."""
+    return Reception(fleet_of(config({"a": 1})), ManualClock(), random.Random(seed))
+
+
+def received(desk: Reception, stamp: Stamp | None = None) -> Exchange:
+    """An exchange that it opens."""
+    voice = CODECS[Dialect.MESSAGES]
+    return desk.open(Endpoint.MESSAGES, voice, HEAD, Body(b"{}"), Kept(), stamp)
+
+
+def test_an_exchange_has_an_id_of_its_own() -> None:
+    """96 random bits, that the request's id and its reply share."""
+    desk = reception()
+    first, second = received(desk), received(desk)
+    assert len(first.stamp.token) == 24
+    assert int(first.stamp.token, 16) >= 0
+    assert first.request_id == f"req_{first.stamp.token}" != second.request_id
+
+
+def test_it_begins_now_with_the_snapshot_of_now() -> None:
+    """By the clock that never goes back; the reply says Unix time."""
+    desk = reception()
+    exchange = received(desk)
+    assert exchange.record.began == desk.clock.monotonic()
+    assert exchange.stamp.created == int(desk.clock.wall())
+    assert exchange.snapshot is desk.fleet.snapshot
+    assert (exchange.record.endpoint, exchange.voice.dialect) == ("messages", Dialect.MESSAGES)
+
+
+def test_another_ones_stamp_may_be_taken_over() -> None:
+    """What is made for another exchange answers with that one's ids."""
+    desk = reception()
+    outer = received(desk)
+    inner = received(desk, outer.stamp)
+    assert inner.stamp is outer.stamp
+    assert inner.record is not outer.record
+    assert inner.request_id == outer.request_id

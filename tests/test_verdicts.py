@@ -1,0 +1,123 @@
+import random
+from collections.abc import Callable, Mapping
+
+import pytest
+from fakes.chats import request
+from fakes.configs import config
+from fakes.scenes import Scene
+from fakes.virtual_loop import run
+
+from proxy.errors import Fault, FaultKind, Refusal
+from proxy.exchange import Exchange
+from proxy.health import Effect, Report
+from proxy.routing import Plan
+from proxy.verdicts import SOON, Verdicts, unsayable
+from proxy.wire import envelope
+
+FAILED = [Report(Effect.FAILURE)] * 5
+OUT = [Report(Effect.BACK_OFF, 30.0)]
+UNSAYABLE = Refusal(400, "That cannot be said.", code="unsupported_value", param="n")
+Change = Callable[[Exchange], None]
+
+
+def status(number: int, retry_after: float | None = None) -> Fault:
+    """A provider's answer with an error."""
+    return Fault(
+        FaultKind.STATUS, f"it answered with status {number}", status=number, retry_after=retry_after
+    )
+
+
+def verdict(change: Change, reports: Mapping[int, list[Report]] | None = None) -> Refusal:
+    """What the caller is told after `change`, while two targets stand as `reports` have left them."""
+
+    async def scenario() -> Refusal:
+        scene = Scene(config({"a": 1, "b": 1}), {})
+        for number, taught in (reports or {}).items():
+            scene.teach(*taught, number=number)
+        exchange = scene.exchange(b"")
+        exchange.envelope = envelope.read(request(), 16)
+        exchange.model = scene.fleet.snapshot.models["small"]
+        exchange.plan = Plan(exchange.model, random.Random(1))
+        while (turn := scene.fleet.pick(exchange.plan)) is not None:
+            scene.fleet.end(turn)
+        change(exchange)
+        return Verdicts(scene.fleet).of(exchange)
+
+    return run(scenario())
+
+
+def unsaid(*numbers: int) -> Change:
+    """What is asked cannot be said to these targets."""
+
+    def change(exchange: Exchange) -> None:
+        assert exchange.plan is not None
+        for number in numbers:
+            exchange.unsayable[exchange.plan.targets[number].id] = UNSAYABLE
+        assert unsayable(exchange) is (len(numbers) == 2)
+
+    return change
+
+
+def failed(*faults: Fault) -> Change:
+    """These attempts were made."""
+    return lambda exchange: exchange.faults.extend(faults)
+
+
+def test_what_can_be_said_to_nobody_is_the_callers_fault() -> None:
+    """The refusal names the field, and coming back would not help."""
+    assert verdict(unsaid(0, 1)) is UNSAYABLE
+
+
+def test_where_somebody_could_have_been_told_nobody_was_there() -> None:
+    """Who comes back when that one is well again may be served."""
+    refusal = verdict(unsaid(0), {1: FAILED})
+    assert (refusal.status, refusal.code) == (503, "no_target_available")
+    assert unsayable(opened_without_plan()) is False
+
+
+def opened_without_plan() -> Exchange:
+    """An exchange that was refused before there was a plan."""
+
+    async def scenario() -> Exchange:
+        return Scene(config({"a": 1}), {}).exchange(b"")
+
+    return run(scenario())
+
+
+def test_a_fault_says_more_than_what_could_not_be_said() -> None:
+    """One target was asked and failed: that is what the caller is told."""
+
+    def change(exchange: Exchange) -> None:
+        unsaid(0)(exchange)
+        failed(status(500))(exchange)
+
+    assert verdict(change).code == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("reports", "after"),
+    [({}, SOON), ({0: FAILED}, SOON), ({0: OUT, 1: OUT}, 30.0)],
+    ids=["well", "one well", "none"],
+)
+def test_when_to_come_back_after_a_limit(reports: Mapping[int, list[Report]], after: float) -> None:
+    """Soon where another may be asked who was not, else when the first is back."""
+    refusal = verdict(failed(status(429, 60.0)), reports)
+    assert (refusal.status, refusal.retry_after) == (429, after)
+
+
+def test_no_time_is_named_where_none_is_known() -> None:
+    """A failure of one target while others are well says nothing of when to come back."""
+    assert verdict(failed(status(500))).retry_after is None
+    assert verdict(failed(status(400)), {0: FAILED, 1: FAILED}).retry_after is None
+
+
+def test_keys_without_room_are_told_with_their_own_waits() -> None:
+    """The shortest counts; without any the request is too large for all of them."""
+
+    def full(*waits: float) -> Change:
+        return lambda exchange: exchange.held.full.extend(waits)
+
+    refusal = verdict(full(9.0, 4.0))
+    assert (refusal.status, refusal.retry_after) == (429, 4.0)
+    never = verdict(full(float("inf")))
+    assert (never.status, never.retry_after, never.should_retry) == (429, None, False)
