@@ -21,7 +21,7 @@ from proxy.wire.said import said as said_in
 _NOTABLE: Final = (b"message_", b'"error"', b"event: error", b"event:error")
 """What makes an event worth decoding after the first content: the names of events, as they stand in their
 data or before it. A false match, in what a model says of them, costs a decode and no more."""
-_OPENINGS: Final = frozenset({"text", "thinking"})
+_OPENINGS: Final = ("text", "thinking")
 """Blocks that begin empty; the beginning of any other says something."""
 
 
