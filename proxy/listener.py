@@ -93,6 +93,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes += len(data)
         self._bodiless_bytes += len(data)
         self._parse(data)
+        if self._opens_socket:
+            return  # the connection is a WebSocket's now: no timer of ours may end it
         if self._in_headers and self._header_bytes > self.bounds.header_block:
             self._refuse(431, "The request headers are too large.")
         elif self._in_body and self._is_endless:
@@ -165,7 +167,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             self._refuse(400, "There is no tunnel here: CONNECT is not supported.")
         elif any(b"websocket" in value.lower() for value in self._values(b"upgrade")):
-            self._opens_socket = self.url.partition(b"?")[0].decode("latin-1") in self.sockets
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            self._opens_socket = path in self.sockets and self._idle  # nothing else may write there
             if not self._opens_socket:
                 self._refuse(400, "WebSocket is not supported here; send a plain HTTP request.")
             return False

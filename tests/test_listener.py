@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from proxy.config.settings import Bounds
 from proxy.listener import Listener, bind
@@ -111,9 +113,16 @@ class Open:
 
 
 @contextlib.asynccontextmanager
-async def opened(app: Application, **bounds: object) -> AsyncIterator[Open]:
+async def opened(
+    app: Application,
+    *,
+    keep_alive: float = _KEEP_ALIVE,
+    sockets: frozenset[str] = frozenset(),
+    **bounds: object,
+) -> AsyncIterator[Open]:
     """A listener with small bounds before `app`."""
-    listener = Listener(app, _KEEP_ALIVE, Bounds.model_validate({"header_block": _BLOCK, **bounds}))
+    limits = Bounds.model_validate({"header_block": _BLOCK, **bounds})
+    listener = Listener(app, keep_alive, limits, sockets)
     sock = bind("127.0.0.1", 0, shared=False)
     port = sock.getsockname()[1]
     serving = asyncio.ensure_future(listener.serve([sock]))
@@ -486,6 +495,103 @@ def test_an_upgrade_that_cannot_be_ignored_is_refused(request_: bytes, said: str
             line.send(request_ + b"\r\n" + INNER)
             assert said in await refused(line, 400)
             assert app.calls == 0
+
+    run(scenario)
+
+
+SOCKET = "/v1/responses"
+SOCKETS = frozenset({SOCKET})
+HANDSHAKE = (
+    b"GET /v1/responses?a=b HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+MASKED_HI = b"\x81\x82\0\0\0\0Hi"
+"""A text frame as clients send it (RFC 6455 5.2), under a mask that changes nothing."""
+
+
+class Echo:
+    """A WebSocket application that says what it hears, in capitals, and `bye` where the server stops."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.left: list[int] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        self.paths.append(scope["path"])
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"].upper()})
+        self.left.append(message["code"])
+        if message["code"] == 1012:
+            await send({"type": "websocket.send", "text": "bye"})
+            await send({"type": "websocket.close", "code": 1012})
+
+
+def test_a_socket_opens_where_there_is_one() -> None:
+    """On its own path, and for as long as both sides like: an idle one is no idle HTTP connection."""
+
+    async def scenario() -> None:
+        app = Echo()
+        async with opened(app, keep_alive=0.0, sockets=SOCKETS) as there:
+            async with connect(f"ws://127.0.0.1:{there.port}{SOCKET}?a=b") as socket_:
+                for word in ("one", "two", "three"):
+                    await socket_.send(word)
+                    assert await socket_.recv() == word.upper()
+            with pytest.raises(InvalidStatus):
+                await connect(f"ws://127.0.0.1:{there.port}{SOCKET}/x")
+        assert app.paths == [SOCKET]
+
+    run(scenario)
+
+
+def test_what_comes_right_behind_a_handshake_is_heard() -> None:
+    """A client need not wait for the answer to send its first message, nor send all of its head at once."""
+
+    async def scenario() -> None:
+        async with opened(Echo(), sockets=SOCKETS) as there:
+            line = await there.connect()
+            line.send(HANDSHAKE[:50])
+            await asyncio.sleep(0)
+            line.send(HANDSHAKE[50:] + MASKED_HI)
+            head = await line.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101 ")
+            assert await line.reader.readexactly(4) == b"\x81\x02HI"
+
+    run(scenario)
+
+
+def test_a_socket_has_its_connection_to_itself() -> None:
+    """A handshake behind a request that is still being answered would mix the two: the connection goes."""
+
+    async def scenario() -> None:
+        app = App(hang=True)
+        async with opened(app, sockets=SOCKETS) as there:
+            line = await there.connect()
+            line.send(POST % 0)
+            await app.entered.wait()
+            line.send(HANDSHAKE)
+            await line.cut()
+            await app.gone.wait()
+            assert app.calls == 1
+
+    run(scenario)
+
+
+def test_a_socket_may_end_what_it_is_at_when_the_server_stops() -> None:
+    """It is told that the server is going, and closes when it is done."""
+
+    async def scenario() -> None:
+        app = Echo()
+        async with opened(app, sockets=SOCKETS) as there:
+            socket_ = await connect(f"ws://127.0.0.1:{there.port}{SOCKET}")
+            there.listener.stop()
+            assert await socket_.recv() == "bye"
+            with pytest.raises(ConnectionClosed):
+                await socket_.recv()
+            await there.serving
+            assert (app.left, socket_.close_code) == ([1012], 1012)
 
     run(scenario)
 
