@@ -5,35 +5,43 @@ from fakes.chats import request
 from fakes.configs import config
 from fakes.providers import Answer, ScriptedReply
 from fakes.scenes import Scene
+from fakes.speech import chat
+from fakes.translations import translation
 from fakes.virtual_loop import run
 
 from metrics.record import Attempt
 from proxy.answers import (
     answer_headers,
+    broken,
     go_duration,
     identity_headers,
     limit_headers,
+    moment,
     refusal_headers,
+    status_of,
     stream_headers,
 )
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Thread, Way
 from proxy.wire import envelope
+from proxy.wire.dialects import CODECS
+from proxy.wire.model import Dialect, Endpoint
 from ratelimit.quota import Decision, Room
 
 
-async def _exchange(streamed: bool) -> Exchange:
+async def _exchange(streamed: bool, dialect: Dialect) -> Exchange:
     scene = Scene(config({"a": 1}), {})
     exchange = scene.exchange(b"")
     exchange.envelope = envelope.read(request(stream=streamed), 16)
     exchange.target = scene.targets[0]
+    exchange.voice = CODECS[dialect]
     exchange.attempts.append(Attempt("a/a-model", "a", 0.0))
     return exchange
 
 
-def exchanged(*, streamed: bool = False) -> Exchange:
-    """A request that is being tried at its first target."""
-    return run(_exchange(streamed))
+def exchanged(*, streamed: bool = False, dialect: Dialect = Dialect.CHAT) -> Exchange:
+    """A request of a client of `dialect` that is being tried at its first target."""
+    return run(_exchange(streamed, dialect))
 
 
 def test_identity() -> None:
@@ -135,3 +143,70 @@ def test_limits_are_told_in_openais_names() -> None:
         (b"x-ratelimit-remaining-tokens", b"0"),
         (b"x-ratelimit-reset-tokens", b"250ms"),
     ]
+
+
+def test_limits_are_told_in_anthropics_names() -> None:
+    """Its SDK looks for them, and for a time instead of a duration."""
+    exchange = exchanged(dialect=Dialect.MESSAGES)
+    exchange.limited = Decision(True, requests=Room(60, 59, 1.5), tokens=Room(6000, -7, 60.0))
+    assert limit_headers(exchange) == [
+        (b"anthropic-ratelimit-requests-limit", b"60"),
+        (b"anthropic-ratelimit-requests-remaining", b"59"),
+        (b"anthropic-ratelimit-requests-reset", b"2027-01-15T08:00:02Z"),
+        (b"anthropic-ratelimit-tokens-limit", b"6000"),
+        (b"anthropic-ratelimit-tokens-remaining", b"0"),
+        (b"anthropic-ratelimit-tokens-reset", b"2027-01-15T08:01:00Z"),
+    ]
+
+
+def test_moments_are_rounded_up() -> None:
+    """Who comes back at that time does not come too early."""
+    assert moment(0) == "1970-01-01T00:00:00Z"
+    assert moment(1_800_000_000.001) == "2027-01-15T08:00:01Z"
+
+
+def test_what_was_lost_on_the_way_is_told() -> None:
+    """By the way that was taken in the end; nothing where nothing was."""
+    exchange = exchanged()
+    for body, said in ((chat(), None), (chat(seed=1, logit_bias={"1": 1}), b"dropped=seed,logit_bias")):
+        exchange.way = Way(Endpoint.MESSAGES, translation("chat", "messages", body), native=False)
+        assert dict(identity_headers(exchange)).get(b"x-apex-warnings") == said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [(None, None), ("stored", None), ("deferred", b"deferred"), ("too_large", b"too_large")],
+)
+def test_what_became_of_storing_is_told_where_it_matters(outcome: str | None, said: bytes | None) -> None:
+    """A response that is stored needs no word."""
+    exchange = exchanged()
+    exchange.thread = Thread(outcome=outcome)
+    assert dict(identity_headers(exchange)).get(b"x-apex-store") == said
+
+
+@pytest.mark.parametrize(
+    ("dialect", "code", "status"),
+    [
+        (Dialect.MESSAGES, "overloaded", 529),
+        (Dialect.MESSAGES, "no_target_available", 503),
+        (Dialect.CHAT, "overloaded", 503),
+        (Dialect.RESPONSES, "overloaded", 503),
+    ],
+)
+def test_overload_has_its_own_status_at_anthropic(dialect: Dialect, code: str, status: int) -> None:
+    """Its SDK knows 529."""
+    assert status_of(exchanged(dialect=dialect), Refusal(503, "No.", code=code)) == status
+
+
+def test_a_stream_that_breaks_ends_as_it_began() -> None:
+    """What the client heard of a reply decides; before that the dialect alone."""
+    exchange = exchanged(streamed=True, dialect=Dialect.RESPONSES)
+    refusal = Refusal(502, "It broke.")
+    early = broken(exchange, refusal)
+    assert early == exchange.voice.broken(refusal, exchange.request_id)
+    reply = translation("responses", "chat", {"model": "m", "input": "Hi", "stream": True}).stream()
+    exchange.reply = reply
+    assert broken(exchange, refusal) == early
+    reply.feed(b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}\n\n')
+    exchange.committed = True
+    assert b"Hi" in broken(exchange, refusal)

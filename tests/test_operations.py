@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from schemas.validation import problems
 
 from metrics.instruments import Instruments
 from proxy import operations
@@ -102,6 +103,7 @@ def test_models_have_the_shape_that_anthropics_sdk_knows() -> None:
     assert everything["data"][0] == small
     assert [everything[name] for name in ("first_id", "last_id", "has_more")] == ["small", "large", False]
     assert asked("GET", "/v1/models/small", anthropic_version="2023-06-01").json() == small
+    assert problems("messages", "models", everything) == problems("messages", "model", small) == []
     nobodys = asked("GET", "/v1/models", "sk-no-models", anthropic_version="2023-06-01").json()
     assert nobodys == {"data": [], "first_id": None, "last_id": None, "has_more": False}
 

@@ -1,6 +1,19 @@
+import dataclasses
+from typing import Any
+
 import pytest
 
-from proxy.profiles import DIALECTS, KINDS, PROFILES, Kind, authorization, kind_of
+from proxy.profiles import (
+    DIALECTS,
+    KINDS,
+    PROFILES,
+    QUIRKS,
+    Kind,
+    Quirks,
+    authorization,
+    kind_of,
+    quirks,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +62,54 @@ def test_every_kind_has_a_profile() -> None:
 def test_only_mistral_is_not_asked_for_usage() -> None:
     """Mistral refuses `stream_options.include_usage`; all others take it."""
     assert [kind for kind, profile in PROFILES.items() if not profile.include_usage] == ["mistral"]
+
+
+def test_every_quirk_has_a_sentence() -> None:
+    """For the reference pages, in the order of the fields."""
+    assert list(QUIRKS) == [field.name for field in dataclasses.fields(Quirks)]
+    assert all(sentence.endswith(".") for sentence in QUIRKS.values())
+
+
+def test_families_say_what_quirks_there_are() -> None:
+    """A name that nobody knows, or a value of another type, would be found by a request only."""
+    usual = dataclasses.asdict(Quirks())
+    for profile in PROFILES.values():
+        for pattern, differs in profile.families:
+            for name, value in differs.items():
+                assert type(value) is type(usual[name]), (pattern, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "overrides", "known"),
+    [
+        ("openai", "gpt-4.1", {}, {"thinks": "no", "sampling": True, "developer_role": True}),
+        ("openai", "gpt-5.1", {}, {"thinks": "effort", "sampling": False}),
+        ("openai", "GPT-5.1", {}, {"sampling": False}),
+        ("openai", "o4-mini", {}, {"thinks": "effort", "sampling": False}),
+        ("openai", "something-new", {}, {"thinks": "effort", "sampling": True}),
+        ("anthropic", "claude-3-5-haiku-latest", {}, {"thinks": "no", "max_output": 8192}),
+        ("anthropic", "claude-3-haiku-20240307", {}, {"thinks": "no", "max_output": 4096}),
+        ("anthropic", "claude-3-7-sonnet-latest", {}, {"thinks": "budget", "max_output": 32_000}),
+        ("anthropic", "claude-opus-4-20250514", {}, {"thinks": "budget", "prefill": True}),
+        ("anthropic", "claude-sonnet-4-5-20250929", {}, {"thinks": "budget", "prefill": True}),
+        ("anthropic", "claude-opus-4-6", {}, {"thinks": "adaptive", "prefill": False, "top_k": True}),
+        ("anthropic", "claude-opus-5", {}, {"thinks": "adaptive", "sampling": False}),
+        ("deepseek", "deepseek-chat", {}, {"forced_choice": True, "json_word": True}),
+        ("deepseek", "deepseek-reasoner", {}, {"forced_choice": False}),
+        ("dashscope", "qwq-32b", {}, {"stream_only": True}),
+        ("dashscope", "qwen-plus", {}, {"stream_only": False, "thinks": "dashscope"}),
+        ("mistral", "mistral-small-latest", {}, {"seed_and_penalties": False}),
+        ("generic", "gpt-5.1", {}, {"sampling": True, "system_anywhere": False}),
+        ("openai", "gpt-5.1", {"sampling": True}, {"sampling": True, "thinks": "effort"}),
+        ("openai", "gpt-4.1", {"max_output": 5}, {"max_output": 5}),
+    ],
+)
+def test_what_a_model_takes(kind: Kind, model: str, overrides: dict[str, Any], known: dict[str, Any]) -> None:
+    """By its kind, then by its name, and before all by what the operator says."""
+    taken = quirks(kind, model, overrides)
+    assert {name: getattr(taken, name) for name in known} == known
+
+
+def test_the_common_case_makes_nothing_new() -> None:
+    """A model like all others of its kind shares their quirks."""
+    assert quirks("mistral", "any", {}) is PROFILES["mistral"].quirks
