@@ -5,15 +5,18 @@ happened before (`endpoints.Edge`), for every route but the probes.
 """
 
 import dataclasses
-from collections.abc import Callable
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metrics.instruments import CONTENT_TYPE, Instruments
+from metrics.instruments import Instruments
 from proxy.access import find_model
 from proxy.answers import moment, refusal_headers
-from proxy.endpoints import ASIDES, HOT
+from proxy.endpoints import ASIDES, HOT, PROBES, read_head
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.overview import Standing
@@ -31,15 +34,20 @@ Ready = Callable[[], bool]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stand:
-    """How the cluster stands, seen from here.
-
-    Who lives, how many scopes are limited here alone, this replica's name, and how it sees the targets.
-    """
+    """How the cluster stands, seen from here: who lives, this replica's name, and how it sees the targets."""
 
     members: tuple[About, ...]
-    away: int
     replica: str
     targets: Callable[[], list[Standing]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watched:
+    """What operators look at. `prepare` asks for what a scrape shows and nobody here knows."""
+
+    instruments: Instruments
+    stand: Callable[[], Stand]
+    prepare: Callable[[], Awaitable[None]]
 
 
 def client_app(ready: Ready, retrieval: Retrieval) -> FastAPI:
@@ -57,27 +65,53 @@ def client_app(ready: Ready, retrieval: Retrieval) -> FastAPI:
     return app
 
 
-def operations_app(ready: Ready, instruments: Instruments, stand: Callable[[], Stand]) -> FastAPI:
-    """The application of the operations port."""
+def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> FastAPI:
+    """The application of the operations port. With a `token`, whoever has it may see all but the probes."""
     app = _app("Apex AI Proxy operations")
 
-    async def metrics() -> Response:
-        now = stand()
-        instruments.stand(len(now.members), now.away)
-        return Response(instruments.render(), media_type=CONTENT_TYPE)
+    async def metrics(request: Request) -> Response:
+        await watched.prepare()
+        text, kind = watched.instruments.render(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": kind})
 
     async def replicas() -> Response:
-        return _json({"replicas": stand().members})
+        return _json({"replicas": watched.stand().members})
 
     async def targets() -> Response:
-        now = stand()
+        now = watched.stand()
         return _json({"replica": now.replica, "targets": now.targets()})
 
+    if token is not None:
+        app.add_middleware(Doorkeeper, token=token, pepper=secrets.token_bytes(32))
     app.get("/metrics")(metrics)
     app.get("/targets")(targets)
     app.get("/replicas")(replicas)
     _probes(app, ready)
     return app
+
+
+class Doorkeeper:
+    """Lets operators in, and everybody to the probes. The token is kept and compared as a peppered digest."""
+
+    def __init__(self, app: ASGIApp, token: str, pepper: bytes) -> None:
+        self._app = app
+        self._pepper = pepper
+        self._digest = self._of(token.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever is asked, known route or not."""
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            given = read_head(scope["headers"]).credential
+            if given is None or not hmac.compare_digest(self._of(given), self._digest):
+                await _answer(ChatVoice(), _UNKNOWN)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _of(self, token: bytes) -> bytes:
+        return hmac.digest(self._pepper, token, "sha256")
+
+
+_UNKNOWN = Refusal(401, "Operators call with a token.", code="invalid_api_key", should_retry=False)
 
 
 def _app(title: str) -> FastAPI:
@@ -123,10 +157,14 @@ async def _unreachable() -> Response:
 
 
 def _model(exchange: Exchange, alias: str) -> dict[str, object]:
-    """A model in the shape that the client's SDK knows: Anthropic's where it sends a version."""
+    """A model in the shape that the client's SDK knows: Anthropic's where it sends a version.
+
+    What an alias can do is not said: its targets may differ.
+    """
     created = exchange.snapshot.created
     if exchange.voice.dialect is Dialect.MESSAGES:
-        return {"type": "model", "id": alias, "display_name": alias, "created_at": moment(created)}
+        unsaid = dict.fromkeys(("max_input_tokens", "max_tokens", "capabilities"))
+        return {"type": "model", "id": alias, "display_name": alias, "created_at": moment(created), **unsaid}
     return {"id": alias, "object": "model", "created": created, "owned_by": OWNER}
 
 
@@ -153,8 +191,11 @@ async def _framework_refusal(request: Request, error: Exception) -> Response:
 async def _refusal(request: Request, refusal: Exception) -> Response:
     """In the client's dialect; operators get OpenAI's."""
     assert isinstance(refusal, Refusal)
-    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
     exchange: Exchange | None = getattr(request.state, "exchange", None)
     voice: Voice = exchange.voice if exchange is not None else ChatVoice()
-    request_id = exchange.request_id if exchange is not None else ""
+    return _answer(voice, refusal, exchange.request_id if exchange is not None else "")
+
+
+def _answer(voice: Voice, refusal: Refusal, request_id: str = "") -> Response:
+    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
     return Response(voice.refusal(refusal, request_id), refusal.status, headers)

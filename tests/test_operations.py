@@ -99,6 +99,9 @@ def test_models_have_the_shape_that_anthropics_sdk_knows() -> None:
         "id": "small",
         "display_name": "small",
         "created_at": "2027-01-15T08:00:00Z",
+        "max_input_tokens": None,
+        "max_tokens": None,
+        "capabilities": None,
     }
     assert everything["data"][0] == small
     assert [everything[name] for name in ("first_id", "last_id", "has_more")] == ["small", "large", False]

@@ -26,6 +26,7 @@ from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
 from proxy.listener import Listener, bind
 from proxy.relay import PATIENCE, Patience
+from proxy.sockets import PATH
 
 OTHER_KEY = "sk-other-0123456789"
 _T = TypeVar("_T")
@@ -209,15 +210,17 @@ class _Set:
             self._things.push_async_callback(mock.close)
         self._things.push_async_callback(replica.close)
         await replica.start()
-        stage.operations_port = await self._listen(replica.operations_app, config)
-        stage.port = await self._listen(replica.client_app, config)
+        stage.operations_port = await self._listen(replica.operations_app, config, frozenset())
+        stage.port = await self._listen(replica.client_app, config, frozenset({PATH}))
         self._things.push_async_callback(stage.leave)  # first of all: no listener waits for a client
         replica.ready = True
         return stage
 
-    async def _listen(self, app: Callable[..., Awaitable[None]], config: Config) -> int:
+    async def _listen(
+        self, app: Callable[..., Awaitable[None]], config: Config, sockets: frozenset[str]
+    ) -> int:
         sock = bind("127.0.0.1", 0, shared=False)
-        listener = _Prompt(app, config.listen.keep_alive, config.bounds)
+        listener = _Prompt(app, config.listen.keep_alive, config.bounds, sockets)
         serving = asyncio.create_task(listener.serve([sock]))
 
         async def end() -> None:
@@ -236,8 +239,14 @@ class _Set:
 class _Prompt(Listener):
     """A listener that ends as soon as nothing is left: uvicorn's own looks ten times a second."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], keep_alive: float, bounds: Bounds) -> None:
-        super().__init__(app, keep_alive, bounds)
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        keep_alive: float,
+        bounds: Bounds,
+        sockets: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(app, keep_alive, bounds, sockets)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

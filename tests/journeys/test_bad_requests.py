@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from schemas.validation import problems
 from stage import Setting, Stage, play
 from wires import KEY, Got, ask, head, request
 
@@ -42,7 +43,7 @@ BODIES: dict[str, tuple[bytes, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
 @pytest.mark.parametrize("name", BODIES)
 def test_bad_bodies(name: str, path: str) -> None:
     """A body that cannot be is a 400 that says what is wrong, and no provider hears of it."""
@@ -60,6 +61,21 @@ def test_bad_bodies(name: str, path: str) -> None:
     assert got.error["type"] == "invalid_request_error"
     assert got.error["param"] == param
     assert got.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("name", BODIES)
+def test_bad_bodies_of_messages(name: str, path: str) -> None:
+    """The same in Anthropic's shape, in which no field has a place of its own."""
+
+    async def scenario(stage: Stage) -> Got:
+        return await stage.send(request(BODIES[name][0], path))
+
+    got = play(ONE, scenario)
+    assert got.status == 400
+    assert problems("messages", "error", got.json) == []
+    assert got.json["error"]["type"] == "invalid_request_error"
+    assert got.json["request_id"] == got.headers["request-id"]
 
 
 @pytest.mark.parametrize(
