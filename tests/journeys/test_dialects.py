@@ -72,8 +72,8 @@ def test_any_client_over_any_provider(client: str, upstream: str) -> None:
         assert all(entry.path == PATHS[upstream] for entry in stage.seen(upstream))
         assert [entry.key_id for entry in stage.seen(upstream)] == [stage.seen(upstream)[0].key_id] * 2
         assert "x-apex-warnings" not in whole.headers
-        first, second = stage.records
-        assert first.tokens.output == second.tokens.output > 0
+        counts = [record.tokens.output if record.tokens else 0 for record in stage.records]
+        assert counts[0] == counts[1] > 0
 
     play(over(upstream), scenario)
 
