@@ -128,6 +128,7 @@ def _config(port: int, behind: int, *, foreign: bool) -> str:
                 "mock": {"base_url": f"http://127.0.0.1:{behind}/v1", "api_key": samples.KEY, **other}
             },
             "models": {model: {"providers": [{**entry, "model": model}]} for model in samples.MODELS},
+            "drain_grace": 0,
             "drain_timeout": 1,
         }
     )

@@ -25,6 +25,7 @@ EMBEDDED = 0.2
 
 _CONFIG = {
     "listen": {"port": 0},
+    "drain_grace": 0,
     "operations": {"port": 0},
     "clients": [{"name": "benchmark", "key": "sk-benchmark"}],
     "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},

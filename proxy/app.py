@@ -20,6 +20,7 @@ from metrics.logs import RequestLog
 from metrics.record import Record
 from proxy import __version__, fleet, link, operations, peers
 from proxy.admission import Admission
+from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
@@ -31,18 +32,22 @@ from proxy.counting import Counting
 from proxy.demand import Estimator
 from proxy.detached import Detached, DetachedParts, bury
 from proxy.endpoints import Edge, EdgeParts
-from proxy.fleet import Fleet
+from proxy.fleet import Fleet, Snapshot
 from proxy.link import Address, Change, Link, parse
 from proxy.overload import Guard
 from proxy.overview import overview
 from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
+from proxy.prices import PriceList
+from proxy.pricing import Pricing
 from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
+from proxy.reloading import Reloading, ReloadParts, Reread
 from proxy.replicas import About, Replicas, load_script
 from proxy.responses import keyspace
 from proxy.responses.background import BackgroundRuns
+from proxy.responses.census import Census
 from proxy.responses.following import Following
 from proxy.responses.scripts import load_scripts as load_response_scripts
 from proxy.responses.sealing import Sealer
@@ -55,6 +60,7 @@ from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
 from proxy.upstream.aiohttp_client import AiohttpUpstream
+from proxy.vitals import Organs, Vitals
 from proxy.waiting import WaitingRoom
 from ratelimit.absence import Outage
 from ratelimit.limiter import Limiter
@@ -68,7 +74,11 @@ REGROUP = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a replica takes from its process. `watch` sees each record when its request is over."""
+    """What a replica takes from its process. `watch` sees each record when its request is over.
+
+    `open_to_all`: where no client is configured, everybody is answered. `reread` is how a reload reads.
+    `store_url` is where the embedded store is, if one was started.
+    """
 
     clock: Clock
     draw: random.Random
@@ -76,6 +86,8 @@ class Surroundings:
     open_to_all: bool = False
     watch: Callable[[Record], None] | None = None
     patience: Patience = PATIENCE
+    reread: Reread | None = None
+    store_url: str | None = None
 
 
 class Replica:
@@ -86,12 +98,13 @@ class Replica:
     ) -> None:
         clock, draw = surroundings.clock, surroundings.draw
         self.name = f"{draw.getrandbits(48):012x}"
-        tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=surroundings.open_to_all)
-        self.fleet = Fleet(
-            fleet.snapshot(config, tenants, int(clock.wall())), clock, draw, self.name, self._live
-        )
+        self._surroundings = surroundings
+        self._created = int(clock.wall())
+        self.fleet = Fleet(self._prepared(config), clock, draw, self.name, self._live)
         self.instruments = Instruments(CollectorRegistry(), __version__)
         self.request_log = RequestLog()
+        self.prices = PriceList()
+        self._pricing = Pricing(self.prices, surroundings.environ)
         self.tasks = Tasks()
         self._background = Tasks()
         self._running = Tasks()
@@ -102,6 +115,9 @@ class Replica:
         self.stopping = False
         self._watch = surroundings.watch
         self.guard = Guard(config.overload)
+        self._budget = RetryBudget(config.retry.budget)
+        self._redactor = Redactor(secrets_of(config))
+        self._on_renewal: list[Callable[[Config], None]] = []
         scripts = load_scripts()
         says = load_script()
         shares = peers.load_scripts()
@@ -115,20 +131,66 @@ class Replica:
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
         reception = Reception(self.fleet, clock, draw)
-        pipeline = self._pipeline(config, surroundings, Admission(self.limiter, estimator))
+        admission = Admission(self.limiter, estimator)
+        pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
-            DetachedParts(self.archive, reception, pipeline.handle, self.instruments.began, self._running)
+            DetachedParts(
+                archive=self.archive,
+                reception=reception,
+                handle=pipeline.handle,
+                began=self.instruments.began,
+                running=self._running,
+                readers=self.tasks,
+                patience=surroundings.patience,
+            )
         )
-        counting = Counting(self.fleet, upstream, estimator)
+        counting = Counting(self.fleet, upstream, estimator, self.archive, clock)
         self.client_app = self._edge(config, clock, reception, pipeline, counting)
+        vitals = self._vitals(clock, admission.allowances)
+        token = config.operations.token
         self.operations_app: FastAPI = operations.operations_app(
-            lambda: self.ready, self.instruments, self._stand
+            lambda: self.ready,
+            operations.Watched(self.instruments, self._stand, vitals.prepare),
+            token.get_secret_value() if token is not None else None,
         )
+        self.reloading = Reloading(
+            ReloadParts(surroundings.reread, lambda: self.fleet.snapshot.config, self._prepared, self._renew)
+        )
+        self.reloading.attach(self.operations_app)
 
-    def _pipeline(self, config: Config, surroundings: Surroundings, admission: Admission) -> Pipeline:
+    def _prepared(self, config: Config) -> Snapshot:
+        """The snapshot of a configuration, with nothing known of anybody."""
+        open_to_all = self._surroundings.open_to_all and not config.clients
+        tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=open_to_all)
+        return fleet.snapshot(config, tenants, self._created)
+
+    def _renew(self, fresh: Snapshot) -> None:
+        """Take another configuration: those that keep a part of it are told, then the snapshot is swapped."""
+        config = fresh.config
+        self._redactor.renew(secrets_of(config), self._surroundings.clock.monotonic())
+        self._budget.ratio = config.retry.budget
+        self.guard.bounds = config.overload
+        self.waiting.settings = config.queue
+        self.client_app.cors = _cors(config)
+        self.limiter.forget()
+        if self.shelf is not None:
+            self.shelf.store.renew(_sealer(config), Rules(config.responses, self.name))
+        for told in self._on_renewal:
+            told(config)
+        self.fleet.renew(fresh)
+        self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
+        if self.replicas is not None:
+            self._background.spawn(self.replicas.beat(), "replicas")
+
+    def on_renewal(self, told: Callable[[Config], None]) -> None:
+        """Call `told` with each configuration that takes the place of another."""
+        self._on_renewal.append(told)
+
+    def _pipeline(self, surroundings: Surroundings, admission: Admission) -> Pipeline:
         """What takes a request from its head to its record."""
-        redactor = Redactor(secrets_of(config))
-        attempts = Attempts(Means(self.fleet, self.upstream, admission, redactor, surroundings.clock))
+        attempts = Attempts(
+            Means(self.fleet, self.upstream, admission, self._redactor, surroundings.clock, self.prices)
+        )
         return Pipeline(
             Parts(
                 fleet=self.fleet,
@@ -138,7 +200,7 @@ class Replica:
                 background=lambda exchange: self.detached.begin(exchange),  # noqa: PLW0108  (made later)
                 guard=self.guard,
                 attempts=attempts,
-                budget=RetryBudget(config.retry.budget),
+                budget=self._budget,
                 clock=surroundings.clock,
                 draw=surroundings.draw,
                 tasks=self.tasks,
@@ -162,12 +224,12 @@ class Replica:
             fleet=self.fleet,
             reception=reception,
             pipeline=pipeline,
-            sockets=Sockets(SocketParts(reception, handle, began, clock, self.tasks)),
+            sockets=Sockets(SocketParts(reception, handle, began, self._observe, clock, self.tasks)),
             asides=asides,
             clock=clock,
             began=began,
             observe=self._observe,
-            cors=CorsPolicy(config.cors) if config.cors else None,
+            cors=_cors(config),
         )
         return Edge(parts, operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)))
 
@@ -196,9 +258,7 @@ class Replica:
             scripts=list(scripts.values()),
             settings=STORE_LINK,
         )
-        keys = [(key.id, key.raw()) for key in config.responses.keys]
-        sealer = Sealer(keys, secrets.token_bytes)
-        store = ResponseStore(connection, scripts, sealer, Rules(config.responses, self.name))
+        store = ResponseStore(connection, scripts, _sealer(config), Rules(config.responses, self.name))
         runs = BackgroundRuns(store, connection)
         return Shelf(connection, store, runs, Following(store, runs, connection, surroundings.clock, bury))
 
@@ -217,9 +277,34 @@ class Replica:
 
     def _stand(self) -> operations.Stand:
         members = self.replicas.members if self.replicas is not None else ()
-        return operations.Stand(
-            members or (self._about(),), self.limiter.away, self.name, lambda: overview(self.fleet)
+        return operations.Stand(members or (self._about(),), self.name, lambda: overview(self.fleet))
+
+    def _vitals(self, clock: Clock, allowances: Allowances) -> Vitals:
+        """What is read off at each scrape."""
+        links = {"shared": self.link, "responses": self.shelf.link if self.shelf is not None else None}
+        present = {name: reached for name, reached in links.items() if reached is not None}
+        for name, reached in present.items():
+            reached.counters.on_latency = self.instruments.redis(name).observe
+        shelf, budget = self.shelf, self.shelf is not None and self.shelf.store.rules.budget > 0
+        vitals = Vitals(
+            Organs(
+                clock=clock,
+                fleet=self.fleet,
+                waiting=self.waiting,
+                limiter=self.limiter,
+                allowances=allowances,
+                guard=self.guard,
+                prices=self.prices,
+                live=self._live,
+                ready=lambda: self.ready,
+                dropped=lambda: self.request_log.dropped,
+                links=present,
+                store=shelf.store if shelf is not None else None,
+                census=Census(shelf.link, clock.monotonic, budget=budget) if shelf is not None else None,
+            )
         )
+        self.instruments.read(vitals.read)
+        return vitals
 
     def _about(self) -> About:
         """What this replica says of itself to the others."""
@@ -249,6 +334,7 @@ class Replica:
         self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
+        self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
 
     async def _share(self, link: Link) -> None:
         """Hear what the cluster knows of providers, and tell it what is learned here."""
@@ -266,9 +352,13 @@ class Replica:
         self._background.spawn(shelf.runs.run(), "background responses")
 
     async def drain(self, patience: float, hurry: asyncio.Task[bool]) -> None:
-        """Wait until no response runs in the background, as long as that; what still does ends as failed."""
+        """Wait until no response runs in the background, as long as that; what still does ends as failed.
+
+        From then on whoever is cancelled is told that the proxy stops.
+        """
         done = self._background.spawn(self._running.drain(patience), "drain")
         await asyncio.wait({done, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        self.stopping = True
         await self._running.close()
 
     async def close(self) -> None:
@@ -289,12 +379,20 @@ class Replica:
         self.request_log.close()
 
 
+def _cors(config: Config) -> CorsPolicy | None:
+    return CorsPolicy(config.cors) if config.cors else None
+
+
+def _sealer(config: Config) -> Sealer:
+    return Sealer([(key.id, key.raw()) for key in config.responses.keys], secrets.token_bytes)
+
+
 def build(config: Config, surroundings: Surroundings) -> Replica:
     """A replica for `config`. Call it inside the event loop that will run it.
 
-    Raises `AddressError` for a Redis URL that cannot be used. Where `redis.url` is still `embedded`, nobody
-    has started a store, and limits hold in this process alone.
+    Raises `AddressError` for a Redis URL that cannot be used. Where it is `embedded` and nobody has started a
+    store, limits hold in this process alone.
     """
     upstream = AiohttpUpstream(surroundings.environ)
-    url = config.redis.url
+    url = surroundings.store_url or config.redis.url
     return Replica(config, surroundings, upstream, parse(url) if url != "embedded" else None)

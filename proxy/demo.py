@@ -120,6 +120,7 @@ def _config(port: int, key: str, unsteady: int, steady: int) -> Config:
                 "steady": {"base_url": f"http://127.0.0.1:{steady}/v1", "api_key": "sk-demo-steady"},
             },
             "models": {MODEL: {"providers": both}, EMBEDDINGS: {"providers": both}},
+            "drain_grace": 0,
             "drain_timeout": 2,
         }
     )

@@ -157,7 +157,7 @@ class EdgeParts:
 
 
 class Edge:
-    """The outermost ASGI application of the client port."""
+    """The outermost ASGI application of the client port. `cors` may be changed."""
 
     def __init__(self, parts: EdgeParts, rest: Application) -> None:
         self._fleet = parts.fleet
@@ -168,7 +168,7 @@ class Edge:
         self._asides = parts.asides
         self._began = parts.began
         self._observe = parts.observe
-        self._cors = parts.cors
+        self.cors = parts.cors
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,13 +177,13 @@ class Edge:
             await self._socket(scope, receive, send)
         if scope["type"] != "http":
             return
-        origin = _header(scope, b"origin") if self._cors is not None else None
-        preflight = self._cors is not None and _is_preflight(scope)
-        extra = self._cors.headers(origin) if self._cors is not None and not preflight else []
+        origin = _header(scope, b"origin") if self.cors is not None else None
+        preflight = self.cors is not None and _is_preflight(scope)
+        extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
         exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra))
-        if self._cors is not None and preflight:
-            headers = [*self._cors.preflight(origin), *identity_headers(exchange)]
+        if self.cors is not None and preflight:
+            headers = [*self.cors.preflight(origin), *identity_headers(exchange)]
             await exchange.sink.start(204, headers)
             await exchange.sink.end()
             return
@@ -206,9 +206,11 @@ class Edge:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket. The listener lets none through but for the one path that speaks it."""
+        origin = _header(scope, b"origin")
+        welcome = origin is None or (self.cors is not None and self.cors.admits(origin))
         try:
             voice = CODECS[Dialect.RESPONSES]
-            await self._sockets.serve(read_head(scope["headers"]), voice, receive, send)
+            await self._sockets.serve(read_head(scope["headers"]), voice, receive, send, welcome=welcome)
         except asyncio.CancelledError:
             pass  # as below: the outermost frame
         except Exception:  # noqa: BLE001  (the ASGI edge)

@@ -13,38 +13,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from proxy import bounds, circuit, latency, scopes, targets
+from proxy import bounds, circuit, latency
 from proxy.circuit import NOTHING, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
-from proxy.config.settings import Config
 from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
 from proxy.probes import Probes
 from proxy.routing import Plan
-from proxy.scopes import Scopes
-from proxy.targets import Model, Target
-from proxy.tenants import Tenants
+from proxy.snapshot import Snapshot, snapshot
+from proxy.targets import Target
 from proxy.throttle import Throttle
+
+__all__ = ["ENTRIES", "TEND", "Fleet", "Snapshot", "Turn", "snapshot"]
 
 ENTRIES = 10_000
 """The most names remembered; a client that may address providers directly makes them up."""
 
 TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One consistent view of everything a request decides by. `created` is Unix time."""
-
-    config: Config
-    tenants: Tenants
-    models: Mapping[str, Model]
-    scopes: Scopes
-    health: Health
-    created: int
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -76,17 +64,15 @@ class Fleet:
         name: str = "replica",
         live: Callable[[], int] = lambda: 1,
     ) -> None:
-        config = snapshot.config
         self.snapshot = snapshot
         self.in_flight: dict[str, int] = {}
         self.others: Mapping[str, int] = {}
         self.latencies = Latencies()
-        self.throttle = Throttle(bounds.steps(config.adaptive_concurrency))
+        self.throttle = Throttle(bounds.steps(snapshot.config.adaptive_concurrency))
         self.cluster_clock = ClusterClock(clock)
         self.outbox = Outbox()
         self._untold = Untold(snapshot.health.rules)
         self.dirty = self._untold.dirty
-        self.most_ejected = config.health.max_ejected
         self.name = name
         self._clock = clock
         self._draw = draw
@@ -110,6 +96,11 @@ class Fleet:
     def calm(self) -> bool:
         """Whether nothing at all is known against anybody."""
         return not (self.snapshot.health.records or self.throttle or self._places)
+
+    @property
+    def most_ejected(self) -> float:
+        """The largest part of a model's targets that failure rates may keep away."""
+        return self.snapshot.config.health.max_ejected
 
     @property
     def tripped(self) -> bool:
@@ -169,6 +160,13 @@ class Fleet:
         """What the other replicas have in flight, by target, and what each knows of latencies."""
         self.others = busy
         self.latencies.hear(latencies, self._clock.monotonic())
+
+    def renew(self, fresh: Snapshot) -> None:
+        """Another configuration, from the next request on. What is known of targets stays known."""
+        self.snapshot = fresh.knowing(self.health)
+        self.throttle.steps = bounds.steps(fresh.config.adaptive_concurrency)
+        self._untold.rules = self.health.rules
+        self._changed()
 
     # Turns.
 
@@ -391,10 +389,3 @@ def _places(target: Target) -> int:
 
 def _aged(change: Change, age: int) -> Change:
     return msgspec.structs.replace(change, age=max(age, 0))
-
-
-def snapshot(config: Config, tenants: Tenants, created: int) -> Snapshot:
-    """The first snapshot of a configuration: everything healthy."""
-    models = targets.models(config)
-    health = Health(bounds.rules(config.health))
-    return Snapshot(config, tenants, models, scopes.scopes(config, models), health, created)

@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from proxy.config.settings import Bounds
+from proxy.config.settings import Bounds, Config
 from proxy.errors import Refusal
+from proxy.relay import PATIENCE
+from proxy.websocket import SocketProtocol
 from proxy.wire.chat.voice import ChatVoice
 
 BACKLOG = 2048
@@ -48,6 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     bounds: ClassVar[Bounds]
     sockets: ClassVar[frozenset[str]]
+    leaving: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -236,7 +238,19 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
+    def leave(self) -> None:
+        """The answer that is being made is the last of its connection, if it can still say so."""
+        if not self._idle and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server stops. A request whose head has begun to come is still answered."""
+        if not self._in_headers:
+            super().shutdown()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.leaving:
+            cycle.keep_alive = False
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -283,17 +297,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, except that a turn which is on may end before the server does."""
-
-    def shutdown(self) -> None:
-        """The server stops: the application is told, and closes when its turn is over."""
-        if self.handshake_complete and not self.close_sent:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
-        else:
-            super().shutdown()
-
-
 class Listener(uvicorn.Server):
     """One port and what answers on it. Signals are the owner's business, not the server's.
 
@@ -308,12 +311,15 @@ class Listener(uvicorn.Server):
         bounds: Bounds,
         sockets: frozenset[str] = frozenset(),
     ) -> None:
+        own = {"bounds": bounds, "sockets": sockets}
+        self._protocol: type[BoundedProtocol] = type("Protocol", (BoundedProtocol,), own)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=type("Protocol", (BoundedProtocol,), {"bounds": bounds, "sockets": sockets}),
+                http=self._protocol,
                 ws=SocketProtocol if sockets else "none",
                 ws_max_size=bounds.body,
+                ws_ping_timeout=PATIENCE.slow,
                 lifespan="off",
                 log_config=None,
                 log_level="critical",  # requests have their own line, and what fails is answered
@@ -334,6 +340,18 @@ class Listener(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signal handlers alone."""
         yield
+
+    def renew(self, config: Config) -> None:
+        """The bounds of another configuration hold from now on; for WebSockets from the next one on."""
+        self._protocol.bounds = config.bounds
+        self.config.ws_max_size = config.bounds.body
+
+    def leave(self) -> None:
+        """Answer on, but say `connection: close`: clients that come again go elsewhere."""
+        self._protocol.leaving = True
+        for connection in self.server_state.connections:
+            if isinstance(connection, BoundedProtocol):
+                connection.leave()
 
     def stop(self) -> None:
         """Stop accepting and let what is in flight finish; then `serve` ends."""

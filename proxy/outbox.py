@@ -73,7 +73,7 @@ class Untold:
     """Names that hold here what the cluster does not know: `dirty` are to be told, others are being told."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self.rules = rules
         self._early: Counter[str] = Counter()
         self.dirty: set[str] = set()
 
@@ -112,7 +112,7 @@ class Untold:
         if now < kept.open_until and 0 < base.open_until < kept.open_until:
             self.dirty.add(name)  # no deadline is ever brought forward
         untold = name in self.dirty or name in self._early
-        joined = circuit.joined(kept, base, self._rules, now, untold=untold)
+        joined = circuit.joined(kept, base, self.rules, now, untold=untold)
         if told is None and not joined.matters(now):
             return None
         if told is None:

@@ -44,10 +44,10 @@ class Room:
 
 
 class Guard:
-    """What is in flight on this replica, and whether there is room for more."""
+    """What is in flight on this replica, and whether there is room for more within `bounds`."""
 
     def __init__(self, bounds: Overload) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.in_flight = 0
         self.bytes = 0
         self.lag = 0.0
@@ -67,7 +67,7 @@ class Guard:
 
     def grow(self, more: int) -> None:
         """Take `more` bytes for a request that has entered. Raises `Refusal` 503 where there is no room."""
-        if more > 0 and self.in_flight > 1 and self.bytes + more > self._bounds.max_bytes:
+        if more > 0 and self.in_flight > 1 and self.bytes + more > self.bounds.max_bytes:
             raise _overloaded("too many bytes are in flight")
         self.bytes += more
 
@@ -77,7 +77,7 @@ class Guard:
         self.bytes -= size
 
     def _why(self, size: int) -> str | None:
-        bounds = self._bounds
+        bounds = self.bounds
         if self.in_flight >= bounds.max_in_flight:
             return "too many requests are in flight"
         if self.bytes + size > bounds.max_bytes and self.in_flight:

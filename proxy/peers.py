@@ -86,7 +86,7 @@ class Peers:
         self._ahead: dict[int, int] = {}
         self._gone: dict[str, int] = {}
         self._generation = link.generation
-        self._rules = msgspec.json.encode(fleet.health.rules)
+        self._rules = (fleet.health.rules, msgspec.json.encode(fleet.health.rules))
         self._read_message = msgspec.json.Decoder(list[Any])
         self._read_load = msgspec.json.Decoder(Load)
         self._read_record = msgspec.json.Decoder(Record)
@@ -131,7 +131,7 @@ class Peers:
 
     async def _carry(self, changes: Sequence[Change]) -> bool:
         self._recognise()
-        args: list[str | int | bytes] = [CHANNEL, self._rules, ENTRIES, msgspec.json.encode(changes)]
+        args: list[str | int | bytes] = [CHANNEL, self._told_rules(), ENTRIES, msgspec.json.encode(changes)]
         try:
             now, message = await self._link.call(self._scripts["health"], [HASH], args)
         except (Unavailable, ScriptError):
@@ -141,6 +141,13 @@ class Peers:
             self.hear(message)
         self._fleet.answered(changes)
         return True
+
+    def _told_rules(self) -> bytes:
+        """The bounds of health as the script reads them; a reload may change them."""
+        rules = self._fleet.health.rules
+        if self._rules[0] is not rules:
+            self._rules = (rules, msgspec.json.encode(rules))
+        return self._rules[1]
 
     # In.
 

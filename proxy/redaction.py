@@ -20,6 +20,9 @@ DEEPEST = 6
 MOST = 32
 """How deep, and how many members of one object or list, an error's further members are passed on."""
 
+REMEMBERED = 86_400.0
+"""Seconds for which a secret is removed that is configured no more: longer than any request knows it."""
+
 _MASK = "[redacted]"
 _LOOKS_SECRET = re.compile(
     r"https?://[^\s\"'<>]+"
@@ -31,10 +34,25 @@ _LOOKS_SECRET = re.compile(
 
 
 class Redactor:
-    """Removes the secrets of one configuration, and what looks like one."""
+    """Removes the secrets of a configuration, those of earlier ones for a day, and what looks like one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+        self._present = frozenset(secrets)
+        self._former: list[tuple[float, frozenset[str]]] = []
+        self._learn()
+
+    def renew(self, secrets: Iterable[str], now: float) -> None:
+        """Another configuration holds from `now` on (monotonic, in seconds)."""
+        present = frozenset(secrets)
+        self._former = [(since, some) for since, some in self._former if now - since < REMEMBERED]
+        if gone := self._present - present:
+            self._former.append((now, gone))
+        self._present = present
+        self._learn()
+
+    def _learn(self) -> None:
+        secrets = self._present.union(*(some for _, some in self._former))
+        known = sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
         self._longest = len(known[0]) if known else 0
 
@@ -78,6 +96,8 @@ class Redactor:
 def secrets_of(config: Config) -> set[str]:
     """Every key, configured header value and host of a configuration."""
     found = {key.get_secret_value() for client in config.clients for key in client.keys}
+    if config.operations.token is not None:
+        found.add(config.operations.token.get_secret_value())
     places: list[Provider | Entry] = list(config.providers.values())
     places += [entry for model in config.models.values() for entry in model.providers]
     for place in places:

@@ -163,12 +163,12 @@ class RetryBudget:
     """
 
     def __init__(self, ratio: float, floor: float = 10.0) -> None:
-        self._ratio = ratio
+        self.ratio = ratio
         self._cap = self._tokens = floor
 
     def deposit(self) -> None:
         """A request began."""
-        self._tokens = min(self._cap, self._tokens + self._ratio)
+        self._tokens = min(self._cap, self._tokens + self.ratio)
 
     def withdraw(self) -> bool:
         """Take one retry; whether there was one left."""

@@ -1,11 +1,14 @@
-"""A serving process: two ports, the signals that stop it, and the order in which it goes.
+"""A serving process: two ports, the signals that it hears, and the order in which it goes.
 
-On SIGTERM or SIGINT a replica stops being ready and stops accepting; what is in flight finishes within
-the drain time; then the operations port goes, last, so that the end can be watched. The process exits 0.
-A second signal ends it without waiting.
+On SIGTERM a replica says that it is not ready, and answers on until load balancers have noticed; each answer
+ends its connection. Then it stops accepting, and what is in flight finishes within the drain time; what does
+not is told so, in its own dialect. The operations port goes last, so that the end can be watched, and the
+process exits 0. SIGINT leaves the first of this out, and a second signal all the waiting. SIGHUP reads the
+configuration anew, where it was read from somewhere.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import gc
@@ -16,6 +19,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from proxy.app import Replica, Surroundings, build
+from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
 from proxy.listener import Listener, bind
 from proxy.sockets import PATH as SOCKET_PATH
@@ -38,20 +42,30 @@ class Ports:
 
 
 class Signals:
-    """SIGTERM and SIGINT, heard until the process ends: the first says `stop`, any other says `now`."""
+    """SIGTERM and SIGINT, heard until the process ends: the first says `stop`, any other says `now`.
+
+    `first` is what said stop.
+    """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.now = asyncio.Event()
+        self.first = signal.SIGTERM
 
-    def listen(self) -> None:
-        """Hear them from here on, in the running loop."""
+    def listen(self, hangup: Callable[[], None] | None = None) -> None:
+        """Hear them from here on, in the running loop, and call `hangup` at each SIGHUP."""
         loop = asyncio.get_running_loop()
         for number in _STOPPING:
-            loop.add_signal_handler(number, self._heard)
+            loop.add_signal_handler(number, self._heard, number)
+        if hangup is not None:
+            loop.add_signal_handler(signal.SIGHUP, hangup)
 
-    def _heard(self) -> None:
-        (self.now if self.stop.is_set() else self.stop).set()
+    def _heard(self, number: signal.Signals) -> None:
+        if self.stop.is_set():
+            self.now.set()
+            return
+        self.first = number
+        self.stop.set()
 
 
 class PortTakenError(Exception):
@@ -99,12 +113,16 @@ async def run(
     replica = build(config, surroundings)
     tasks = Tasks()
     signals = Signals()
-    signals.listen()
+    hangup = asyncio.Event()
+    signals.listen(hangup.set if replica.reloading.possible else None)
     client = _listener(replica.client_app, config, frozenset({SOCKET_PATH}))
     operations = _listener(replica.operations_app, config)
+    for listener in (client, operations):
+        replica.on_renewal(listener.renew)
     replica.request_log.start()
     serving = tasks.spawn(client.serve([ports.client]), "client port")
     watching = tasks.spawn(operations.serve([ports.operations]), "operations port")
+    hurry = tasks.spawn(signals.now.wait(), "second signal")
     try:
         await started(replica)
         await replica.start()
@@ -113,20 +131,56 @@ async def run(
         _calm_collector()
         replica.ready = True
         _say_ready(config, ports)
+        tasks.spawn(_reload(replica, hangup), "reload")
         await signals.stop.wait()
-        _say_stopping(len(client.server_state.tasks), config.drain_timeout)
+        replica.ready = False
+        await _take_leave(replica, client, signals.first, hurry)
     finally:
         replica.ready = False
-        replica.stopping = True
-        hurry = tasks.spawn(signals.now.wait(), "second signal")
-        loop = asyncio.get_running_loop()
-        until = loop.time() + config.drain_timeout
-        await _wind_down(client, serving, config.drain_timeout, hurry)
-        await replica.drain(max(0.0, until - loop.time()), hurry)
+        await _end(replica, client, serving, hurry)
         await _wind_down(operations, watching, 1.0, hurry)
         await replica.close()
         await tasks.close()
     structlog.get_logger("serve").info("stopped")
+
+
+async def _reload(replica: Replica, hangup: asyncio.Event) -> None:
+    """Read the configuration anew whenever `hangup` is set, until cancelled."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        with contextlib.suppress(ConfigError):  # all of it has been logged, and the old one stays
+            await replica.reloading.reload()
+
+
+async def _take_leave(
+    replica: Replica, client: Listener, first: signal.Signals, hurry: asyncio.Task[bool]
+) -> None:
+    """Answer on while load balancers find out that this replica is not ready any more.
+
+    Whoever presses Ctrl-C has none, and does not want to wait.
+    """
+    config = replica.fleet.snapshot.config
+    grace = config.drain_grace if first == signal.SIGTERM else 0.0
+    client.leave()
+    _say_stopping(len(client.server_state.tasks), grace, config.drain_timeout)
+    await asyncio.wait({hurry}, timeout=grace)
+
+
+async def _end(
+    replica: Replica, client: Listener, serving: asyncio.Task[None], hurry: asyncio.Task[bool]
+) -> None:
+    """Take no more connections, and let what is in flight finish within the drain time.
+
+    What then still runs in the background ends first: its last event is for those who follow it.
+    """
+    loop = asyncio.get_running_loop()
+    patience = replica.fleet.snapshot.config.drain_timeout
+    until = loop.time() + patience
+    client.stop()
+    await asyncio.wait({serving, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    await replica.drain(max(0.0, until - loop.time()), hurry)
+    await _wind_down(client, serving, 0.0, hurry)
 
 
 def _calm_collector() -> None:
@@ -170,9 +224,13 @@ def _say_ready(config: Config, ports: Ports) -> None:
     )
 
 
-def _say_stopping(in_flight: int, patience: float) -> None:
+def _say_stopping(in_flight: int, grace: float, patience: float) -> None:
     structlog.get_logger("serve").info(
-        "stopping", in_flight=in_flight, at_most_s=patience, hint="a second Ctrl-C ends it at once"
+        "stopping",
+        in_flight=in_flight,
+        grace_s=grace,
+        at_most_s=grace + patience,
+        hint="a second Ctrl-C ends it at once",
     )
 
 

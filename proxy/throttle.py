@@ -32,10 +32,10 @@ class _Limit:
 
 
 class Throttle:
-    """The limits of one replica by target id. Times are monotonic seconds."""
+    """The limits of one replica by target id. Times are monotonic seconds. `steps` may be changed."""
 
     def __init__(self, steps: Steps) -> None:
-        self._steps = steps
+        self.steps = steps
         self._limits: dict[str, _Limit] = {}
 
     def __bool__(self) -> bool:
@@ -68,10 +68,10 @@ class Throttle:
         if found is None:
             if len(self._limits) >= ENTRIES:
                 del self._limits[next(iter(self._limits))]
-            size = max(in_flight * self._steps.ratio, self._steps.least)
+            size = max(in_flight * self.steps.ratio, self.steps.least)
             self._limits[target] = _Limit(size, now)
         elif began >= found.cut_at:
-            found.size = max(min(found.size, in_flight) * self._steps.ratio, self._steps.least)
+            found.size = max(min(found.size, in_flight) * self.steps.ratio, self.steps.least)
             found.cut_at = now
 
     def succeeded(self, target: str, in_flight: int) -> None:
@@ -80,5 +80,5 @@ class Throttle:
         if found is None or in_flight * 2 < found.size:
             return
         found.size += 1
-        if found.size >= self._steps.most:
+        if found.size >= self.steps.most:
             del self._limits[target]

@@ -43,11 +43,11 @@ class Place:
 
 
 class WaitingRoom:
-    """The queues of one replica, by the alias of the model."""
+    """The queues of one replica, by the alias of the model. `settings` may be changed."""
 
     def __init__(self, fleet: Fleet, settings: Queue) -> None:
         self._fleet = fleet
-        self._settings = settings
+        self.settings = settings
         self._loop = asyncio.get_running_loop()
         self._queues: dict[str, FairQueue[Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -58,6 +58,10 @@ class WaitingRoom:
     def __len__(self) -> int:
         """How many wait."""
         return sum(map(len, self._queues.values()))
+
+    def lengths(self) -> dict[str, int]:
+        """How many wait, by the alias of the model, or by what is addressed directly."""
+        return {alias: len(queue) for alias, queue in self._queues.items()}
 
     def now(self, alias: str, plan: Plan) -> Turn | None:
         """A turn without waiting; None where there is none. Who waits already goes first."""
@@ -75,12 +79,12 @@ class WaitingRoom:
         if not plan.open or patience <= 0 or plan.ready_at(self._fleet) + MARGIN > until:
             return None
         waiter = Waiter(plan, self._loop.create_future(), until)
-        queue = self._queues.setdefault(alias, FairQueue(self._settings.max_length))
+        queue = self._queues.setdefault(alias, FairQueue(self.settings.max_length))
         if place.back:
             queue.put_back(client, waiter, place.cost())
         else:
             self._lose(queue.put(client, waiter, place.cost()))
-            if len(self) > self._settings.max_length:
+            if len(self) > self.settings.max_length:
                 self._lose(max(self._queues.values(), key=len).shed())
         self._wake()
         timer = self._loop.call_later(patience, self._lose, waiter)

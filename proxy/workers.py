@@ -3,7 +3,8 @@
 The parent answers no request. It starts the workers as fresh processes (never forks: a forked copy would
 hold the embedded store's lifeline open), passes signals on, replaces a worker that dies, and holds one
 end of a pipe whose closing tells the workers that their parent is gone, whatever ended it. A worker that
-dies young again and again will not get better: then all are stopped.
+dies young again and again will not get better: then all are stopped, unless others do run. Those keep what
+they were started with, whatever stands in the file now.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ YOUNG = 5.0
 
 DEATHS = 5
 """So many of them, one after the other, are enough."""
+
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkersError(Exception):
@@ -56,13 +60,14 @@ class Workers:
         self._tasks = Tasks()
         self._log = structlog.get_logger("workers")
         self._hopeless = ""
+        self._running: dict[asyncio.subprocess.Process, float] = {}
 
     async def run(self) -> int:
         """Start all and keep them running until a signal says stop; the exit status for the parent.
 
         Raises `WorkersError` when one of them dies young too often; all have ended then.
         """
-        self._signals.listen()
+        self._signals.listen(self._hang_up)
         try:
             statuses = await asyncio.gather(*(self._keep(index) for index in range(self._crew.count)))
         finally:
@@ -82,18 +87,31 @@ class Workers:
             process = await asyncio.create_subprocess_exec(
                 *command, env=dict(self._crew.environ), pass_fds=(self._lifeline,), start_new_session=True
             )
+            self._running[process] = born
             status = await self._until_over(process)
+            del self._running[process]
             if self._signals.stop.is_set():
-                return 0 if status == -signal.SIGTERM else status  # it had not begun to listen for it
+                return 0 if -status in _STOPS else status  # it had not begun to listen for it
+            if status == -signal.SIGHUP:
+                continue  # nor for this; the next one reads what there is to read
             self._log.error("worker_died", worker=index, status=status)
             young = young + 1 if loop.time() - born < YOUNG else 0
-            if young == DEATHS:
+            if young >= DEATHS and not self._settled(loop.time()):
                 self._give_up(index, status)
                 return status
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._signals.stop.wait(), self._crew.respawn)
             if self._signals.stop.is_set():
                 return 0
+
+    def _settled(self, now: float) -> bool:
+        """Whether any worker runs that is not young any more."""
+        return any(now - born >= YOUNG for born in self._running.values())
+
+    def _hang_up(self) -> None:
+        """Each worker reads its configuration anew."""
+        for process in self._running:
+            _send(process, signal.SIGHUP)
 
     def _give_up(self, index: int, status: int) -> None:
         self._hopeless = (
@@ -113,8 +131,12 @@ class Workers:
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
         for said in (self._signals.stop, self._signals.now):
             await said.wait()
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+            _send(process, self._signals.first)
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:

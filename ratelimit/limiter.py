@@ -146,6 +146,10 @@ class Limiter:
             self._lowered[limit.key] = limit, requests, tokens
         self._wake.set()
 
+    def forget(self) -> None:
+        """Limits may have changed: what was refused by the old ones is asked anew."""
+        self._refusals = Refusals()
+
     async def run(self) -> None:
         """Work in the background until cancelled. Cancel it, then `flush` once, to end in order."""
         while True:

@@ -20,7 +20,7 @@ from proxy.serving import Ports, PortTakenError, Signals
 
 def configured(**sections: Mapping[str, object]) -> Config:
     """A configuration on free ports."""
-    ports = {"listen": {"port": 0}, "operations": {"port": 0}}
+    ports = {"listen": {"port": 0}, "operations": {"port": 0}, "drain_grace": 0}
     return Config.model_validate({**ports, "log": {"level": "error"}, **sections})
 
 

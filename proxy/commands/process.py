@@ -58,6 +58,4 @@ def check_proxies(environ: Mapping[str, str]) -> None:
 
 def refused(error: ConfigError) -> click.ClickException:
     """All problems of a configuration as one error of the command line."""
-    count = len(error.problems)
-    head = f"{error.source or 'the configuration'} has {count} error{'' if count == 1 else 's'}:"
-    return click.ClickException("\n  ".join([head, *map(str, error.problems)]))
+    return click.ClickException(error.report())

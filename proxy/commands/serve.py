@@ -1,9 +1,10 @@
 """`apex-proxy serve`."""
 
 import asyncio
+import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import click
@@ -12,10 +13,10 @@ import uvloop
 
 from metrics import logs
 from proxy import config as configs
-from proxy import serving
+from proxy import checking, serving
 from proxy.app import Replica, Surroundings
 from proxy.commands.process import check_proxies, environment, refused, store_of, surroundings_of
-from proxy.config.problems import ConfigError
+from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
 from proxy.embedded import Description, EmbeddedError
 from proxy.link import AddressError, parse
@@ -62,26 +63,78 @@ def serve(  # noqa: PLR0913  (one parameter an option)
     if file and path and file != path:
         raise click.UsageError(f"FILE is {file} and --config is {path}: name one")
     environ = environment()
-    config = _with_options(_discovered(file or path, environ), host, port, operations_port, workers)
-    logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
+    asked = Asked(file or path, host, port, operations_port, workers, insecure_no_auth)
+    try:
+        config, _ = asked.read(environ)
+    except ConfigError as error:
+        raise refused(error) from None
+    threshold = logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
     check_proxies(environ)
-    open_to_all = insecure_no_auth and not config.clients
-    if not config.clients and not open_to_all:
-        raise click.ClickException(
-            "no client is configured, so nobody could call: add `clients:` to the configuration, "
-            "or say --insecure-no-auth to answer everybody"
-        )
-    if open_to_all and worker is None:
+    if checking.unguarded(config) and worker is None:
+        structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)
+    if not config.clients and worker is None:
         structlog.get_logger("serve").warning(
             "no_auth", hint="everybody who can reach this port may use every provider key"
         )
     if config.listen.workers > 1 and worker is None:
         sys.exit(_parent(config, environ))
-    surroundings = surroundings_of(environ, open_to_all=open_to_all)
-    _serve(config, surroundings, worker, lifeline)
+    surroundings = dataclasses.replace(
+        surroundings_of(environ, open_to_all=insecure_no_auth), reread=lambda: asked.reread(environ)
+    )
+
+    async def started(replica: Replica) -> None:
+        replica.on_renewal(lambda fresh: threshold.change(fresh.log.level))
+        if lifeline is not None:
+            asyncio.get_running_loop().add_reader(lifeline, _orphaned)
+
+    _serve(config, surroundings, worker, started)
 
 
-def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifeline: int | None) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says of the configuration. Options go over what is written in it."""
+
+    path: str | None
+    host: str | None
+    port: int | None
+    operations_port: int | None
+    workers: int | None
+    insecure_no_auth: bool
+
+    def read(self, environ: Mapping[str, str]) -> tuple[Config, str]:
+        """The configuration to run with, and where it is from. Raises `ConfigError`."""
+        config, source = configs.discover(self.path, environ, Path.cwd())
+        if not config.clients and not self.insecure_no_auth:
+            found = "no client is configured, so nobody could call"
+            mend = "add one, or say --insecure-no-auth to answer everybody"
+            raise ConfigError([Problem("clients", found, "", mend)], source)
+        return self._over(config), source
+
+    def reread(self, environ: Mapping[str, str]) -> tuple[Config, str]:
+        """The same once more, while it runs. Raises `ConfigError`."""
+        config, source = self.read(environ)
+        if source == configs.ENVIRONMENT:
+            found = "it is in the environment, which is the same as long as this process runs"
+            raise ConfigError([Problem("configuration", found, "", "restart")], source)
+        return config, source
+
+    def _over(self, config: Config) -> Config:
+        given = {"host": self.host, "port": self.port, "workers": self.workers}
+        listen = config.listen.model_copy(
+            update={name: value for name, value in given.items() if value is not None}
+        )
+        operations = config.operations
+        if self.operations_port is not None:
+            operations = operations.model_copy(update={"port": self.operations_port})
+        return config.model_copy(update={"listen": listen, "operations": operations})
+
+
+def _serve(
+    config: Config,
+    surroundings: Surroundings,
+    worker: int | None,
+    started: Callable[[Replica], Awaitable[None]],
+) -> None:
     """Run one replica, with its own embedded store unless it is a worker, which shares its parent's."""
     try:
         ports = serving.open_ports(config, shared=worker is not None, worker=worker or 0)
@@ -91,15 +144,14 @@ def _serve(config: Config, surroundings: Surroundings, worker: int | None, lifel
     try:
         if store is not None:
             store.start()
-            config = config.model_copy(update={"redis": config.redis.model_copy(update={"url": store.url})})
+            surroundings = dataclasses.replace(surroundings, store_url=store.url)
 
-        async def started(_replica: Replica) -> None:
-            if lifeline is not None:
-                asyncio.get_running_loop().add_reader(lifeline, _orphaned)
+        async def begun(replica: Replica) -> None:
+            await started(replica)
             if store is not None:
                 _say_store(await store.ready())
 
-        uvloop.run(serving.run(config, surroundings, ports, started))
+        uvloop.run(serving.run(config, surroundings, ports, begun))
     except (EmbeddedError, AddressError) as error:
         raise click.ClickException(str(error)) from None
     finally:
@@ -167,26 +219,6 @@ def _free_port(config: Config) -> int:
     except serving.PortTakenError as error:
         raise click.ClickException(str(error)) from None
     return port
-
-
-def _discovered(path: str | None, environ: Mapping[str, str]) -> Config:
-    try:
-        return configs.discover(path, environ, Path.cwd())[0]
-    except ConfigError as error:
-        raise refused(error) from None
-
-
-def _with_options(
-    config: Config, host: str | None, port: int | None, operations_port: int | None, workers: int | None
-) -> Config:
-    given = {"host": host, "port": port, "workers": workers}
-    listen = config.listen.model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
-    operations = config.operations
-    if operations_port is not None:
-        operations = operations.model_copy(update={"port": operations_port})
-    return config.model_copy(update={"listen": listen, "operations": operations})
 
 
 def _pretty(config: Config) -> bool:

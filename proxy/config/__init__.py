@@ -74,6 +74,9 @@ __all__ = [
 
 DEFAULT_FILE = "apex.yaml"
 FILE_VARIABLE = "APEX_CONFIG"
+ENVIRONMENT = "the environment"
+"""Where a configuration is from that stands in no file."""
+
 REDIS_VARIABLE = "APEX_REDIS_URL"
 
 _OWN = frozenset({"listen", "operations", "redis", "log"})
@@ -96,7 +99,7 @@ def load_environment(env: Mapping[str, str]) -> Config | None:
     if not legacy.present(env):
         return None
     found = legacy.read(env)
-    return _checked(found.data, env, Text(names=legacy.NAMES), "the environment", found.faults)
+    return _checked(found.data, env, Text(names=legacy.NAMES), ENVIRONMENT, found.faults)
 
 
 def find(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> Path | None:
@@ -130,7 +133,7 @@ def discover(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) 
     if config is None:
         allowed = f"--config FILE, ${FILE_VARIABLE}, ./{DEFAULT_FILE} or ${legacy.PROVIDERS}"
         raise ConfigError([Problem("configuration", "none", allowed, "or try `apex-proxy demo`")])
-    return config, "the environment"
+    return config, ENVIRONMENT
 
 
 def config_hash(config: Config) -> str:

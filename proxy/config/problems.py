@@ -83,6 +83,12 @@ class ConfigError(Exception):
         self.source = source
         super().__init__("\n".join(map(str, self.problems)))
 
+    def report(self) -> str:
+        """All of them under one head line."""
+        count = len(self.problems)
+        head = f"{self.source or 'the configuration'} has {count} error{'' if count == 1 else 's'}:"
+        return "\n  ".join([head, *map(str, self.problems)])
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

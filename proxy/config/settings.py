@@ -31,6 +31,7 @@ from proxy.config.fields import (
     Wait,
     listed,
 )
+from proxy.config.pricing import Costs, Price
 from proxy.config.resilience import (
     AdaptiveConcurrency,
     Health,
@@ -73,6 +74,9 @@ class Operations(Section):
     port: Port = Field(
         default=9090,
         description="Port for operators; worker i has this port + i to itself; 0 picks free ones.",
+    )
+    token: ClientKey | None = Field(
+        default=None, description="What operators call with, as a bearer token; the probes want none."
     )
 
 
@@ -267,6 +271,7 @@ class Entry(Section):
     extra_body: Body = Field(default={}, repr=False, description="Added to the provider's, and over them.")
     drop_params: DropParams = Field(default=(), description="Added to the provider's.")
     quirks: Quirks = Field(default=Quirks(), description="Added to the provider's, and over them.")
+    price: Price | None = Field(default=None, description="What it costs there; else it is looked up.")
 
     @model_validator(mode="before")
     @classmethod
@@ -369,8 +374,14 @@ class Config(Section):
         default=Translation(), description="Between dialects: what may be lost on the way."
     )
     overload: Overload = Field(default=Overload(), description="When a replica has enough.")
+    costs: Costs = Field(default=Costs(), description="What requests cost.")
+    drain_grace: Duration = Field(
+        default=5.0,
+        description="How long requests are still taken after SIGTERM, while the replica says that it is not "
+        "ready: until load balancers have noticed.",
+    )
     drain_timeout: Duration = Field(
-        default=120.0, description="How long requests in flight may go on after the signal to stop."
+        default=120.0, description="How long requests in flight may go on after that."
     )
     log: Log = Field(default=Log(), description="What the program says about itself.")
 

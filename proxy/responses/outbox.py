@@ -47,10 +47,14 @@ class Outbox:
     """
 
     def __init__(self, entries: int, most_bytes: int) -> None:
-        self._entries = entries
-        self._most = most_bytes
         self._letters: dict[str, Letter] = {}
         self.bytes = 0
+        self.bound(entries, most_bytes)
+
+    def bound(self, entries: int, most_bytes: int) -> None:
+        """Keep so much from now on. What is in it stays, even beyond that."""
+        self._entries = entries
+        self._most = most_bytes
 
     def __len__(self) -> int:
         """How many wait."""

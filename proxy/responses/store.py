@@ -93,6 +93,12 @@ class ResponseStore:
         """What waits."""
         return f"<ResponseStore {len(self.outbox)} waiting>"
 
+    def renew(self, sealer: Sealer, rules: Rules) -> None:
+        """Go by other rules and keys from now on."""
+        self.sealer = sealer
+        self.rules = rules
+        self.outbox.bound(rules.settings.outbox_entries, rules.settings.outbox_bytes)
+
     # Out.
 
     async def save(

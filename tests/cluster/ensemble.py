@@ -46,6 +46,7 @@ def configured(
             }
         },
         "models": {alias: {"providers": [{"provider": "mock"}]} for alias in aliases},
+        "drain_grace": 0,
         "drain_timeout": 1,
         **more,
     }

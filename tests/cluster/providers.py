@@ -103,6 +103,7 @@ def configured(
         "clients": [{"name": name, "key": key_of(name)} for name in clients],
         "providers": usual,
         "models": {CHAT: {"providers": [{"provider": name} for name in mocks]}},
+        "drain_grace": 0,
         "drain_timeout": 1,
         **more,
     }

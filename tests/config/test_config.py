@@ -83,6 +83,7 @@ def test_the_example_shows_defaults() -> None:
         "responses",
         "translation",
         "overload",
+        "drain_grace",
         "drain_timeout",
         "log",
     ):

@@ -42,6 +42,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (bounds.body, bounds.header_block, bounds.json_depth) == (32 * 2**20, 32 * 2**10, 128)
     assert (bounds.header_read, bounds.body_read, bounds.reply) == (10.0, 60.0, 64 * 2**20)
     assert (config.retry.attempts, config.retry.budget) == (3, 0.2)
+    assert config.drain_grace == 5.0
     assert (config.drain_timeout, config.cors, config.log.level, config.log.format) == (
         120.0,
         None,

@@ -131,6 +131,7 @@ def _config(providers: Mapping[str, object], models: Mapping[str, object]) -> di
         "providers": dict(providers),
         "models": dict(models),
         "health": {"failures": 10_000, "failure_rate_requests": 10_000},
+        "drain_grace": 0,
         "drain_timeout": 1,
     }
 

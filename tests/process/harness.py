@@ -209,6 +209,7 @@ def configured(*mocks: Mock, keys: int = 1, **more: object) -> dict[str, object]
     return {
         "listen": {"port": 0},
         "operations": {"port": 0},
+        "drain_grace": 0,
         "clients": [{"name": "tests", "key": KEY}],
         "providers": providers,
         "models": {MODEL: {"providers": entries}, EMBEDDING: {"providers": entries}},
