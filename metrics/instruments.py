@@ -1,126 +1,182 @@
-"""The catalogue: every metric the proxy exposes, its labels and its buckets, in one place.
+"""Where a record becomes numbers, once, at a request's end; and where all numbers are rendered.
 
-Labels come from closed sets: endpoint and outcome by definition, model and provider by configuration
-(anything else is `other`). Children are looked up once per label combination and kept, for the lookup
-costs more than the increment.
+Whatever is not about a single request is read off at the scrape (`readings`). The catalogue says what there
+is. Children are kept by what they hang on, a lookup for each, for that costs more than the increment.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Callable, Iterable, Iterator
+from types import MappingProxyType
+from typing import Final
 
-from metrics.record import Record
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from metrics import catalogue
+from metrics.readings import Reading, Readings
+from metrics.record import COMPLETED, Record, Tokens
+from metrics.tally import Count, Histogram, Spread
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-_OVERHEAD = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+
+STATUSES: Final = frozenset(
+    f"status_{code}"
+    for code in (400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 520, 522, 524, 529)
+)
+"""Statuses of providers that have a label of their own; others have that of their class."""
+
+REASONS: Final = frozenset(
+    {
+        "configuration_refused",
+        "context_length_exceeded",
+        "internal_error",
+        "invalid_api_key",
+        "invalid_json",
+        "invalid_request_error",
+        "invalid_type",
+        "invalid_value",
+        "method_not_allowed",
+        "missing_required_parameter",
+        "model_not_found",
+        "no_target_available",
+        "not_found",
+        "overloaded",
+        "previous_response_not_found",
+        "rate_limit_exceeded",
+        "request_timeout",
+        "request_too_large",
+        "shutting_down",
+        "slow_client",
+        "store_unavailable",
+        "unsupported_endpoint",
+        "unsupported_parameter",
+        "unsupported_value",
+        "upstream_credentials",
+        "upstream_error",
+        "upstream_timeout",
+    }
+)
+"""Codes of errors that have a label of their own. A provider's code may be passed on, so there is no end."""
 
 
-class Instruments:
-    """All instruments on one registry, and the one place where a record becomes numbers."""
+class Instruments(Collector):
+    """All that is counted of requests, on one registry."""
 
     def __init__(self, registry: CollectorRegistry, version: str) -> None:
-        self._registry = registry
-        labels = ("endpoint", "model", "outcome")
-        self.requests = Counter("apex_requests", "Requests that ended.", labels, registry=registry)
-        self.duration = Histogram(
-            "apex_request_duration_seconds",
-            "From a request's headers to its last byte.",
-            labels,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.overhead = Histogram(
-            "apex_overhead_seconds",
-            "A request's duration without the time spent waiting for providers.",
-            ("endpoint",),
-            buckets=_OVERHEAD,
-            registry=registry,
-        )
-        self.first_token = Histogram(
-            "apex_time_to_first_token_seconds",
-            "From a streamed request's headers to its first content.",
-            ("model",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.attempts = Counter(
-            "apex_upstream_attempts",
-            "Attempts on targets, by how they ended.",
-            ("provider", "outcome"),
-            registry=registry,
-        )
-        self.tokens = Counter(
-            "apex_tokens",
-            "Tokens of finished requests as providers counted them.",
-            ("model", "kind"),
-            registry=registry,
-        )
-        self.losses = Counter(
-            "apex_translation_losses",
-            "Fields that answered requests have lost on the way to another dialect, by what was done.",
-            ("field", "treatment"),
-            registry=registry,
-        )
-        self.in_flight = Gauge("apex_requests_in_flight", "Requests now being served.", registry=registry)
-        self.replicas = Gauge("apex_replicas_live", "Replicas last seen alive.", registry=registry)
-        self.away = Gauge(
-            "apex_limit_scopes_away",
-            "Scopes that this replica limits alone, for Redis is away.",
-            registry=registry,
-        )
-        build = Gauge("apex_build_info", "The running version; always 1.", ("version",), registry=registry)
-        build.labels(version).set(1)
-        self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
-        self._histograms: dict[tuple[Histogram, tuple[str, ...]], Histogram] = {}
+        self.registry = registry
+        self.version = version
+        self.in_flight = 0
+        self.requests = Count(catalogue.REQUESTS)
+        self.duration = Histogram(catalogue.DURATION)
+        self.overhead = Histogram(catalogue.OVERHEAD)
+        self.refusals = Count(catalogue.REFUSALS)
+        self.first_token = Histogram(catalogue.FIRST_TOKEN)
+        self.gap = Histogram(catalogue.GAP)
+        self.stall = Histogram(catalogue.STALL)
+        self.speed = Histogram(catalogue.SPEED)
+        self.tokens = Count(catalogue.TOKENS)
+        self.cost = Count(catalogue.COST)
+        self.losses = Count(catalogue.LOSSES)
+        self.attempts = Count(catalogue.ATTEMPTS)
+        self.attempt_duration = Histogram(catalogue.ATTEMPT_DURATION)
+        self.failovers = Count(catalogue.FAILOVERS)
+        self.queue_wait = Histogram(catalogue.QUEUE_WAIT)
+        self.redis_latency = Histogram(catalogue.REDIS_LATENCY)
+        registry.register(self)
+        registry.register(Readings(self._own))
+        ProcessCollector(registry=registry)
+
+    def read(self, source: Callable[[], Iterable[Reading]]) -> None:
+        """Ask `source` at every scrape."""
+        self.registry.register(Readings(source))
+
+    def redis(self, link: str) -> Spread:
+        """Where the durations of this link's batches go."""
+        return self.redis_latency.of((link,))
 
     def began(self) -> None:
         """A request began."""
-        self.in_flight.inc()
-
-    def stand(self, replicas: int, away: int) -> None:
-        """How the cluster stands: replicas alive, and scopes limited here alone."""
-        self.replicas.set(replicas)
-        self.away.set(away)
+        self.in_flight += 1
 
     def observe(self, record: Record) -> None:
         """A request ended: count it."""
-        self.in_flight.dec()
-        model = record.model or "other"
-        labels = (record.endpoint, model, record.outcome)
-        self._count(self.requests, labels)
-        self._time(self.duration, labels, record.duration)
-        self._time(self.overhead, (record.endpoint,), max(0.0, record.duration - record.waited))
+        self.in_flight -= 1
+        model, trace, endpoint = record.model or OTHER, record.trace, record.endpoint
+        labels = (endpoint, model, record.outcome)
+        self.requests.add(labels)
+        self.duration.of(labels).observe(record.duration, trace)
+        self.overhead.of((endpoint,)).observe(max(0.0, record.duration - record.waited), trace)
+        if record.error:
+            self.refusals.add((endpoint, record.error if record.error in REASONS else OTHER))
+        if record.attempts:
+            self._attempts(record)
+        if record.queued:
+            self.queue_wait.of((model,)).observe(record.queued, trace)
         if record.ttft is not None:
-            self._time(self.first_token, (model,), record.ttft)
-        for attempt in record.attempts:
-            self._count(self.attempts, (attempt.provider, attempt.outcome))
-        for loss in record.losses:
-            self._count(self.losses, loss)
+            self._stream(model, record)
         if record.tokens is not None:
-            self._spend(model, record)
+            self._spend(model, record.tokens)
+        if record.cost is not None:
+            self.cost.add((model, record.provider), record.cost)
+        for loss in record.losses:
+            self.losses.add(loss)
 
-    def _spend(self, model: str, record: Record) -> None:
-        tokens = record.tokens
-        assert tokens is not None
-        self._count(self.tokens, (model, "input"), tokens.input)
-        self._count(self.tokens, (model, "output"), tokens.output)
+    def _attempts(self, record: Record) -> None:
+        last = record.attempts[-1]
+        for attempt in record.attempts:
+            outcome = attempt.outcome
+            if outcome.startswith("status_") and outcome not in STATUSES:
+                outcome = _CLASSES.get(outcome[7:8], "status_other")
+            self.attempts.add((attempt.provider, outcome))
+            self.attempt_duration.of((attempt.provider,)).observe(attempt.duration, record.trace)
+            if attempt is not last:
+                self.failovers.add((attempt.provider, outcome))
+
+    def _stream(self, model: str, record: Record) -> None:
+        """How a stream went, by the clock reads that were made anyway: two numbers for all its events."""
+        assert record.ttft is not None
+        trace, labels = record.trace, (model,)
+        self.first_token.of(labels).observe(record.ttft, trace)
+        length = record.duration - record.ttft
+        if record.events > 1 and record.outcome == COMPLETED:
+            self.gap.of(labels).observe(length / (record.events - 1), trace)
+            self.stall.of(labels).observe(record.stalled, trace)
+        if record.tokens is not None and record.tokens.output > 1 and length > 0:
+            self.speed.of(labels).observe(record.tokens.output / length, trace)
+
+    def _spend(self, model: str, tokens: Tokens) -> None:
+        add = self.tokens.add
+        add((model, "input"), tokens.input)
+        add((model, "output"), tokens.output)
         if tokens.cached:
-            self._count(self.tokens, (model, "cached"), tokens.cached)
+            add((model, "cached"), tokens.cached)
+        if tokens.written:
+            add((model, "written"), tokens.written)
         if tokens.reasoning:
-            self._count(self.tokens, (model, "reasoning"), tokens.reasoning)
+            add((model, "reasoning"), tokens.reasoning)
 
-    def _count(self, counter: Counter, labels: tuple[str, ...], amount: float = 1) -> None:
-        child = self._counters.get((counter, labels))
-        if child is None:
-            child = self._counters[counter, labels] = counter.labels(*labels)
-        child.inc(amount)
+    def _own(self) -> Iterator[Reading]:
+        yield Reading(catalogue.IN_FLIGHT, self.in_flight)
+        yield Reading(catalogue.BUILD, 1, (self.version,))
 
-    def _time(self, histogram: Histogram, labels: tuple[str, ...], seconds: float) -> None:
-        child = self._histograms.get((histogram, labels))
-        if child is None:
-            child = self._histograms[histogram, labels] = histogram.labels(*labels)
-        child.observe(seconds)
+    def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
+        """What was counted."""
+        for counted in vars(self).values():
+            if isinstance(counted, Count | Histogram):
+                yield counted.family()
 
-    def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def describe(self) -> tuple[()]:
+        """Nothing ahead: the catalogue is the description."""
+        return ()
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics, and the content type: OpenMetrics with exemplars where that is asked for."""
+        if "application/openmetrics-text" in accept:
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), TEXT
+
+
+_CLASSES: Final = MappingProxyType({digit: f"status_{digit}xx" for digit in "12345"})

@@ -37,17 +37,20 @@ class Tokens:
     output: int = 0
     cached: int = 0
     reasoning: int = 0
+    written: int = 0
 
 
 @dataclasses.dataclass(slots=True)
 class Record:
     """All that is said of one request.
 
-    `model` is the configured alias, "" where the request named none that exists. `waited` is the time
-    spent waiting for upstreams, so that `duration - waited` is the proxy's own part; `queued` is the part of
-    it spent in the queue for one. `losses` are (field, treatment) of what was lost in translation, from closed
-    sets. `ttft` is the time from the request's start to the first content sent, None
-    where there was none.
+    `model` is the configured alias, "" where the request named none that exists; `provider` is that of
+    `target`. `waited` is the time spent waiting for upstreams, so that `duration - waited` is the proxy's own
+    part; `queued` is the part of it spent in the queue for one. `losses` are (field, treatment) of what was
+    lost in translation, from closed sets. `ttft` is the time from the request's start to the first content
+    sent, None where there was none; `stalled` the longest wait for the provider after that, `events` how many
+    a stream had. `cost` is in dollars, None where nobody knows. `trace` is the id of the caller's trace, 32
+    hex digits, or "".
     """
 
     request_id: str
@@ -57,6 +60,7 @@ class Record:
     model: str = ""
     stream: bool = False
     target: str = ""
+    provider: str = ""
     attempts: list[Attempt] = dataclasses.field(default_factory=list)
     tokens: Tokens | None = None
     status: int = 0
@@ -66,5 +70,9 @@ class Record:
     waited: float = 0.0
     queued: float = 0.0
     ttft: float | None = None
+    stalled: float = 0.0
+    events: int = 0
+    cost: float | None = None
+    trace: str = ""
     bytes_in: int = 0
     losses: tuple[tuple[str, str], ...] = ()

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 
+from proxy.allowances import Allowances
 from proxy.demand import Estimator, OutputPolicy
 from proxy.errors import TIMEOUTS, TRANSPORT, Fault, Refusal
 from proxy.exchange import Exchange
@@ -25,6 +26,7 @@ class Admission:
     def __init__(self, limits: limiter.Limiter, estimator: Estimator) -> None:
         self._limits = limits
         self._estimator = estimator
+        self.allowances = Allowances()
 
     async def reserve(self, exchange: Exchange) -> None:
         """Take the client's share for this request. Raises `Refusal` 429."""
@@ -37,6 +39,7 @@ class Admission:
         dearest = max(self._expect(exchange, target, wanted) for target in exchange.plan.targets)
         taken = await self._limits.reserve(wanted, Demand(1, dearest))
         exchange.limited = taken.decision
+        self._note(exchange, scope.Kind.CLIENT, exchange.tenant.name, taken)
         if isinstance(taken, scope.Refusal):
             raise refused(taken, "your")
         exchange.held.client = taken
@@ -72,6 +75,8 @@ class Admission:
         self, exchange: Exchange, target: Target, limits: scope.Limits
     ) -> scope.Refusal | None:
         taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
+        assert exchange.model is not None
+        self._note(exchange, scope.Kind.MODEL, exchange.model.alias, taken)
         if isinstance(taken, scope.Refusal):
             return taken
         exchange.held.model = taken  # noted before anything else can be cancelled, so that it is settled
@@ -81,10 +86,16 @@ class Admission:
         self, exchange: Exchange, target: Target, limits: scope.Limits
     ) -> scope.Refusal | None:
         taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
+        self._note(exchange, scope.Kind.KEY, target.key_id, taken)
         if isinstance(taken, scope.Refusal):
             return taken
         exchange.held.key = taken
         return None
+
+    def _note(
+        self, exchange: Exchange, kind: scope.Kind, name: str, taken: scope.Reservation | scope.Refusal
+    ) -> None:
+        self.allowances.note(kind, name, taken.decision, exchange.record.began)
 
     def expected(self, exchange: Exchange) -> int:
         """Tokens that a request is expected to take, by its first target."""

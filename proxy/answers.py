@@ -90,6 +90,8 @@ def identity_headers(exchange: Exchange) -> Headers:
         headers += limit_headers(exchange)
     if exchange.thread is not None and exchange.thread.outcome not in (None, "stored"):
         headers.append((b"x-apex-store", exchange.thread.outcome.encode()))
+    if exchange.record.cost is not None and exchange.snapshot.config.costs.header:
+        headers.append((b"x-apex-cost", b"%.6f" % exchange.record.cost))
     losses = exchange.way.passage.losses if exchange.way is not None else None
     if losses is not None and losses.fields:
         headers.append((b"x-apex-warnings", losses.header().encode()))

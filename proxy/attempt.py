@@ -6,6 +6,7 @@ left meanwhile. What it has used of limits is settled, and of what it was expect
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 
 from metrics import record as records
 from metrics.record import Attempt, Tokens
@@ -17,6 +18,7 @@ from proxy.errors import TRANSPORT, Fault, FaultKind, Said
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
+from proxy.prices import PriceList
 from proxy.redaction import Redactor
 from proxy.relay import Outward, Relay
 from proxy.targets import Target
@@ -42,13 +44,15 @@ class Means:
     admission: Admission
     redactor: Redactor
     clock: Clock
+    prices: PriceList = dataclasses.field(default_factory=PriceList)
 
 
 class _Noted:
-    """A passage that keeps its reply's usage: a client that leaves while it is told has used it too."""
+    """A passage that notes its reply's usage: a client that leaves while it is told has used it too."""
 
-    def __init__(self, passage: Passage) -> None:
+    def __init__(self, passage: Passage, note: Callable[[Usage | None], None]) -> None:
         self._passage = passage
+        self._note = note
         self.request = passage.request
         self.stream = passage.stream
         self.usage: Usage | None = None
@@ -66,6 +70,7 @@ class _Noted:
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """See `Passage.reply`."""
         body, self.usage = self._passage.reply(body)
+        self._note(self.usage)
         return body, self.usage
 
 
@@ -78,6 +83,7 @@ class Attempts:
         self._admission = means.admission
         self._redactor = means.redactor
         self._clock = means.clock
+        self._prices = means.prices
 
     async def make(self, exchange: Exchange, turn: Turn, out: Outward) -> bool:
         """One attempt at the target of `turn`; whether it was the last, for better or for worse."""
@@ -86,6 +92,7 @@ class Attempts:
         exchange.attempts.append(attempt)
         exchange.target = target
         exchange.record.target = target.label
+        exchange.record.provider = target.provider
         try:
             await self._exchange(exchange, turn, out)
         except Fault as fault:
@@ -194,7 +201,7 @@ class Attempts:
     async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
         assert exchange.envelope is not None
         if not exchange.envelope.stream:
-            noted = _Noted(passage)
+            noted = _Noted(passage, lambda usage: self._price(exchange, target, usage))
             try:
                 await relay.whole(noted, exchange.snapshot.config.bounds.reply)
             finally:
@@ -206,14 +213,23 @@ class Attempts:
             await relay.stream(stream, target.timeouts)
         finally:
             if exchange.committed:  # what was seen of a stream counts, however it ended
+                exchange.record.events = stream.events
+                self._price(exchange, target, stream.usage)
                 self._used(exchange, target, stream.usage, stream.events)
 
     def _used(self, exchange: Exchange, target: Target, usage: Usage | None, events: int) -> None:
         """Note what the reply has cost; what a provider did not count is estimated and not learned from."""
         if usage is not None:
             self._admission.learn(exchange, target, usage)
-            exchange.record.tokens = Tokens(usage.input, usage.output, usage.cached, usage.reasoning)
+            exchange.record.tokens = Tokens(
+                usage.input, usage.output, usage.cached, usage.reasoning, usage.written
+            )
         exchange.used = usage or self._admission.seen(exchange, target, events)
+
+    def _price(self, exchange: Exchange, target: Target, usage: Usage | None) -> None:
+        """Note what the reply has cost, as soon as it is known: the head of the answer may say it."""
+        if usage is not None:
+            exchange.record.cost = self._prices.cost(target.label, usage)
 
     async def _refused(self, reply: Reply) -> Fault:
         """A reply that is not a 200, as a fault with what its body and headers say."""

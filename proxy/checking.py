@@ -1,5 +1,6 @@
 """What `apex-proxy check` prints: the models and their targets in the order they would be tried."""
 
+import ipaddress
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -33,6 +34,23 @@ def _notes(config: Config) -> Iterator[str]:
         yield f"\nNot used by any model: {', '.join(idle)}."
     if not config.clients:
         yield "\nNo client is configured: `serve` will ask for --insecure-no-auth."
+    if unguarded(config):
+        yield f"\nThe operations port is open to others than this machine: {GUARD}."
+
+
+GUARD = "set `operations.token`, or keep clients away from it"
+
+
+def unguarded(config: Config) -> bool:
+    """Whether the operations port can be reached from elsewhere, and asks for no token."""
+    return config.operations.token is None and not _loopback(config.operations.host)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ Whoever brings a request (an HTTP connection, a WebSocket, a background run) ope
 
 import dataclasses
 import random
+import re
 
 from metrics.record import Record
 from proxy.clock import Clock
@@ -12,6 +13,8 @@ from proxy.exchange import Exchange, Head, Sink, Source
 from proxy.fleet import Fleet
 from proxy.wire.codec import Stamp, Voice
 from proxy.wire.model import Endpoint
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +37,17 @@ class Reception:
         """A new exchange. With the `stamp` of another its reply has that one's ids, its record its own."""
         stamp = stamp or self.stamp()
         record = Record(f"req_{stamp.token}", endpoint.value, self.clock.monotonic())
+        record.trace = _trace(head) if head.forwarded else ""
         return Exchange(endpoint, voice, head, source, sink, self.fleet.snapshot, record, stamp)
 
     def stamp(self) -> Stamp:
         """What makes a reply that begins now distinct: 96 random bits, as 24 hex digits."""
         return Stamp(f"{self.draw.getrandbits(96):024x}", int(self.clock.wall()))
+
+
+def _trace(head: Head) -> str:
+    """The id of the caller's trace (W3C Trace Context), where it has one."""
+    for name, value in head.forwarded:
+        if name == "traceparent" and (found := _TRACEPARENT.match(value)):
+            return found[1]
+    return ""

@@ -118,6 +118,7 @@ class Relay:
         self._keep = out.keep
         self._begun = begun
         self._held = b""
+        self._stalled = 0.0
 
     async def whole(self, passage: Passage, limit: int) -> Usage | None:
         """Pass a reply that is no stream. Raises `Fault` while nothing has been sent."""
@@ -154,6 +155,7 @@ class Relay:
                 )
             if self._exchange.committed:
                 self._wait_for_next(timeouts.idle, latest)
+        self._exchange.record.stalled = self._stalled
         await self._finish()
 
     async def _read(self) -> bytes:
@@ -161,7 +163,9 @@ class Relay:
         try:
             return await self._reply.read()
         finally:
-            self._exchange.record.waited += self._now() - began
+            waited = self._now() - began
+            self._exchange.record.waited += waited
+            self._stalled = max(self._stalled, waited)
 
     def _worth_it(self, stream: Stream, out: bytes) -> bool:
         """Hold `out` back; whether what is held is reason enough to commit."""
@@ -191,6 +195,7 @@ class Relay:
         exchange = self._exchange
         exchange.committed = True
         exchange.record.ttft = self._now() - exchange.record.began
+        self._stalled = 0.0  # what was waited for content is not a gap in it
         self._begun()
         if not self._sink.started:
             await self._sink.start(200, self._headers(exchange, self._reply))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.addresses import PATHS, address
+from proxy.config.pricing import Price
 from proxy.config.resilience import TimeoutOverrides, Timeouts
 from proxy.config.settings import ApiKey, Config, Entry, Limits, Provider
 from proxy.config.settings import (
@@ -37,7 +38,8 @@ class Target:
 
     `id` names it in health and limits over the whole cluster, `label` is `provider/model` as clients see
     it. `origin` is scheme, host and port: what transport errors are about. `weight` is the entry's, shared
-    evenly among its keys. `facts` say for whom a translated body is written. `urls` holds all endpoints.
+    evenly among its keys. `price` is the operator's. `facts` say for whom a translated body is written.
+    `urls` holds all endpoints.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Target:
     edits: Edits = dataclasses.field(repr=False)
     urls: Mapping[Endpoint, str] = dataclasses.field(repr=False)
     headers: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
+    kind: Kind = "generic"
+    price: Price | None = None
 
     def headers_of(
         self, endpoint: Endpoint, vendor: tuple[tuple[str, str], ...]
@@ -197,6 +201,8 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),
+        kind=account.kind,
+        price=entry.price,
     )
 
 

@@ -72,6 +72,8 @@ def serve(  # noqa: PLR0913  (one parameter an option)
     check_proxies(environ)
     if checking.unguarded(config) and worker is None:
         structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)
+    if checking.unguarded(config) and worker is None:
+        structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)
     if not config.clients and worker is None:
         structlog.get_logger("serve").warning(
             "no_auth", hint="everybody who can reach this port may use every provider key"

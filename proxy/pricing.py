@@ -1,0 +1,82 @@
+"""Learns the prices of a configuration: the operator's at once, the others from another process.
+
+Requests do not wait for it. Those that end before it has answered cost nobody knows what, as do those of
+models that the package does not have.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from proxy import prices
+from proxy.fleet import Snapshot
+from proxy.prices import Price, PriceList, Wanted
+from proxy.targets import Target
+
+PATIENCE = 30.0
+"""Seconds that the other process may take: on a busy machine a start is slow."""
+
+COMMAND = (sys.executable, "-P", "-m", "proxy.appraiser")
+
+
+class Pricing:
+    """Keeps a price list up to date. `environ` is the environment of the process that is asked."""
+
+    def __init__(
+        self, listed: PriceList, environ: Mapping[str, str], command: Sequence[str] = COMMAND
+    ) -> None:
+        self._list = listed
+        self._environ = environ
+        self._command = command
+        self._known: dict[Wanted, Price | None] = {}
+        self._log = structlog.get_logger("prices")
+
+    async def learn(self, snapshot: Snapshot) -> None:
+        """Make the list that of a configuration. What was looked up before is not looked up again."""
+        lookup = snapshot.config.costs.lookup
+        targets = {target.label: target for model in snapshot.models.values() for target in model.targets}
+        given = {label: prices.configured(target.price) for label, target in targets.items() if target.price}
+        others = [target for label, target in targets.items() if label not in given]
+        wanted = [_wanted(target) for target in others if lookup and _may_be_listed(target)]
+        self._list.renew(given | self._of(wanted))
+        missing = [one for one in wanted if one not in self._known]
+        if missing:
+            found = await self._ask(missing)
+            self._known.update((one, found.get(one.label)) for one in missing)
+            self._list.renew(given | self._of(wanted))
+
+    def _of(self, wanted: Iterable[Wanted]) -> dict[str, Price]:
+        return {one.label: price for one in wanted if (price := self._known.get(one)) is not None}
+
+    async def _ask(self, wanted: Sequence[Wanted]) -> dict[str, Price]:
+        """What the other process finds; nothing where it fails, and the log says so."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(self._environ),
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                told, _ = await process.communicate(msgspec.json.encode(wanted))
+            return msgspec.json.decode(told, type=dict[str, Price])
+        except (msgspec.MsgspecError, TimeoutError) as error:
+            self._log.warning("prices_unknown", error=str(error) or "it took too long")
+            return {}
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def _may_be_listed(target: Target) -> bool:
+    """Whether somebody may sell it: who has list prices can be called over the internet."""
+    return target.origin.startswith("https://")
+
+
+def _wanted(target: Target) -> Wanted:
+    return Wanted(target.label, target.kind, target.origin, target.model)
