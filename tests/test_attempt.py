@@ -377,3 +377,15 @@ def test_reported_usage_goes_before_what_was_seen() -> None:
     usage = event({"choices": [], "usage": counted(30, 20)})
     made = tried(Answer([role(), delta("Hi"), usage, Fault(FaultKind.RESET, "gone")]), streamed=True)
     assert made.exchange.used == Usage(30, 20)
+
+
+def test_a_stream_that_is_cut_has_used_what_was_seen_of_it() -> None:
+    """Some providers count at a stream's beginning: leaving early must not be a way around a limit."""
+    early = {"choices": [], "usage": counted(3, 1)}
+    made = tried(
+        Answer([role() + delta("a") + event(early) + delta("b") * 40, Fault(FaultKind.RESET, "reset")]),
+        streamed=True,
+    )
+    assert made.exchange.used is not None
+    assert made.exchange.used.input == 3
+    assert made.exchange.used.output > 40
