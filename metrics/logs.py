@@ -154,11 +154,4 @@ def line(record: Record) -> dict[str, object]:
         }
     if record.cost is not None:
         fields["cost"] = round(record.cost, 8)
-        fields |= {
-            f"tokens_{kind}": count
-            for kind in ("cached", "written", "reasoning")
-            if (count := getattr(record.tokens, kind))
-        }
-    if record.cost is not None:
-        fields["cost"] = round(record.cost, 8)
     return {name: value for name, value in fields.items() if value not in ("", [])}

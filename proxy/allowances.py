@@ -14,7 +14,7 @@ ADMITTED = "admitted"
 OUT_OF_REACH = "outage"
 
 FRESH = 60.0
-"""Seconds for which it is told how many more requests at one time there may be: nobody knows when they end."""
+"""Seconds for which the room for more requests at one time is told: nobody knows when those there are end."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -21,7 +21,6 @@ from metrics.record import Record
 from proxy import __version__, fleet, link, operations, peers
 from proxy.admission import Admission
 from proxy.allowances import Allowances
-from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
@@ -41,8 +40,6 @@ from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
 from proxy.prices import PriceList
 from proxy.pricing import Pricing
-from proxy.prices import PriceList
-from proxy.pricing import Pricing
 from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
 from proxy.relay import PATIENCE, Patience
@@ -50,7 +47,6 @@ from proxy.reloading import Reloading, ReloadParts, Reread
 from proxy.replicas import About, Replicas, load_script
 from proxy.responses import keyspace
 from proxy.responses.background import BackgroundRuns
-from proxy.responses.census import Census
 from proxy.responses.census import Census
 from proxy.responses.following import Following
 from proxy.responses.scripts import load_scripts as load_response_scripts
@@ -64,7 +60,6 @@ from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
 from proxy.upstream.aiohttp_client import AiohttpUpstream
-from proxy.vitals import Organs, Vitals
 from proxy.vitals import Organs, Vitals
 from proxy.waiting import WaitingRoom
 from ratelimit.absence import Outage
@@ -110,8 +105,6 @@ class Replica:
         self.request_log = RequestLog()
         self.prices = PriceList()
         self._pricing = Pricing(self.prices, surroundings.environ)
-        self.prices = PriceList()
-        self._pricing = Pricing(self.prices, surroundings.environ)
         self.tasks = Tasks()
         self._background = Tasks()
         self._running = Tasks()
@@ -138,7 +131,6 @@ class Replica:
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
         reception = Reception(self.fleet, clock, draw)
-        admission = Admission(self.limiter, estimator)
         admission = Admission(self.limiter, estimator)
         pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
@@ -186,7 +178,6 @@ class Replica:
         for told in self._on_renewal:
             told(config)
         self.fleet.renew(fresh)
-        self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
         self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
         if self.replicas is not None:
             self._background.spawn(self.replicas.beat(), "replicas")
@@ -343,7 +334,6 @@ class Replica:
         self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
-        self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
         self._background.spawn(self._pricing.learn(self.fleet.snapshot), "prices")
 
     async def _share(self, link: Link) -> None:

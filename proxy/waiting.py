@@ -63,10 +63,6 @@ class WaitingRoom:
         """How many wait, by the alias of the model, or by what is addressed directly."""
         return {alias: len(queue) for alias, queue in self._queues.items()}
 
-    def lengths(self) -> dict[str, int]:
-        """How many wait, by the alias of the model, or by what is addressed directly."""
-        return {alias: len(queue) for alias, queue in self._queues.items()}
-
     def now(self, alias: str, plan: Plan) -> Turn | None:
         """A turn without waiting; None where there is none. Who waits already goes first."""
         if alias in self._queues and (self._woken or self._fleet.now() != self._served_at):

@@ -12,8 +12,8 @@ import structlog
 import uvloop
 
 from metrics import logs
-from proxy import config as configs
 from proxy import checking, serving
+from proxy import config as configs
 from proxy.app import Replica, Surroundings
 from proxy.commands.process import check_proxies, environment, refused, store_of, surroundings_of
 from proxy.config.problems import ConfigError, Problem
@@ -70,8 +70,6 @@ def serve(  # noqa: PLR0913  (one parameter an option)
         raise refused(error) from None
     threshold = logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
     check_proxies(environ)
-    if checking.unguarded(config) and worker is None:
-        structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)
     if checking.unguarded(config) and worker is None:
         structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)
     if not config.clients and worker is None:

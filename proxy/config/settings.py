@@ -32,7 +32,6 @@ from proxy.config.fields import (
     listed,
 )
 from proxy.config.pricing import Costs, Price
-from proxy.config.pricing import Costs, Price
 from proxy.config.resilience import (
     AdaptiveConcurrency,
     Health,
@@ -75,9 +74,6 @@ class Operations(Section):
     port: Port = Field(
         default=9090,
         description="Port for operators; worker i has this port + i to itself; 0 picks free ones.",
-    )
-    token: ClientKey | None = Field(
-        default=None, description="What operators call with, as a bearer token; the probes want none."
     )
     token: ClientKey | None = Field(
         default=None, description="What operators call with, as a bearer token; the probes want none."
@@ -276,7 +272,6 @@ class Entry(Section):
     drop_params: DropParams = Field(default=(), description="Added to the provider's.")
     quirks: Quirks = Field(default=Quirks(), description="Added to the provider's, and over them.")
     price: Price | None = Field(default=None, description="What it costs there; else it is looked up.")
-    price: Price | None = Field(default=None, description="What it costs there; else it is looked up.")
 
     @model_validator(mode="before")
     @classmethod
@@ -379,7 +374,6 @@ class Config(Section):
         default=Translation(), description="Between dialects: what may be lost on the way."
     )
     overload: Overload = Field(default=Overload(), description="When a replica has enough.")
-    costs: Costs = Field(default=Costs(), description="What requests cost.")
     costs: Costs = Field(default=Costs(), description="What requests cost.")
     drain_grace: Duration = Field(
         default=5.0,
