@@ -4,6 +4,7 @@ Rule: all measured sides get the same bytes, and the sizes are those that are na
 """
 
 import json
+from typing import Any
 
 KEY = "sk-bench-0123456789abcdef"
 """The client's key, and the provider's."""
@@ -55,7 +56,7 @@ def chat_request(model: str, size: int, *, stream: bool = False, code: bool = Fa
 
 def chat_reply(size: int = 800) -> bytes:
     """A whole chat reply of about `size` bytes."""
-    reply = {
+    reply: dict[str, Any] = {
         "id": "chatcmpl-00000000000000000001",
         "object": "chat.completion",
         "created": 1_800_000_000,
@@ -76,14 +77,14 @@ def chat_reply(size: int = 800) -> bytes:
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }
-    message = reply["choices"][0]["message"]  # type: ignore[index]  # the dictionary above
+    message = reply["choices"][0]["message"]
     message["content"] = ("Paris is the capital of France. " * size)[: size - len(json.dumps(reply))]
     return json.dumps(reply).encode()
 
 
 def messages_reply(size: int = 800) -> bytes:
     """The same answer as a whole Messages reply of about `size` bytes."""
-    reply = {
+    reply: dict[str, Any] = {
         "id": "msg_00000000000000000001",
         "type": "message",
         "role": "assistant",
@@ -99,7 +100,7 @@ def messages_reply(size: int = 800) -> bytes:
             "service_tier": "standard",
         },
     }
-    block = reply["content"][0]  # type: ignore[index]  # the dictionary above
+    block = reply["content"][0]
     block["text"] = ("Paris is the capital of France. " * size)[: size - len(json.dumps(reply))]
     return json.dumps(reply).encode()
 
@@ -112,7 +113,7 @@ def messages_event(text: str) -> bytes:
 
 def messages_start() -> bytes:
     """The events with which a Messages stream begins."""
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_00000000000000000001",
         "type": "message",
         "role": "assistant",
