@@ -146,13 +146,7 @@ class Replica:
         )
         counting = Counting(self.fleet, upstream, estimator, self.archive, clock)
         self.client_app = self._edge(config, clock, reception, pipeline, counting)
-        vitals = self._vitals(clock, admission.allowances)
-        token = config.operations.token
-        self.operations_app: FastAPI = operations.operations_app(
-            lambda: self.ready,
-            operations.Watched(self.instruments, self._stand, vitals.prepare),
-            token.get_secret_value() if token is not None else None,
-        )
+        self.operations_app: FastAPI = self._watched(config, self._vitals(clock, admission.allowances))
         self.reloading = Reloading(
             ReloadParts(surroundings.reread, lambda: self.fleet.snapshot.config, self._prepared, self._renew)
         )
@@ -279,6 +273,16 @@ class Replica:
         members = self.replicas.members if self.replicas is not None else ()
         return operations.Stand(members or (self._about(),), self.name, lambda: overview(self.fleet))
 
+    def _watched(self, config: Config, vitals: Vitals) -> FastAPI:
+        """The application of the operations port."""
+        self.instruments.read(vitals.read)
+        token = config.operations.token
+        return operations.operations_app(
+            lambda: self.ready,
+            operations.Watched(self.instruments, self._stand, vitals.prepare),
+            token.get_secret_value() if token is not None else None,
+        )
+
     def _vitals(self, clock: Clock, allowances: Allowances) -> Vitals:
         """What is read off at each scrape."""
         links = {"shared": self.link, "responses": self.shelf.link if self.shelf is not None else None}
@@ -286,7 +290,7 @@ class Replica:
         for name, reached in present.items():
             reached.counters.on_latency = self.instruments.redis(name).observe
         shelf, budget = self.shelf, self.shelf is not None and self.shelf.store.rules.budget > 0
-        vitals = Vitals(
+        return Vitals(
             Organs(
                 clock=clock,
                 fleet=self.fleet,

@@ -17,17 +17,17 @@ LAYERS = [
     "errors clock tasks addresses config profiles circuit",
     "wire deadline embedded upstream link overload",
     "throttle latency fair_queue outbox probes places statechart",
-    "demand replicas responses bounds",
-    "targets tenants redaction",
+    "demand replicas responses bounds prices allowances",
+    "targets tenants redaction appraiser",
     "health checking scopes",
     "routing retry snapshot",
     "fleet",
-    "peers waiting overview",
+    "peers waiting overview pricing",
     "exchange",
     "answers cors relay admission access passages verdicts archive ends reception",
     "attempt",
     "pipeline",
-    "detached counting compaction sockets",
+    "detached counting compaction sockets vitals",
     "retrieval",
     "endpoints websocket",
     "operations listener reloading",
@@ -40,8 +40,8 @@ LAYERS = [
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
 PURE = (
-    "access answers bounds circuit cors demand fair_queue health latency outbox "
-    "passages places probes redaction retry routing scopes targets tenants throttle wire"
+    "access allowances answers bounds circuit cors demand fair_queue health latency outbox "
+    "passages places prices probes redaction retry routing scopes targets tenants throttle wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
@@ -51,7 +51,8 @@ OWNERS = {
     "uvicorn": {"proxy.listener", "proxy.websocket"},
     "fastapi": {"proxy.operations", "proxy.retrieval", "proxy.reloading", "proxy.app"},
     "starlette": {"proxy.operations", "proxy.retrieval"},
-    "prometheus_client": {"proxy.app", "metrics.instruments"},
+    "prometheus_client": {"proxy.app", "metrics.instruments", "metrics.readings", "metrics.tally"},
+    "genai_prices": {"proxy.appraiser"},
     "mockprovider": {"proxy.demo", "proxy.commands.mock"},
 }
 """What only some modules of `proxy` and `metrics` may import."""
