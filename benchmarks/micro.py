@@ -54,7 +54,8 @@ from proxy.wire.chat.tap import ChatNative, ChatStream
 from proxy.wire.codec import Stamp
 from proxy.wire.dialects import CODECS
 from proxy.wire.envelope import Envelope
-from proxy.wire.model import DIALECT_OF, Endpoint
+from proxy.wire.losses import Losses
+from proxy.wire.model import DIALECT_OF, Dialect, Endpoint
 from ratelimit.limiter import Limiter
 from ratelimit.memory_store import MemoryStore
 
@@ -259,7 +260,7 @@ def wire_phases(stage: Stage) -> Iterator[Phase]:
 
 
 def _passed(read: Envelope, edits: Edits) -> Bypass:
-    return Bypass(read, edits, ChatNative(read, include_usage=edits.include_usage))
+    return Bypass(read, edits, ChatNative(read, include_usage=edits.include_usage), Losses(Dialect.CHAT))
 
 
 async def _nobody(exchange: Exchange) -> None:

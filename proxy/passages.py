@@ -38,6 +38,9 @@ PREFERRED: Final[Mapping[Dialect, tuple[Dialect, ...]]] = MappingProxyType(
 )
 """What a client's dialect is translated to, the best first: Responses carries reasoning, Chat does not."""
 
+_HOSTED: Final = frozenset({"tool.hosted"})
+_NONE: Final[frozenset[str]] = frozenset()
+
 
 def serving(model: Model, endpoint: Endpoint) -> Model:
     """`model` with the targets that can answer `endpoint` in any way. Embeddings are not translated."""
@@ -48,7 +51,7 @@ def serving(model: Model, endpoint: Endpoint) -> Model:
 
 
 def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target], int]) -> Way:
-    """The way to `target`. Raises `Refusal` 400 where what is asked cannot be said to it.
+    """The way to `target`. Raises `Refusal` 400 where what is asked cannot be said to it, or not whole.
 
     `prompt` estimates the tokens of the prompt, for who says them before the provider does.
     """
@@ -62,7 +65,8 @@ def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target],
             target.facts,
             include_usage=target.edits.include_usage,
         )
-        return Way(exchange.endpoint, Bypass(exchange.envelope, target.edits, passing), native=True)
+        losses = _losses(exchange, dialect)
+        return Way(exchange.endpoint, Bypass(exchange.envelope, target.edits, passing, losses), native=True)
     ways = [spoken for spoken in PREFERRED[dialect] if spoken in target.dialects]
     found: Way | None = None
     refused: Refusal | None = None
@@ -86,7 +90,8 @@ def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target],
 
 
 def _lossy(found: Way) -> bool:
-    return found.passage.losses is not None and bool(found.passage.losses.fields)
+    """Whether its dialect loses something; what nobody but the client's knows is lost in any other."""
+    return found.passage.losses is not None and not {"unknown"}.issuperset(found.passage.losses.fields)
 
 
 def _translated(exchange: Exchange, target: Target, spoken: Dialect, prompt: int) -> Translation:
@@ -104,7 +109,7 @@ def _translated(exchange: Exchange, target: Target, spoken: Dialect, prompt: int
 
 def _losses(exchange: Exchange, spoken: Dialect) -> Losses:
     settings = exchange.snapshot.config.translation
-    lenient = frozenset({"tool.hosted"}) if settings.drop_hosted_tools else frozenset()
+    lenient = _HOSTED if settings.drop_hosted_tools else _NONE
     return Losses(spoken, strict=exchange.head.strict or settings.strict, lenient=lenient)
 
 

@@ -11,10 +11,13 @@ from proxy import passages
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Way
 from proxy.targets import Target, models
+from proxy.wire import seals
 from proxy.wire.bypass import Bypass
-from proxy.wire.model import Endpoint
+from proxy.wire.conversation import Seal
+from proxy.wire.model import Dialect, Endpoint
 
 CHAT, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES
+TOP_K = {"quirks": {"top_k": True}}
 BODIES = {CHAT: speech.chat, RESPONSES: speech.responses, MESSAGES: speech.messages}
 
 
@@ -131,6 +134,35 @@ def test_nothing_is_lost_where_that_was_asked_for(header: bool, setting: bool, s
 def test_nothing_is_lost_on_a_way_without_translation() -> None:
     """Being strict costs nothing there."""
     assert way(asked(CHAT, "chat", body=SEED, strict=True)).native
+
+
+OURS = seals.pack(Seal(Dialect.RESPONSES, "gpt-5", "{}"))
+REPEATED = [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": OURS}]},
+    {"role": "user", "content": "q"},
+]
+
+
+def test_what_is_taken_out_of_a_body_that_passes_is_lost() -> None:
+    """Thinking of another dialect: told, or refused before anybody is asked."""
+    found = way(asked(MESSAGES, "messages", body=speech.messages(messages=REPEATED)))
+    assert found.native
+    assert found.passage.losses is not None
+    assert found.passage.losses.header() == "dropped=thinking"
+    assert refused(asked(MESSAGES, "messages", body=speech.messages(messages=REPEATED), strict=True)).param
+
+
+def test_fields_that_nobody_knows_are_lost_in_every_dialect() -> None:
+    """So they are no reason to prefer one."""
+    found = way(asked(CHAT, "responses", "messages", body=speech.chat(unheard_of=1)))
+    assert found.endpoint is RESPONSES
+    assert found.passage.losses is not None
+    assert found.passage.losses.header() == "dropped=unheard_of"
+    wordy = speech.messages(unheard_of=1, top_k=5)
+    assert way(asked(MESSAGES, "chat", "responses", body=wordy, provider=TOP_K)).endpoint is CHAT
+    wordy = speech.messages(unheard_of=1)
+    assert way(asked(MESSAGES, "chat", "responses", body=wordy, provider=TOP_K)).endpoint is RESPONSES
 
 
 def test_tools_of_a_vendor_are_refused_or_left_out() -> None:

@@ -37,8 +37,8 @@ class Edits:
 class Native(Protocol):
     """What a dialect does with what passes between two ends of its own."""
 
-    def prepare(self, fields: Fields) -> None:
-        """Change the request's fields as the dialect needs it."""
+    def prepare(self, fields: Fields, losses: Losses) -> None:
+        """Change the request's fields as the dialect needs it, and note in `losses` what is taken out."""
 
     @property
     def kept(self) -> bytes | None:
@@ -52,12 +52,15 @@ class Native(Protocol):
 
 
 class Bypass:
-    """A `Passage` in which both ends speak the same dialect."""
+    """A `Passage` in which both ends speak the same dialect.
 
-    losses: Losses | None = None
+    Raises `Refusal` 400 at once where something would be lost and `losses` are strict.
+    """
 
-    def __init__(self, envelope: Envelope, edits: Edits, native: Native) -> None:
-        self._envelope = envelope
+    def __init__(self, envelope: Envelope, edits: Edits, native: Native, losses: Losses) -> None:
+        self._fields = envelope.fields.copy()
+        native.prepare(self._fields, losses)
+        self.losses = losses if losses.fields else None
         self._edits = edits
         self._native = native
         self.reply = native.reply
@@ -70,7 +73,5 @@ class Bypass:
 
     def request(self) -> bytes:
         """The client's body with the dialect's and the target's edits."""
-        fields = self._envelope.fields.copy()
-        self._native.prepare(fields)
-        self._edits.apply(fields)
-        return encode(fields)
+        self._edits.apply(self._fields)
+        return encode(self._fields)

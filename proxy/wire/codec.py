@@ -144,7 +144,7 @@ class Passage(Protocol):
 
     @property
     def losses(self) -> Losses | None:
-        """What was lost on the way there; None where nothing can be."""
+        """What was lost on the way there; None where a body passes and nothing was."""
 
     def request(self) -> bytes:
         """The body to send to the target."""

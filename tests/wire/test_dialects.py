@@ -10,6 +10,7 @@ from proxy.wire import envelope
 from proxy.wire.bypass import Native
 from proxy.wire.dialects import CODECS, native
 from proxy.wire.envelope import Fields
+from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
 
 each = pytest.mark.parametrize("dialect", list(Dialect))
@@ -77,7 +78,7 @@ def test_a_chat_stream_is_asked_for_usage_where_the_provider_takes_that() -> Non
     """Some refuse to be asked."""
     for include_usage in (True, False):
         passing, fields = between(Dialect.CHAT, include_usage=include_usage)
-        passing.prepare(fields)
+        passing.prepare(fields, Losses(Dialect.CHAT))
         assert ("stream_options" in fields) is include_usage
 
 
@@ -85,6 +86,6 @@ def test_a_chat_stream_is_asked_for_usage_where_the_provider_takes_that() -> Non
 def test_sealed_reasoning_is_asked_for_where_a_model_thinks(thinks: str, included: bool) -> None:
     """Nothing is stored at the provider, so what replaying takes has to come with the reply."""
     passing, fields = between(Dialect.RESPONSES, thinks=thinks)
-    passing.prepare(fields)
+    passing.prepare(fields, Losses(Dialect.RESPONSES))
     assert bytes(fields["store"]) == b"false"
     assert (b"reasoning.encrypted_content" in bytes(fields.get("include", b""))) is included

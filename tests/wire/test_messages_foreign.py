@@ -6,6 +6,7 @@ import pytest
 
 from proxy.wire import seals
 from proxy.wire.conversation import Seal
+from proxy.wire.losses import Losses
 from proxy.wire.messages import foreign
 from proxy.wire.messages.reply_writer import UNSIGNED
 from proxy.wire.model import Dialect
@@ -16,11 +17,17 @@ ENABLED = b'{"type":"enabled","budget_tokens":2048}'
 
 
 def kept(messages: object, **fields: bytes) -> Json:
-    """The fields after it, decoded. `messages` is raw JSON or what becomes it."""
+    """The fields after it. `messages` is raw JSON or what becomes it."""
+    return looked_at(messages, **fields)[0]
+
+
+def looked_at(messages: object, **fields: bytes) -> tuple[Json, str]:
+    """The fields after it, and what is lost."""
     raw = messages if isinstance(messages, bytes) else json.dumps(messages).encode()
     found = {"messages": msgspec.Raw(raw), **{name: msgspec.Raw(value) for name, value in fields.items()}}
-    foreign.take_out(found)
-    return {name: bytes(value) for name, value in found.items()}
+    losses = Losses(Dialect.MESSAGES)
+    foreign.take_out(found, losses)
+    return {name: bytes(value) for name, value in found.items()}, losses.header()
 
 
 def thinking(signature: str = OURS) -> Json:
@@ -77,13 +84,23 @@ def test_a_message_of_nothing_else_goes() -> None:
 )
 def test_what_is_not_ours_or_cannot_be_read_stays(raw: bytes) -> None:
     """The provider refuses it in its own words, or knows it."""
-    assert kept(raw)["messages"] == raw
+    found, lost = looked_at(raw)
+    assert (found["messages"], lost) == (raw, "")
+
+
+def test_what_is_taken_out_is_told() -> None:
+    """With thinking that is turned off for it, by the client's names."""
+    messages = [USER, assistant(thinking(), CALL), RESULT]
+    assert looked_at(messages)[1] == "dropped=thinking"
+    clearing = b'{"edits":[{"type":"clear_thinking_20251015"}]}'
+    lost = looked_at(messages, thinking=ENABLED, context_management=clearing)[1]
+    assert lost == "dropped=thinking,thinking.budget_tokens,context_management"
 
 
 def test_without_messages_there_is_nothing_to_do() -> None:
     """Such a body is refused elsewhere."""
     fields: dict[str, msgspec.Raw] = {}
-    foreign.take_out(fields)
+    foreign.take_out(fields, Losses(Dialect.MESSAGES))
     assert fields == {}
 
 

@@ -7,10 +7,11 @@ from fakes.translations import event
 
 from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import envelope, seals
+from proxy.wire.losses import Losses
 from proxy.wire.messages.reply_writer import UNSIGNED
 from proxy.wire.messages.tap import MessagesNative, MessagesStream
 from proxy.wire.messages.voice import MessagesVoice
-from proxy.wire.model import Usage
+from proxy.wire.model import Dialect, Usage
 
 Json = dict[str, Any]
 
@@ -45,7 +46,9 @@ def test_of_the_request_only_foreign_thinking_is_taken_out() -> None:
     body: Json = {"messages": [{"role": "assistant", "content": [ours, said]}], "unheard_of": 1}
     passing = native(body)
     fields = envelope.read(json.dumps({"model": "m", **body}).encode(), 64).fields
-    passing.prepare(fields)
+    losses = Losses(Dialect.MESSAGES)
+    passing.prepare(fields, losses)
+    assert losses.header() == "dropped=thinking"
     assert fields == {
         "model": msgspec.Raw(b'"m"'),
         "messages": msgspec.Raw(b'[{"role":"assistant","content":[{"type": "text", "text": "so"}]}]'),

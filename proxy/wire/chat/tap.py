@@ -14,6 +14,7 @@ from proxy.wire import seals, sse
 from proxy.wire.chat import seen as chat
 from proxy.wire.chat.voice import DONE, ChatVoice
 from proxy.wire.envelope import Envelope, Fields, encode
+from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
 
@@ -37,7 +38,7 @@ class ChatNative:
         self._envelope = envelope
         self._include_usage = include_usage
 
-    def prepare(self, fields: Fields) -> None:
+    def prepare(self, fields: Fields, losses: Losses) -> None:  # noqa: ARG002  (the seam's signature)
         """Ask for usage where it would not be told; take out what only another dialect could read."""
         if self._envelope.stream:
             _ask_usage(fields, allowed=self._include_usage)

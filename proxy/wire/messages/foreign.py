@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.wire import seals
 from proxy.wire.envelope import Fields, encode
+from proxy.wire.losses import Losses
 
 _MARK: Final = re.compile(re.escape(seals.MARK))
 _OFF: Final = msgspec.Raw(b'{"type":"disabled"}')
@@ -34,7 +35,7 @@ _block = msgspec.json.Decoder(_Block)
 _thinking = msgspec.json.Decoder(_Thinking)
 
 
-def take_out(fields: Fields) -> None:
+def take_out(fields: Fields, losses: Losses) -> None:
     """Leave our own sealed thinking out of the messages, and thinking off where that was its last turn's.
 
     A body that cannot be read stays as it is: the provider refuses it in its own words.
@@ -45,9 +46,12 @@ def take_out(fields: Fields) -> None:
     try:
         found = _array.decode(raw)
         kept = [_without_ours(message) for message in found]
+        if all(before is after for before, after in zip(found, kept, strict=True)):
+            return
+        losses.drop("thinking")
         fields["messages"] = msgspec.Raw(encode([message for message in kept if message is not None]))
         if _bereft(found, kept):
-            _stop_thinking(fields)
+            _stop_thinking(fields, losses)
     except msgspec.MsgspecError:
         return
 
@@ -88,12 +92,14 @@ def _bereft(found: list[msgspec.Raw], kept: list[msgspec.Raw | None]) -> bool:
     return False
 
 
-def _stop_thinking(fields: Fields) -> None:
+def _stop_thinking(fields: Fields, losses: Losses) -> None:
     """With a budget a turn with calls has to begin with its thinking; without it is not looked for."""
     raw = fields.get("thinking")
     if raw is None or _thinking.decode(raw).type != "enabled":
         return
+    losses.drop("reasoning.budget", "thinking.budget_tokens")
     fields["thinking"] = _OFF
     clearing = fields.get("context_management")
     if clearing is not None and _CLEARING.search(clearing):
+        losses.drop("context_management")
         del fields["context_management"]

@@ -12,6 +12,7 @@ import msgspec
 from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import sse
 from proxy.wire.envelope import Envelope, Fields
+from proxy.wire.losses import Losses
 from proxy.wire.messages import foreign
 from proxy.wire.messages.tokens import Tally, Tokens
 from proxy.wire.messages.voice import MessagesVoice
@@ -62,9 +63,9 @@ class MessagesNative:
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
 
-    def prepare(self, fields: Fields) -> None:
+    def prepare(self, fields: Fields, losses: Losses) -> None:
         """Take out what only another dialect could read."""
-        foreign.take_out(fields)
+        foreign.take_out(fields, losses)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The provider's reply, unchanged, and its usage. Raises `Fault` where it is no reply."""

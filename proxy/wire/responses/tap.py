@@ -15,6 +15,7 @@ from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import sse
 from proxy.wire.codec import Stamp
 from proxy.wire.envelope import Envelope, Fields, encode
+from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.responses import native_input, seen
 from proxy.wire.responses.request_reader import ENCRYPTED
@@ -77,7 +78,7 @@ class ResponsesNative:
         self._encrypted = encrypted
         self._own = _own(envelope.fields, stamp)
 
-    def prepare(self, fields: Fields) -> None:
+    def prepare(self, fields: Fields, losses: Losses) -> None:  # noqa: ARG002  (the seam's signature)
         """Keep the state with the proxy."""
         fields["store"] = _FALSE
         fields.pop("previous_response_id", None)
