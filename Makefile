@@ -55,10 +55,11 @@ startup: $(DEV)/ready ## seconds from start to ready (turns: ARGS=5; costly impo
 js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
 	@$(DEV)/bin/python tests/process/js_examples.py
 
-docs: $(DEV)/ready ## write docs/configuration.md, dialects.md, mock.md and the picture in health.md anew
+docs: $(DEV)/ready ## write docs/configuration.md, dialects.md, mock.md, metrics.md and the picture in health.md anew
 	$(DEV)/bin/python -m proxy.config.reference > docs/configuration.md
 	$(DEV)/bin/python -m proxy.wire.page > docs/dialects.md
 	$(DEV)/bin/python -m mockprovider.reference > docs/mock.md
+	$(DEV)/bin/python -m metrics.page > docs/metrics.md
 	$(DEV)/bin/python -m proxy.statechart docs/health.md
 
 lock: ## resolve the dependencies anew (needs uv)

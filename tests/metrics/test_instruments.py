@@ -1,8 +1,12 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metrics.instruments import Instruments
-from metrics.record import BROKEN, COMPLETED, Attempt, Record, Tokens
+from metrics import catalogue
+from metrics.instruments import REASONS, STATUSES, Instruments
+from metrics.readings import Reading
+from metrics.record import BROKEN, COMPLETED, REFUSED, Attempt, Record, Tokens
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def full() -> Record:
@@ -12,16 +16,25 @@ def full() -> Record:
         "chat",
         0.0,
         model="small",
+        target="b/m",
+        provider="b",
         attempts=[Attempt("a/m", "a", 0.0, 1.0, "status_503"), Attempt("b/m", "b", 1.0, 1.0, "ok")],
-        tokens=Tokens(10, 5, 4, 2),
+        tokens=Tokens(10, 6, 4, 2, 1),
         outcome=COMPLETED,
         duration=2.0,
         waited=1.9,
+        queued=0.3,
         ttft=0.5,
+        stalled=0.4,
+        events=4,
+        cost=0.25,
+        trace=TRACE,
+        losses=(("seed", "dropped"),),
     )
 
 
 REQUEST = {"endpoint": "chat", "model": "small", "outcome": COMPLETED}
+SMALL = {"model": "small"}
 
 
 @pytest.mark.parametrize(
@@ -34,14 +47,24 @@ REQUEST = {"endpoint": "chat", "model": "small", "outcome": COMPLETED}
         ("apex_upstream_attempts_total", {"provider": "a", "outcome": "status_503"}, 2),
         ("apex_upstream_attempts_total", {"provider": "b", "outcome": "ok"}, 2),
         ("apex_tokens_total", {"model": "small", "kind": "input"}, 20),
-        ("apex_tokens_total", {"model": "small", "kind": "output"}, 10),
+        ("apex_tokens_total", {"model": "small", "kind": "output"}, 12),
         ("apex_tokens_total", {"model": "small", "kind": "cached"}, 8),
         ("apex_tokens_total", {"model": "small", "kind": "reasoning"}, 4),
+        ("apex_tokens_total", {"model": "small", "kind": "written"}, 2),
+        ("apex_cost_dollars_total", {"model": "small", "provider": "b"}, 0.5),
+        ("apex_failovers_total", {"provider": "a", "reason": "status_503"}, 2),
+        ("apex_failovers_total", {"provider": "b", "reason": "ok"}, None),
+        ("apex_upstream_attempt_duration_seconds_sum", {"provider": "a"}, 2.0),
+        ("apex_inter_token_gap_seconds_sum", SMALL, 1.0),
+        ("apex_longest_gap_seconds_sum", SMALL, 0.8),
+        ("apex_output_tokens_per_second_sum", SMALL, 8.0),
+        ("apex_queue_wait_seconds_sum", SMALL, 0.6),
+        ("apex_translation_losses_total", {"field": "seed", "treatment": "dropped"}, 2),
         ("apex_requests_in_flight", {}, 1),
         ("apex_build_info", {"version": "1.2"}, 1),
     ],
 )
-def test_a_record_becomes_numbers(name: str, labels: dict[str, str], value: float) -> None:
+def test_a_record_becomes_numbers(name: str, labels: dict[str, str], value: float | None) -> None:
     """Two of three requests ended: each number they leave."""
     registry = CollectorRegistry()
     instruments = Instruments(registry, "1.2")
@@ -49,7 +72,7 @@ def test_a_record_becomes_numbers(name: str, labels: dict[str, str], value: floa
         instruments.began()
     instruments.observe(full())
     instruments.observe(full())
-    assert registry.get_sample_value(name, labels) == pytest.approx(value)
+    assert registry.get_sample_value(name, labels) == (None if value is None else pytest.approx(value))
 
 
 def test_what_is_not_known_is_not_counted() -> None:
@@ -66,7 +89,89 @@ def test_what_is_not_known_is_not_counted() -> None:
     assert count("apex_tokens_total", {"model": "other", "kind": "input"}) == 1
 
 
-def test_render() -> None:
-    """All of it in Prometheus' text format."""
-    text = Instruments(CollectorRegistry(), "1.2").render().decode()
-    assert 'apex_build_info{version="1.2"} 1.0' in text
+def test_a_stream_of_one_event_has_no_gaps() -> None:
+    """Nor has one that broke: what was missing was not a gap. Its speed is that of what came."""
+    registry = CollectorRegistry()
+    instruments = Instruments(registry, "1.2")
+    for record in (full(), full(), full()):
+        instruments.began()
+        instruments.observe(record)
+    one, broken = full(), full()
+    one.events, broken.outcome = 1, BROKEN
+    instruments.observe(one)
+    instruments.observe(broken)
+    assert registry.get_sample_value("apex_inter_token_gap_seconds_count", SMALL) == 3
+    assert registry.get_sample_value("apex_time_to_first_token_seconds_count", SMALL) == 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        ("status_429", "status_429"),
+        ("status_418", "status_4xx"),
+        ("status_599", "status_5xx"),
+        ("status_999", "status_other"),
+        ("connect_timeout", "connect_timeout"),
+    ],
+)
+def test_a_provider_cannot_make_labels_up(outcome: str, told: str) -> None:
+    """Of statuses there are a thousand."""
+    registry = CollectorRegistry()
+    record = Record("req_1", "chat", 0.0, attempts=[Attempt("a/m", "a", 0.0, 1.0, outcome)])
+    Instruments(registry, "1.2").observe(record)
+    assert registry.get_sample_value("apex_upstream_attempts_total", {"provider": "a", "outcome": told}) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [("rate_limit_exceeded", "rate_limit_exceeded"), ("odd", "other")]
+)
+def test_errors_are_told_by_usual_codes(error: str, told: str) -> None:
+    """A provider's code may be anything."""
+    registry = CollectorRegistry()
+    Instruments(registry, "1.2").observe(Record("req_1", "chat", 0.0, outcome=REFUSED, error=error))
+    assert registry.get_sample_value("apex_refusals_total", {"endpoint": "chat", "reason": told}) == 1
+    assert len(REASONS) < 40
+    assert len(STATUSES) < 20
+
+
+def test_other_things_are_read_at_the_scrape() -> None:
+    """Whoever knows them is asked then, and where durations of batches go is known ahead."""
+    registry = CollectorRegistry()
+    instruments = Instruments(registry, "1.2")
+    instruments.read(lambda: [Reading(catalogue.LAG, 0.5)])
+    instruments.redis("shared").observe(0.001)
+    assert registry.get_sample_value("apex_event_loop_lag_seconds") == 0.5
+    assert registry.get_sample_value("apex_redis_batch_duration_seconds_count", {"link": "shared"}) == 1
+
+
+def test_text_is_rendered_without_traces() -> None:
+    """Prometheus' own format has no place for them."""
+    instruments = Instruments(CollectorRegistry(), "1.2")
+    instruments.observe(full())
+    text, kind = instruments.render("text/plain")
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
+    assert b'apex_build_info{version="1.2"} 1.0' in text
+    assert b"apex_requests_total{" in text
+    assert TRACE.encode() not in text
+
+
+def test_openmetrics_holds_traces() -> None:
+    """Where it is asked for."""
+    instruments = Instruments(CollectorRegistry(), "1.2")
+    instruments.observe(full())
+    text, kind = instruments.render("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert kind.startswith("application/openmetrics-text")
+    assert f'le="2.5",model="small",outcome="completed"}} 1.0 # {{trace_id="{TRACE}"}} 2.0'.encode() in text
+    assert text.endswith(b"# EOF\n")
+
+
+def test_everything_counted_is_in_the_catalogue() -> None:
+    """And nothing by another name."""
+    instruments = Instruments(CollectorRegistry(), "1.2")
+    record = full()
+    record.error = "upstream_error"
+    instruments.observe(record)
+    instruments.redis("shared").observe(0.001)
+    known = {name for metric in catalogue.CATALOGUE for name in metric.samples}
+    told = {sample.name for family in instruments.registry.collect() for sample in family.samples}
+    assert {name for name in told if not name.startswith("process_")} <= known

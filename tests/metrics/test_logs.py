@@ -28,13 +28,16 @@ def full() -> Record:
         model="small",
         stream=True,
         target="a/m",
-        attempts=[Attempt("a/m", "a", 0.0, 0.0123, "ok")],
-        tokens=Tokens(10, 5),
+        attempts=[Attempt("b/m", "b", 0.0, 0.02, "status_503"), Attempt("a/m", "a", 0.0, 0.0123, "ok")],
+        tokens=Tokens(10, 5, reasoning=3),
         status=200,
         outcome=COMPLETED,
         duration=0.1234567,
         waited=0.1,
         ttft=0.05,
+        queued=0.01,
+        cost=0.000125,
+        trace="0af7651916cd43dd8448eb211c80319c",
     )
 
 
@@ -49,12 +52,16 @@ def test_a_line_tells_the_request() -> None:
         "status": 200,
         "outcome": "completed",
         "target": "a/m",
-        "attempts": ["a/m ok 12ms"],
+        "attempts": ["b/m status_503 20ms", "a/m ok 12ms"],
         "total_ms": 123.46,
         "overhead_ms": 23.46,
+        "queued_ms": 10.0,
         "ttft_ms": 50.0,
         "tokens_in": 10,
         "tokens_out": 5,
+        "tokens_reasoning": 3,
+        "cost": 0.000125,
+        "trace": "0af7651916cd43dd8448eb211c80319c",
     }
 
 
@@ -140,4 +147,5 @@ def test_what_does_not_fit_is_counted() -> None:
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     dropped = [line["count"] for line in lines if line["event"] == "request_lines_dropped"]
     assert dropped == [3]
+    assert log.dropped == 3
     assert len(lines) == logs._PENDING + 1

@@ -9,7 +9,8 @@ def test_a_record_is_pessimistic() -> None:
     assert Attempt("a/m", "a", 1.0).outcome == "cancelled"
     assert (made.tokens, made.ttft, made.attempts) == (None, None, [])
     assert (made.waited, made.queued) == (0.0, 0.0)
-    assert Tokens() == Tokens(0, 0, 0, 0)
+    assert (made.cost, made.events, made.stalled, made.trace) == (None, 0, 0.0, "")
+    assert Tokens() == Tokens(0, 0, 0, 0, 0)
 
 
 def test_outcomes_are_a_closed_set() -> None:
