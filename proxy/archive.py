@@ -7,8 +7,9 @@ answer says so in `x-apex-store`.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -22,8 +23,17 @@ from proxy.responses.store import Outcome, ResponseStore, unavailable
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.responses.stored import check_outputs, replayable, shown, stored_input
 
+_FOREIGN: Final = ("conversation", "prompt")
+"""What only OpenAI knows the content of: a chain would go on without it."""
+
+_OURS = re.compile(r"_([0-9a-f]{24})_i?\d+")
+"""How an item's id ends that was made here: it names the response that the item belongs to."""
+
 _any = msgspec.json.Decoder()
 _object = msgspec.json.Decoder(dict[str, Any])
+_fields = msgspec.json.Decoder(Fields)
+
+Json = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,52 +60,51 @@ class Archive:
         return self._shelf
 
     async def recall(self, exchange: Exchange) -> None:
-        """Put what a response follows in front of its input.
+        """Put what a response follows in front of its input, and what it refers to in its place.
 
-        Raises `Refusal`: 400 where there is no such response, or it is another's; 503 where that cannot be
-        known.
+        Raises `Refusal`: 400 where there is no such response or item, or it is another's; 503 where that
+        cannot be known.
         """
+        if exchange.detached:
+            return  # the request that began it has recalled everything, and gave it the whole input
         envelope = exchange.envelope
         assert envelope is not None
-        fields = envelope.fields
-        thread = Thread(
-            store=_boolean(fields, "store", default=exchange.snapshot.config.responses.store_by_default),
-            background=_boolean(fields, "background", default=False),
-            previous=_previous(fields),
-            local=exchange.local,
-            asked=fields,
-        )
-        if thread.background and not thread.store:
-            raise Refusal(
-                400, "'background' needs 'store': a response nobody keeps cannot be read.", param="background"
-            )
-        if exchange.detached and exchange.thread is not None:
-            thread = exchange.thread  # that of the request which began it: its sink waits for the end there
-        exchange.thread = thread
-        if thread.store and not (self._shelf is not None and self._shelf.link.available):
-            thread.outcome = Outcome.DEFERRED.value
-        if thread.previous is None and not thread.store and thread.local is None:
+        thread = exchange.thread = _thread(exchange, envelope.fields)
+        if thread.store:
+            thread.outcome = self._foreseen()
+        if _kept(thread) or thread.previous is not None:
+            _refuse_foreign(envelope.fields)
+        elif b'"item_reference"' not in bytes(envelope.fields.get("input", b"")):
             return
-        own = stored_input(fields, exchange.stamp)
-        thread.items = tuple(msgspec.Raw(encode(item)) for item in own)
-        if thread.previous is None:
-            check_outputs(own)
-            return
-        chain = await self._chain(exchange, thread.previous)
-        thread.ancestors = lineage(chain[-1])
-        history = [_any.decode(raw) for stored in chain for raw in (*stored.input, *stored.output)]
-        whole = [_without_id(item) for item in history] + own
-        check_outputs(whole)
-        sent = encode(whole)
-        grown = len(sent) - len(fields.get("input", b""))
-        exchange.envelope = _grown(envelope, sent, grown)
+        own = stored_input(envelope.fields, exchange.stamp)
+        chain = await self._chain(exchange, thread.previous) if thread.previous is not None else ()
+        before = [raw for stored in chain for raw in (*stored.input, *stored.output)]
+        history = [_fields.decode(raw) for raw in before]
+        found = await self._referred(exchange, own, history)
+        named = [found.get(item["id"], item) if _refers(item) else item for item in own]
+        check_outputs([*map(_call, history), *named])
+        if before or found:
+            sent = [_without_id(item) for item in history]
+            sent += [_without_id(item) if item["id"] in found else item for item in named]
+            exchange.envelope = _grown(envelope, encode(sent))
+        if _kept(thread):
+            thread.items = tuple(msgspec.Raw(encode(item)) for item in named)
+            thread.ancestors = lineage(chain[-1]) if chain else ()
+            if thread.local is not None and (not thread.store or thread.previous in thread.local):
+                # What only this connection knows can be looked up by nobody: it is carried along.
+                thread.items, thread.ancestors = (*before, *thread.items), ()
+
+    def _foreseen(self) -> str | None:
+        """What will become of storing a reply, as far as it can be told before there is one."""
+        if self._shelf is None:
+            return Outcome.FAILED.value
+        return None if self._shelf.link.available else Outcome.DEFERRED.value
 
     async def _chain(self, exchange: Exchange, last: str) -> tuple[Stored, ...]:
+        """The response `last` and all before it, the oldest first."""
         assert exchange.tenant is not None
         if exchange.local is not None and last in exchange.local:
-            newest = exchange.local[last]
-            before = await self._chain(exchange, newest.previous) if newest.previous else ()
-            return (*before, newest)
+            return (exchange.local[last],)
         chain = await self.shelf.store.chain(exchange.tenant.name, last)
         if chain is None or any(stored.running for stored in chain):
             raise Refusal(
@@ -107,36 +116,68 @@ class Archive:
             )
         return chain
 
+    async def _referred(
+        self, exchange: Exchange, own: Sequence[Json], history: Sequence[Fields]
+    ) -> dict[str, Json]:
+        """The items that `own` refers to, by id: out of the history, or of the responses they belong to."""
+        wanted = {item["id"]: place for place, item in enumerate(own) if _refers(item)}
+        if not wanted:
+            return {}
+        known = {_any.decode(item["id"]): item for item in history if "id" in item}
+        found = {name: _object.decode(encode(known[name])) for name in wanted if name in known}
+        for owner in {match[1] for name in wanted.keys() - found.keys() if (match := _OURS.search(name))}:
+            for raw in await self._items(exchange, f"resp_{owner}"):
+                item = _object.decode(raw)
+                if item["id"] in wanted:
+                    found[item["id"]] = item
+        for name, place in wanted.items():
+            if name not in found:
+                raise Refusal(
+                    400,
+                    f"Item with id '{name[:100]}' not found.",
+                    param=f"input[{place}].id",
+                    code="invalid_value",
+                )
+        return found
+
+    async def _items(self, exchange: Exchange, id_: str) -> tuple[msgspec.Raw, ...]:
+        """All items of one response; none where there is no such response."""
+        assert exchange.tenant is not None
+        stored = (exchange.local or {}).get(id_) or await self.shelf.store.load(exchange.tenant.name, id_)
+        return (*stored.input, *stored.output) if stored is not None else ()
+
     async def keep(self, exchange: Exchange, kept: bytes | None) -> None:
         """Store a reply that is whole. Never raises: an answer is not lost because it cannot be kept."""
         thread = exchange.thread
-        if thread is None or kept is None or not (thread.store or thread.local is not None):
+        if thread is None or kept is None or not _kept(thread):
             return
         assert exchange.tenant is not None
-        stored = self.stored(exchange, thread, _object.decode(kept))
+        response = _object.decode(kept)
+        output = response.get("output")
+        if not (isinstance(output, list) and all(isinstance(item, dict) for item in output)):
+            thread.outcome = Outcome.FAILED.value if thread.store else None
+            return
+        stored = self.stored(exchange, thread, response)
         if exchange.detached:
             thread.final = stored
             return
+        if thread.local is not None and stored.status != "failed":
+            thread.local.clear()  # a connection goes on from its newest response
+            if not thread.store:
+                thread.local[stored.id] = stored
         if thread.store and self._shelf is not None:
-            outcome = await self._shelf.store.save(exchange.tenant.name, stored)
-            thread.outcome = outcome.value
-            if outcome is Outcome.STORED:
-                return
-        if thread.local is not None:
-            thread.local.clear()  # the newest is what a connection goes on from
-            thread.local[stored.id] = stored
+            thread.outcome = (await self._shelf.store.save(exchange.tenant.name, stored)).value
 
     def stored(self, exchange: Exchange, thread: Thread, response: Mapping[str, Any]) -> Stored:
         """A response of this exchange, as it is kept."""
         assert exchange.model is not None
+        assert exchange.envelope is not None
         return Stored(
             id=str(response["id"]),
             created=exchange.stamp.created,
             model=exchange.model.alias,
-            status=str(response["status"]),
-            response=msgspec.Raw(
-                encode(shown(response, exchange.envelope.fields if exchange.envelope else {}))
-            ),
+            status=str(response.get("status") or "completed"),
+            response=msgspec.Raw(encode(shown(response, exchange.envelope.fields))),
             input=thread.items,
             output=tuple(msgspec.Raw(encode(item)) for item in replayable(response)),
             previous=thread.previous,
@@ -145,15 +186,58 @@ class Archive:
         )
 
 
-def _grown(envelope: Envelope, sent: bytes, grown: int) -> Envelope:
+def _thread(exchange: Exchange, fields: Fields) -> Thread:
+    """What a request says of its place. Raises `Refusal` 400."""
+    by_default = exchange.snapshot.config.responses.store_by_default
+    thread = Thread(
+        store=_boolean(fields, "store", default=by_default),
+        background=_boolean(fields, "background", default=False),
+        previous=_previous(fields),
+        local=exchange.local,
+    )
+    if thread.background and not thread.store:
+        raise Refusal(
+            400, "'background' needs 'store': a response nobody keeps cannot be read.", param="background"
+        )
+    return thread
+
+
+def _kept(thread: Thread) -> bool:
+    """Whether the reply is to be kept anywhere."""
+    return thread.store or thread.local is not None
+
+
+def _refuse_foreign(fields: Fields) -> None:
+    for name in _FOREIGN:
+        if bytes(fields.get(name, b"null")) != b"null":
+            raise Refusal(
+                400,
+                f"'{name}' is known to its vendor alone and cannot be part of a stored response; "
+                "send the request with 'store': false.",
+                param=name,
+                code="unsupported_value",
+            )
+
+
+def _grown(envelope: Envelope, sent: bytes) -> Envelope:
     """The envelope with the whole history as its input: that is what it will cost."""
+    grown = len(sent) - len(envelope.fields.get("input", b""))
     fields = {**envelope.fields, "input": msgspec.Raw(sent)}
     return dataclasses.replace(
         envelope, fields=fields, size=envelope.size + grown, weight=envelope.weight + grown
     )
 
 
-def _without_id(item: dict[str, Any]) -> dict[str, Any]:
+def _refers(item: Json) -> bool:
+    return bool(item["type"] == "item_reference")
+
+
+def _call(item: Fields) -> Json:
+    """As much of an item as tells which call it is or answers."""
+    return {name: _any.decode(item[name]) for name in ("type", "call_id") if name in item}
+
+
+def _without_id(item: Mapping[str, Any]) -> Json:
     """An item as it is sent again: its id means something to us alone."""
     return {name: value for name, value in item.items() if name != "id"}
 

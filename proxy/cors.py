@@ -18,7 +18,10 @@ _EXPOSED = (
     b"x-request-id, request-id, x-upstream-request-id, x-apex-target, x-apex-attempts, x-apex-warnings, "
     b"x-apex-store, x-apex-cost, x-should-retry, retry-after, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
-    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, "
+    b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, "
+    b"anthropic-ratelimit-requests-reset, anthropic-ratelimit-tokens-limit, "
+    b"anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset"
 )
 
 
@@ -30,15 +33,19 @@ class CorsPolicy:
         self._origins = frozenset(origin.encode() for origin in settings.origins)
         self._max_age = b"%d" % int(settings.max_age)
 
+    def admits(self, origin: bytes) -> bool:
+        """Whether pages of `origin` may call."""
+        return self._any or origin in self._origins
+
     def headers(self, origin: bytes | None) -> Headers:
         """What an answer to a request from `origin` carries; nothing for pages that may not call."""
-        if origin is None or not (self._any or origin in self._origins):
+        if origin is None or not self.admits(origin):
             return []
         return [*self._allow(origin), (b"access-control-expose-headers", _EXPOSED)]
 
     def preflight(self, origin: bytes | None) -> Headers:
         """The answer to a preflight: without the allowing headers the browser refuses for us."""
-        if origin is None or not (self._any or origin in self._origins):
+        if origin is None or not self.admits(origin):
             return [(b"vary", b"origin")]
         return [
             *self._allow(origin),

@@ -1,10 +1,11 @@
 """How many tokens a request would take: the provider's own count where it can be had, else an estimate.
 
 `POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. The first target that speaks the
-client's dialect and that nothing stands against is asked, once, for a short time; what it answers is passed
-on. Anything else (another dialect, a refusal, an old server without that route) leads to the proxy's own
-estimate, from what requests of that size have taken at that model, and the answer says so. Nothing is
-learned of a provider's health here: a server that cannot count may serve very well.
+client's dialect and that nothing stands against is asked, once, for a short time; what it counts is passed
+on. What a Responses request follows is part of its prompt and is counted with it. Anything else (another
+dialect, a refusal, an old server without that route) leads to the proxy's own estimate, from what requests
+of that size have taken at that model, and the answer says so. Nothing is learned of a provider's health
+here: a server that cannot count may serve very well.
 """
 
 import asyncio
@@ -16,14 +17,17 @@ from typing import Final
 import msgspec
 
 from metrics import record as records
+from proxy import passages
 from proxy.answers import identity_headers
+from proxy.archive import Archive
+from proxy.clock import Clock
 from proxy.demand import Estimator, OutputPolicy
 from proxy.errors import Fault
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
 from proxy.targets import Target
 from proxy.upstream import Call, Upstream, read_whole
-from proxy.wire.envelope import encode
+from proxy.wire.envelope import Fields, encode
 from proxy.wire.model import DIALECT_OF, Endpoint
 
 PATIENCE = 10.0
@@ -37,7 +41,9 @@ SUFFIX: Final[Mapping[Endpoint, str]] = MappingProxyType(
 )
 """What follows an endpoint's own path where it counts."""
 
-_NOT_COUNTED = frozenset({"max_tokens", "max_output_tokens", "stream", "store", "background", "metadata"})
+_NOT_COUNTED = frozenset(
+    {"max_tokens", "max_output_tokens", "stream", "store", "background", "metadata", "include"}
+)
 """Fields of a whole request that the counting routes refuse."""
 
 
@@ -45,7 +51,9 @@ class _Counted(msgspec.Struct):
     input_tokens: int
 
 
+_FALSE = msgspec.Raw(b"false")
 _counted = msgspec.json.Decoder(_Counted)
+_fields = msgspec.json.Decoder(Fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,16 +64,26 @@ class Count:
     estimated: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Counting:
     """Counts the tokens of requests."""
 
-    def __init__(self, fleet: Fleet, upstream: Upstream, estimator: Estimator) -> None:
-        self._fleet = fleet
-        self._upstream = upstream
-        self._estimator = estimator
+    fleet: Fleet
+    upstream: Upstream
+    estimator: Estimator
+    archive: Archive
+    clock: Clock
 
     async def answer(self, exchange: Exchange) -> None:
-        """Answer with the number; an estimate says that it is one."""
+        """Answer with the number; an estimate says that it is one. Raises `Refusal` 400, 503."""
+        envelope = exchange.envelope
+        assert envelope is not None
+        fields = {name: value for name, value in envelope.fields.items() if name not in _NOT_COUNTED}
+        if exchange.endpoint is Endpoint.RESPONSES:
+            fields["store"] = _FALSE  # nothing comes of it that could be stored
+        exchange.envelope = dataclasses.replace(envelope, fields=fields)
+        if exchange.endpoint is Endpoint.RESPONSES:
+            await self.archive.recall(exchange)
         count = await self.count(exchange)
         body: dict[str, object] = {"input_tokens": count.tokens}
         if exchange.endpoint is Endpoint.RESPONSES:
@@ -83,27 +101,31 @@ class Counting:
         asked = next((target for target in exchange.model.targets if self._may_ask(exchange, target)), None)
         if asked is not None:
             exchange.target = asked
+            began = self.clock.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE):
                     return Count(await self._ask(exchange, asked), estimated=False)
             except (Fault, TimeoutError, msgspec.MsgspecError, RecursionError, UnicodeError):
                 exchange.target = None
+            finally:
+                exchange.record.waited += self.clock.monotonic() - began
         target = exchange.model.targets[0]
-        tokens = self._estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
+        tokens = self.estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
         return Count(tokens, estimated=True)
 
     def _may_ask(self, exchange: Exchange, target: Target) -> bool:
-        standing = self._fleet.standing(target)
+        standing = self.fleet.standing(target)
         return (
             DIALECT_OF[exchange.endpoint] in target.dialects
-            and standing.until <= self._fleet.now()
+            and standing.until <= self.fleet.now()
             and not standing.trial
         )
 
     async def _ask(self, exchange: Exchange, target: Target) -> int:
         assert exchange.envelope is not None
-        fields = {n: value for n, value in exchange.envelope.fields.items() if n not in _NOT_COUNTED}
-        fields["model"] = target.edits.model
+        way = passages.way(exchange, target, lambda _, __: 1)
+        whole = _fields.decode(way.passage.request())
+        fields = {name: value for name, value in whole.items() if name not in _NOT_COUNTED}
         url = target.urls[exchange.endpoint]
         path, question, query = url.partition("?")
         call = Call(
@@ -113,7 +135,7 @@ class Counting:
             encode(fields),
             target.timeouts.connect,
         )
-        reply = await self._upstream.send(call)
+        reply = await self.upstream.send(call)
         try:
             body = await read_whole(reply, LARGEST) if reply.status == 200 else None
         finally:

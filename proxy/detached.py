@@ -7,19 +7,21 @@ whoever reads next declares the response failed (`responses.following`).
 """
 
 import asyncio
+import contextlib
 import dataclasses
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from metrics import record as records
 from proxy.answers import identity_headers, stream_headers
 from proxy.archive import Archive, Shelf
 from proxy.ends import Body
-from proxy.exchange import Exchange, Headers, Thread
+from proxy.errors import Refusal
+from proxy.exchange import Exchange, Headers, Held, Thread
 from proxy.reception import Reception
-from proxy.responses.background import Standing
+from proxy.relay import Patience
 from proxy.responses.document import Stored
 from proxy.responses.store import Outcome, unavailable
 from proxy.tasks import Tasks
@@ -27,15 +29,24 @@ from proxy.wire import sse
 from proxy.wire.dialects import CODECS
 from proxy.wire.envelope import encode
 from proxy.wire.model import Dialect, Endpoint
-from proxy.wire.responses.resource import failed, lifecycle_event, response
+from proxy.wire.responses.resource import echo, failed, failure_code, lifecycle_event, response
+from proxy.wire.responses.voice import DONE, ResponsesVoice, error_event
 
 CANCEL_WAIT = 2.0
 """Seconds to wait for a cancelled response to have ended, before it is answered as it stands."""
 
-DONE = b"data: [DONE]\n\n"
-
-_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+_JSON = (b"content-type", b"application/json")
 _object = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Event(msgspec.Struct):
+    """As much of an event as tells where it belongs."""
+
+    type: str = ""
+    sequence_number: int = -1
+
+
+_event = msgspec.json.Decoder(_Event)
 
 
 def bury(stored: Stored, sequence: int) -> tuple[Stored, bytes]:
@@ -43,14 +54,22 @@ def bury(stored: Stored, sequence: int) -> tuple[Stored, bytes]:
     return _failed(stored, sequence, "server_error", "The replica that ran this response has gone.")
 
 
+def not_found(id_: str) -> Refusal:
+    """The answer for what does not exist, and for what is somebody else's."""
+    return Refusal(404, f"Response with id '{id_[:100]}' not found.", code="not_found", should_retry=False)
+
+
 def _failed(stored: Stored, sequence: int, code: str, message: str) -> tuple[Stored, bytes]:
     told = failed(_object.decode(stored.response), code, message)
-    event = lifecycle_event("response.failed", told, sequence)
-    return msgspec.structs.replace(stored, status="failed", response=msgspec.Raw(encode(told))), event
+    return _ended(stored, told), lifecycle_event("response.failed", told, sequence)
+
+
+def _ended(stored: Stored, told: dict[str, Any]) -> Stored:
+    return msgspec.structs.replace(stored, status=told["status"], response=msgspec.Raw(encode(told)))
 
 
 class RunSink:
-    """The `Sink` of a response that nobody waits for."""
+    """The `Sink` of a response that nobody waits for. `created` comes first."""
 
     def __init__(self, shelf: Shelf, owner: str, stored: Stored, thread: Thread) -> None:
         self._shelf = shelf
@@ -58,92 +77,113 @@ class RunSink:
         self._stored = stored
         self._thread = thread
         self._next = 0
-        self.started = False
         self.ended = False
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was said of the reply: an error before that is an answer, and says why."""
+        return self._next > 1
+
+    async def created(self) -> None:
+        """The first event, told before any provider is asked."""
+        event = lifecycle_event("response.created", _object.decode(self._stored.response), 0)
+        self._next = 1
+        await self._shelf.runs.append(self._owner, self._stored.id, [(0, event)])
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:  # noqa: ARG002  (nobody reads them)
         """It came to nothing: the error of the answer is the response's."""
         error = _object.decode(body).get("error") or {}
-        await self.fail(str(error.get("code") or "server_error"), str(error.get("message") or "It failed."))
+        refusal = Refusal(status, str(error.get("message") or "It failed."), code=error.get("code"))
+        await self.fail(failure_code(refusal), refusal.message)
 
-    async def start(self, status: int, headers: Headers) -> None:  # noqa: ARG002  (nobody reads them)
-        """The stream begins."""
-        self.started = True
+    async def start(self, status: int, headers: Headers) -> None:
+        """A stream begins with its first event."""
 
     async def write(self, data: bytes) -> None:
         """Events, to be kept."""
-        if not self.ended:
-            await self._shelf.runs.append(self._owner, self._stored.id, self._numbered(data))
+        events = self._numbered(data)
+        if events and not self.ended:
+            await self._shelf.runs.append(self._owner, self._stored.id, events)
 
     async def end(self, data: bytes = b"") -> None:
         """The last events, and with them the response as it ended."""
-        if self.ended:
-            return
         final = self._thread.final
         if final is None:
             await self.fail("server_error", "The response ended before it was whole.")
-            return
-        await self._finish(final, self._numbered(data))
+        else:
+            await self._finish(final, self._numbered(data))
 
     async def fail(self, code: str, message: str) -> None:
-        """It ends as failed."""
-        if self.ended:
-            return
-        events = []
-        if self._next == 0:
-            created = lifecycle_event("response.created", _object.decode(self._stored.response), 0)
-            events = [(0, created)]
-            self._next = 1
+        """It ends as failed, unless it has ended."""
         final, event = _failed(self._stored, self._next, code, message)
-        await self._finish(final, [*events, (self._next, event)])
+        await self._finish(final, [(self._next, event)])
 
     async def cancelled(self) -> None:
-        """It ends because its client wants no more of it."""
-        if not self.ended:
-            told = {**_object.decode(self._stored.response), "status": "cancelled"}
-            final = msgspec.structs.replace(
-                self._stored, status="cancelled", response=msgspec.Raw(encode(told))
-            )
-            await self._finish(final, [])
+        """It ends because its client wants no more of it.
+
+        No published event says so: the last one is `response.incomplete`, with the response's true status.
+        """
+        told = {**_object.decode(self._stored.response), "status": "cancelled"}
+        event = lifecycle_event("response.incomplete", told, self._next)
+        await self._finish(_ended(self._stored, told), [(self._next, event)])
 
     async def _finish(self, final: Stored, events: list[tuple[int, bytes]]) -> None:
+        if self.ended:
+            return
         self.ended = True
         outcome = await self._shelf.runs.finish(self._owner, final, events)
         if outcome is Outcome.TOO_LARGE:
-            last = events[-1][0] if events else self._next
+            last = events.pop()[0] if events else self._next
             small, event = _failed(self._stored, last, "server_error", "The response is too large to keep.")
-            await self._shelf.runs.finish(self._owner, small, [(last, event)])
+            await self._shelf.runs.finish(self._owner, small, [*events, (last, event)])
 
     def _numbered(self, data: bytes) -> list[tuple[int, bytes]]:
+        """The events of `data` by their numbers, which always grow; what is no event is left out."""
         found = []
         for event in sse.events(data):
-            said = _SEQUENCE.search(event)
-            if said is not None:
-                found.append((int(said[1]), event))
-                self._next = int(said[1]) + 1
+            said = sse.data_of(event)
+            if said is None or said.strip() == b"[DONE]":
+                continue
+            try:
+                head = _event.decode(said)
+            except (msgspec.MsgspecError, RecursionError, UnicodeError):
+                head = _Event()  # passed on as it came, like to anybody else
+            if head.type != "response.created":
+                number = max(head.sequence_number, self._next)
+                found.append((number, event))
+                self._next = number + 1
         return found
 
 
-@dataclasses.dataclass(slots=True)
 class _Run:
-    """The task of a run, once there is one, and how it is stopped."""
+    """The task of a run, and how it is stopped."""
 
-    task: asyncio.Task[None] | None = None
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.unwanted = False
 
-    def stop(self, why: Standing) -> None:  # noqa: ARG002  (gone or not wanted: it ends in either case)
+    def stop(self, _: object) -> None:
+        """Its client wants no more of it, or it was deleted: it ends in either case."""
+        self.unwanted = True
         if self.task is not None:
             self.task.cancel()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DetachedParts:
-    """What runs are made with; made by `app`. `began` counts one, `handle` is the pipeline's."""
+    """What runs are made with; made by `app`.
+
+    `handle` is the pipeline's, `began` counts a request, `running` are the runs, `readers` those who follow
+    events.
+    """
 
     archive: Archive
     reception: Reception
     handle: Callable[[Exchange], Awaitable[None]]
     began: Callable[[], None]
-    tasks: Tasks
+    running: Tasks
+    readers: Tasks
+    patience: Patience
 
 
 class Detached:
@@ -154,53 +194,114 @@ class Detached:
         self._reception = parts.reception
         self._handle = parts.handle
         self._began = parts.began
-        self._tasks = parts.tasks
+        self._running = parts.running
+        self._readers = parts.readers
+        self._patience = parts.patience
 
     async def begin(self, exchange: Exchange) -> None:
-        """Run what `exchange` asks for, and answer it: with the response as it begins, or with its events."""
-        thread, envelope = exchange.thread, exchange.envelope
+        """Run what `exchange` asks for, and answer it: with the response as it begins, or with its events.
+
+        What was reserved of limits goes over to the run. Raises `Refusal`: 413 too large to be stored, 503.
+        """
+        thread, tenant = exchange.thread, exchange.tenant
         assert thread is not None
-        assert envelope is not None
-        assert exchange.tenant is not None
-        shelf, owner = self._archive.shelf, exchange.tenant.name
-        asked = CODECS[Dialect.RESPONSES].read(envelope.fields)
-        told = response(asked.echo, exchange.stamp, "in_progress")
-        stored = self._archive.stored(exchange, thread, told)
+        assert tenant is not None
+        exchange.record.endpoint = Endpoint.OTHER.value  # the request to a model is the run
+        shelf = self._archive.shelf
+        stored = self._archive.stored(exchange, thread, _begun(exchange))
         run = _Run()
-        outcome = await shelf.runs.begin(owner, stored, run.stop)
+        outcome = await shelf.runs.begin(tenant.name, stored, run.stop)
         thread.outcome = outcome.value
+        if outcome is Outcome.TOO_LARGE:
+            raise Refusal(413, "The input is too large to be stored.", code="request_too_large")
         if outcome not in (Outcome.STORED, Outcome.DEFERRED):
             raise unavailable()
-        body = encode({**thread.asked, "stream": True})
-        sink = RunSink(shelf, owner, stored, thread)
+        sink = RunSink(shelf, tenant.name, stored, thread)
+        inner = self._within(exchange, sink)
+        self._began()
+        run.task = self._running.spawn(self._run(run, inner, sink), "background response")
+        await self._answer(exchange, stored)
+
+    def _within(self, exchange: Exchange, sink: RunSink) -> Exchange:
+        """The exchange that runs: with all that is known of the one that began it."""
+        assert exchange.envelope is not None
+        body = encode({**exchange.envelope.fields, "stream": True})
         inner = self._reception.open(
             Endpoint.RESPONSES, exchange.voice, exchange.head, Body(body), sink, exchange.stamp
         )
-        inner.detached, inner.thread = True, thread
-        self._began()
-        run.task = self._tasks.spawn(self._run(inner, sink), "background response")
-        exchange.record.status, exchange.record.outcome = 200, "completed"
-        if not envelope.stream:
-            headers = [(b"content-type", b"application/json"), *identity_headers(exchange)]
-            await exchange.sink.answer(200, headers, encode(told))
-            return
-        await exchange.sink.start(200, stream_headers(exchange))
-        async for event in self.events(owner, stored.id, -1):
-            await exchange.sink.write(event)
-        await exchange.sink.end(DONE)
+        inner.detached, inner.thread = True, exchange.thread
+        inner.limited, inner.conversation = exchange.limited, exchange.conversation
+        inner.held, exchange.held = exchange.held, Held()
+        return inner
 
-    async def _run(self, inner: Exchange, sink: RunSink) -> None:
+    async def _answer(self, exchange: Exchange, stored: Stored) -> None:
+        assert exchange.envelope is not None
+        assert exchange.tenant is not None
+        exchange.record.status, exchange.record.outcome = 200, records.COMPLETED
+        if not exchange.envelope.stream:
+            headers = [_JSON, *identity_headers(exchange)]
+            await exchange.sink.answer(200, headers, bytes(stored.response))
+            return
+        exchange.committed = True
+        await exchange.sink.start(200, stream_headers(exchange))
+        async with contextlib.aclosing(self.events(exchange.tenant.name, stored.id, -1)) as events:
+            async for event in events:
+                try:
+                    async with asyncio.timeout(self._patience.slow):
+                        await exchange.sink.write(event)
+                except TimeoutError:  # it reads nothing any more
+                    raise asyncio.CancelledError from None
+        await exchange.sink.end()
+
+    async def _run(self, run: _Run, inner: Exchange, sink: RunSink) -> None:
         try:
+            await sink.created()
             await self._handle(inner)
         except asyncio.CancelledError:
-            await sink.cancelled()
+            if run.unwanted:
+                await sink.cancelled()
         finally:
-            await sink.fail("server_error", "The proxy failed on this request.")
+            await sink.fail("server_error", "The proxy ended before the response did.")
 
-    async def events(self, owner: str, id_: str, after: int) -> AsyncIterator[bytes]:
-        """The events of a response after a sequence number, to the last one."""
-        async for _, event in self._archive.shelf.following.read_events(owner, id_, after):
-            yield event
+    async def events(self, owner: str, id_: str, after: int) -> AsyncGenerator[bytes, None]:
+        """The events of a response after a sequence number, to the last one and the end marker.
+
+        While none come there is a keep-alive now and then.
+        """
+        async with contextlib.aclosing(self._told(owner, id_, after)) as told:
+            coming: asyncio.Task[bytes | None] | None = None
+            try:
+                while True:
+                    coming = coming or self._readers.spawn(_next(told), "reader")
+                    await asyncio.wait({coming}, timeout=self._patience.pulse)
+                    if not coming.done():
+                        yield ResponsesVoice.ping
+                        continue
+                    event, coming = coming.result(), None
+                    yield DONE if event is None else event
+                    if event is None:
+                        return
+            finally:
+                if coming is not None:
+                    coming.cancel()
+                    await asyncio.wait({coming})
+
+    async def _told(self, owner: str, id_: str, after: int) -> AsyncGenerator[bytes, None]:
+        """The events alone; where there is no true end to tell, an error."""
+        try:
+            async for sequence, event in self._archive.shelf.following.read_events(owner, id_, after):
+                after = sequence
+                yield event
+            await self._check_told(owner, id_, after)
+        except Refusal as refusal:
+            yield error_event(refusal, after + 1)
+
+    async def _check_told(self, owner: str, id_: str, last: int) -> None:
+        """Raises `Refusal` where events that end with this number were not all there was to tell."""
+        if await self._archive.shelf.store.load(owner, id_) is None:
+            raise not_found(id_)
+        if last < 0:
+            raise Refusal(404, "The events of this response are no longer kept.", code="not_found")
 
     async def checked(self, owner: str, stored: Stored) -> Stored | None:
         """How a response that seems to run really stands."""
@@ -211,3 +312,23 @@ class Detached:
         shelf = self._archive.shelf
         await shelf.runs.cancel(owner, id_)
         return await shelf.following.outcome(owner, id_, CANCEL_WAIT)
+
+
+def _begun(exchange: Exchange) -> dict[str, Any]:
+    """The response as it begins. Raises `Refusal` 400 where nobody could answer what is asked."""
+    envelope, model = exchange.envelope, exchange.model
+    assert envelope is not None
+    assert model is not None
+    try:
+        asked = CODECS[Dialect.RESPONSES].read(envelope.fields)
+    except Refusal:
+        if not any(Dialect.RESPONSES in target.dialects for target in model.targets):
+            raise
+        known = {"model": envelope.model, "background": True}  # more than we can read passes as it came
+        return response(echo(known), exchange.stamp, "in_progress")
+    exchange.conversation = dataclasses.replace(asked, stream=True)
+    return response(asked.echo, exchange.stamp, "in_progress")
+
+
+async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(events, None)

@@ -20,7 +20,7 @@ from proxy.targets import Model, Target
 from proxy.tenants import Tenant
 from proxy.wire.codec import Passage, Stamp, Voice
 from proxy.wire.conversation import Conversation
-from proxy.wire.envelope import Envelope, Fields
+from proxy.wire.envelope import Envelope
 from proxy.wire.model import Endpoint, Stream, Usage
 from ratelimit.quota import Decision
 from ratelimit.scope import Reservation
@@ -91,9 +91,9 @@ class Thread:
 
     `store`: the reply is to be kept. `background`: it is made without anybody waiting for it. `previous` is
     the response it follows, `ancestors` the chain up to and with that one, oldest first. `items` is the
-    request's own input, `asked` its fields as they came. `final` is how a background response ended. `local`
-    are the responses that only this connection knows (a WebSocket's that are not stored). `outcome` is what
-    became of keeping it, or what will, as far as that is known.
+    request's own input, with all before it where `ancestors` cannot name that. `final` is how a background
+    response ended. `local` are the responses that only this connection knows (a WebSocket's that are not
+    stored). `outcome` is what became of keeping it, or what will, as far as that is known.
     """
 
     store: bool = False
@@ -101,7 +101,6 @@ class Thread:
     previous: str | None = None
     ancestors: tuple[str, ...] = ()
     items: tuple[msgspec.Raw, ...] = ()
-    asked: Fields = dataclasses.field(default_factory=dict)
     final: Stored | None = None
     local: MutableMapping[str, Stored] | None = None
     outcome: str | None = None

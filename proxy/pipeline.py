@@ -131,10 +131,11 @@ class Pipeline:
     async def _serve(self, exchange: Exchange) -> None:
         if exchange.endpoint is Endpoint.RESPONSES:
             await self._archive.recall(exchange)
-            if exchange.thread is not None and exchange.thread.background and not exchange.detached:
-                await self._background(exchange)
-                return
-        await self._admission.reserve(exchange)
+        if exchange.held.client is None:  # else it runs in the background on what was reserved for it
+            await self._admission.reserve(exchange)
+        if exchange.thread is not None and exchange.thread.background and not exchange.detached:
+            await self._background(exchange)
+            return
         await self._attempt(exchange)
 
     async def _read(self, exchange: Exchange, room: Room) -> None:

@@ -5,15 +5,15 @@ nobody can know at the moment.
 """
 
 import dataclasses
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.responses import StreamingResponse
 
 from proxy.archive import Archive
-from proxy.detached import Detached
+from proxy.detached import Detached, not_found
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.responses.document import Stored
@@ -24,7 +24,14 @@ MOST = 100
 
 FEW = 20
 
-_object = msgspec.json.Decoder(dict[str, Any])
+_STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+class _Item(msgspec.Struct):
+    id: object = None
+
+
+_item = msgspec.json.Decoder(_Item)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class Retrieval:
             )
         after = _number(request, "starting_after", least=0, most=2**53)
         events = self.detached.events(owner, id_, -1 if after is None else after)
-        return StreamingResponse(_flowing(events), media_type="text/event-stream; charset=utf-8")
+        return StreamingResponse(events, media_type="text/event-stream", headers=_STREAMED)
 
     async def delete(self, request: Request, id_: str) -> Response:
         """Delete it, and end it if it runs."""
@@ -87,9 +94,11 @@ class Retrieval:
             raise Refusal(400, "'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")
         owner = _owner(request)
         stored = await self._found(owner, id_)
-        chain = await self.archive.shelf.store.chain(owner, id_) or (stored,)
-        items = [raw for one in chain[:-1] for raw in (*one.input, *one.output)] + list(chain[-1].input)
-        return _json(_page(items, limit, request.query_params.get("after"), newest_first=order == "desc"))
+        before = await self.archive.shelf.store.chain(owner, id_) if stored.ancestors else None
+        told = [*chain.from_iterable((*one.input, *one.output) for one in (before or ())[:-1]), *stored.input]
+        if order == "desc":
+            told.reverse()
+        return _json(_page(told, limit, request.query_params.get("after")))
 
     async def _found(self, owner: str, id_: str) -> Stored:
         stored = await self.archive.shelf.store.load(owner, id_)
@@ -100,37 +109,24 @@ class Retrieval:
         return stored
 
 
-def not_found(id_: str) -> Refusal:
-    """The answer for what does not exist, and for what is somebody else's."""
-    return Refusal(
-        404,
-        f"Response with id '{id_[:100]}' not found.",
-        code="not_found",
-        should_retry=False,
-    )
-
-
-def _page(items: list[msgspec.Raw], limit: int, after: str | None, *, newest_first: bool) -> dict[str, Any]:
-    told = [_object.decode(raw) for raw in items]
-    if newest_first:
-        told.reverse()
-    start = next((place + 1 for place, item in enumerate(told) if item.get("id") == after), 0)
-    if after is not None and start == 0:
-        raise Refusal(400, "'after' is not the id of an item of this list.", param="after")
+def _page(told: Sequence[msgspec.Raw], limit: int, after: str | None) -> dict[str, object]:
+    """So many items of a list, from the one behind `after`. Raises `Refusal` 400."""
+    start = 0
+    if after is not None:
+        places = (place for place, raw in enumerate(told) if _item.decode(raw).id == after)
+        start = next(places, -1) + 1
+        if start == 0:
+            raise Refusal(
+                400, "'after' is not the id of an item of this list.", param="after", code="invalid_value"
+            )
     page = told[start : start + limit]
     return {
         "object": "list",
         "data": page,
-        "first_id": page[0].get("id") if page else None,
-        "last_id": page[-1].get("id") if page else None,
+        "first_id": _item.decode(page[0]).id if page else None,
+        "last_id": _item.decode(page[-1]).id if page else None,
         "has_more": start + limit < len(told),
     }
-
-
-async def _flowing(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for block in events:
-        yield block
-    yield b"data: [DONE]\n\n"
 
 
 def _owner(request: Request) -> str:

@@ -4,6 +4,10 @@ A client sends `response.create` with the fields of `POST /v1/responses`; what c
 the stream. Responses that are not stored can be followed all the same, on the same connection: it knows the
 latest one. (Open Responses of 2026-04-24, and OpenAI's guide to the WebSocket mode: turns one by one, at
 most 60 minutes, `error` events with a status.)
+
+A turn is a request like any other: authenticated, limited, recorded. What only headers can say (losses of a
+translation, who answered) is in its record alone. Browsers let any page open a WebSocket to anywhere, so a
+handshake with an `Origin` is only taken from pages that `cors` lets in.
 """
 
 import asyncio
@@ -11,12 +15,14 @@ import collections
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from metrics import record as records
+from metrics.record import Record
 from proxy.access import authenticate
-from proxy.answers import identity_headers, refusal_headers
+from proxy.answers import broken, identity_headers, refusal_headers
 from proxy.clock import Clock
 from proxy.ends import Body, Kept
 from proxy.errors import Refusal
@@ -26,65 +32,103 @@ from proxy.responses.document import Stored
 from proxy.tasks import Tasks
 from proxy.wire import sse
 from proxy.wire.codec import Voice
-from proxy.wire.envelope import encode
+from proxy.wire.envelope import Fields, encode
 from proxy.wire.model import Endpoint
 
 PATH = "/v1/responses"
 LONGEST = 3600.0
 """Seconds that a connection may be used."""
 
-AHEAD = 16
-"""Messages that may wait for a turn to end; beyond that the client waits."""
+AHEAD = 8
+AHEAD_LETTERS = 1024 * 1024
+"""Messages, and letters of them, that may wait for a turn to end; beyond that the client waits."""
+
+GOING_AWAY: Final = 1012
+STOPPING: Final = "stopping"
+"""What the server's own message that it stops has beyond a client's leaving: the turn that is on may end."""
 
 CRASHED = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
 
-_GOING_AWAY = 1012
+_UNSUPPORTED: Final = ("background", "stream_id", "generate")
+"""Fields that would change what happens here, in ways there are not."""
+
 _object = msgspec.json.Decoder(dict[str, Any])
+_fields = msgspec.json.Decoder(Fields)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class TurnSource:
+    """A `Source`: the body of a request out of a `response.create` message."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def body(self) -> bytes:
+        """The body. Raises `Refusal` 400 for any other message."""
+        try:
+            fields = _fields.decode(self._text)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            raise Refusal(400, "A message must be a JSON object in text.", code="invalid_json") from None
+        if bytes(fields.pop("type", b"")) != b'"response.create"':
+            raise Refusal(
+                400, "The type of a message must be 'response.create'.", param="type", code="invalid_value"
+            )
+        for name in _UNSUPPORTED:
+            usual = b"true" if name == "generate" else b"false"
+            if bytes(fields.pop(name, b"null")) not in (b"null", usual):
+                raise Refusal(
+                    400,
+                    f"'{name}' is not possible over a WebSocket here.",
+                    param=name,
+                    code="unsupported_value",
+                )
+        return encode({**fields, "stream": True})
+
+
 class SocketSink:
     """A `Sink` over a WebSocket. What would be an answer with an error status is an `error` event."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, say: Callable[[str], Awaitable[None]]) -> None:
+        self._say = say
         self.started = False
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:  # noqa: ARG002  (there are none)
         """An error, for a turn is always a stream."""
-        self.started = True
-        error = _object.decode(body).get("error")
-        await self._say({"type": "error", "status": status, "error": error})
+        error = _object.decode(body)["error"]
+        told = {**error, "code": error.get("code") or error.get("type")}
+        await self._say(json.dumps({"type": "error", "status": status, "error": told}))
 
-    async def start(self, status: int, headers: Headers) -> None:  # noqa: ARG002  (there are none)
-        """The stream begins."""
-        self.started = True
+    async def start(self, status: int, headers: Headers) -> None:
+        """A stream begins with its first event: until then an error is an answer, and has a status."""
 
     async def write(self, data: bytes) -> None:
         """Each event as a message."""
         for event in sse.events(data):
             said = sse.data_of(event)
             if said is not None and said.strip() != b"[DONE]":
-                await self._send({"type": "websocket.send", "text": said.decode()})
+                self.started = True
+                await self._say(said.decode())
 
     async def end(self, data: bytes = b"") -> None:
         """The last events; the connection stays."""
         await self.write(data)
 
-    async def _say(self, event: dict[str, Any]) -> None:
-        await self._send({"type": "websocket.send", "text": json.dumps(event)})
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SocketParts:
-    """What sockets work with; made by `app`. `began` counts a turn, `handle` is the pipeline's."""
+    """What sockets work with; made by `app`.
+
+    `began` counts a turn, `handle` is the pipeline's; `observe` sees the record of a handshake that was
+    refused.
+    """
 
     reception: Reception
     handle: Callable[[Exchange], Coroutine[Any, Any, None]]
     began: Callable[[], None]
+    observe: Callable[[Record], None]
     clock: Clock
     tasks: Tasks
 
@@ -96,78 +140,128 @@ class Sockets:
         self._reception = parts.reception
         self._handle = parts.handle
         self._began = parts.began
+        self._observe = parts.observe
         self._clock = parts.clock
         self._tasks = parts.tasks
 
-    async def serve(self, head: Head, voice: Voice, receive: Receive, send: Send) -> None:
-        """One connection from its handshake to its end. A wrong key is a 401, and no connection."""
+    async def serve(self, head: Head, voice: Voice, receive: Receive, send: Send, *, welcome: bool) -> None:
+        """One connection from its handshake to its end.
+
+        A wrong key is a 401, a page that is not `welcome` a 403, and no connection. Raises `CancelledError`
+        when the client has left.
+        """
         await receive()
+        line = _Line(receive, send, self._tasks)
         hello = self._reception.open(Endpoint.RESPONSES, voice, head, Body(b""), Kept())
         try:
-            authenticate(hello)
+            _admit(hello, welcome=welcome)
         except Refusal as refusal:
-            await _turn_away(hello, refusal, send)
+            await self._turn_away(hello, refusal, line)
             return
-        await send({"type": "websocket.accept", "headers": identity_headers(hello)[:2]})
-        line = _Line(receive, self._tasks)
+        await line.send({"type": "websocket.accept", "headers": identity_headers(hello)[:2]})
         try:
-            await self._turns(head, voice, line, send)
+            await self._turns(head, voice, line)
         finally:
             line.close()
         if not line.gone:
-            await send({"type": "websocket.close", "code": _GOING_AWAY if line.leaving else 1000})
+            await line.send({"type": "websocket.close", "code": GOING_AWAY if line.leaving else 1000})
 
-    async def _turns(self, head: Head, voice: Voice, line: "_Line", send: Send) -> None:
+    async def _turns(self, head: Head, voice: Voice, line: "_Line") -> None:
         local: dict[str, Stored] = {}
         ends = self._clock.monotonic() + LONGEST
-        while (text := await line.next()) is not None:
-            sink = SocketSink(send)
-            if self._clock.monotonic() >= ends:
-                await sink.answer(400, [], _limit_reached(voice))
-                break
+        while not line.gone:
             try:
-                body = _created(text)
-            except Refusal as refusal:
-                await sink.answer(refusal.status, [], voice.refusal(refusal, ""))
-                continue
-            turn = self._reception.open(Endpoint.RESPONSES, voice, head, Body(body), sink)
+                text = await self._message(line, ends)
+            except TimeoutError:
+                await SocketSink(line.say).answer(400, [], voice.refusal(_limit_reached(), ""))
+                return
+            if text is None:
+                return
+            sink = SocketSink(line.say)
+            turn = self._reception.open(Endpoint.RESPONSES, voice, head, TurnSource(text), sink)
             turn.local = local
             self._began()
             running = self._tasks.spawn(self._handle(turn), "turn")
             await line.until(running)
             if not running.cancelled() and running.exception() is not None:
-                await sink.end(voice.broken(CRASHED, turn.request_id))
+                await _crash(turn)
+            if turn.record.outcome == records.CLIENT_GONE:
+                line.gone = True
+
+    async def _message(self, line: "_Line", ends: float) -> str | None:
+        """The next message; None when there will be none. Raises `TimeoutError` at the end of its time."""
+        left = ends - self._clock.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        async with asyncio.timeout(left):
+            return await line.next()
+
+    async def _turn_away(self, hello: Exchange, refusal: Refusal, line: "_Line") -> None:
+        """Refuse the handshake like any request (ASGI's denial response)."""
+        record = hello.record
+        record.status, record.outcome = refusal.status, records.REFUSED
+        record.error = refusal.code or refusal.kind
+        record.duration = self._clock.monotonic() - record.began
+        self._began()
+        self._observe(record)
+        body = hello.voice.refusal(refusal, hello.request_id)
+        headers = [*refusal_headers(refusal), *identity_headers(hello)]
+        await line.send(
+            {"type": "websocket.http.response.start", "status": refusal.status, "headers": headers}
+        )
+        await line.send({"type": "websocket.http.response.body", "body": body})
 
 
 class _Line:
-    """The client's messages, heard also while a turn is on: a client that leaves ends it.
+    """The client at the other end, heard also while a turn is on: one that leaves ends it.
 
     `gone`: there is nobody any more. `leaving`: the server closes when the turn is over.
     """
 
-    def __init__(self, receive: Receive, tasks: Tasks) -> None:
+    def __init__(self, receive: Receive, send: Send, tasks: Tasks) -> None:
         self._receive = receive
+        self._send = send
         self._tasks = tasks
         self._waiting: collections.deque[str] = collections.deque()
+        self._letters = 0
         self._hearing: asyncio.Task[Message] | None = None
         self.gone = False
         self.leaving = False
 
+    async def send(self, message: Message) -> None:
+        """Send. Raises `CancelledError` where nobody is there any more."""
+        try:
+            await self._send(message)
+        except OSError:  # so says ASGI that the client has left
+            raise asyncio.CancelledError from None
+
+    async def say(self, text: str) -> None:
+        """Send a text."""
+        await self.send({"type": "websocket.send", "text": text})
+
     @property
-    def open(self) -> bool:
+    def _open(self) -> bool:
         """Whether another turn may come."""
         return not self.gone and not self.leaving
 
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= AHEAD or self._letters >= AHEAD_LETTERS
+
     async def next(self) -> str | None:
         """The next text message; None when there will be none."""
-        while self.open and not self._waiting:
+        while self._open and not self._waiting:
             self._note(await self._listen())
-        return self._waiting.popleft() if self.open else None
+        if not self._open:
+            return None
+        text = self._waiting.popleft()
+        self._letters -= len(text)
+        return text
 
     async def until(self, turn: asyncio.Task[None]) -> None:
         """Wait for `turn`. A message that comes meanwhile waits for its end; the client's leaving ends it."""
         try:
-            while not turn.done() and self.open and len(self._waiting) < AHEAD:
+            while not turn.done() and not self.gone and not self._full:
                 hearing = self._listen()
                 await asyncio.wait({turn, hearing}, return_when=asyncio.FIRST_COMPLETED)
                 if hearing.done():
@@ -177,6 +271,7 @@ class _Line:
             await asyncio.wait({turn})
         except asyncio.CancelledError:
             turn.cancel()
+            await asyncio.wait({turn})  # it has a last word to say
             raise
 
     def close(self) -> None:
@@ -187,10 +282,12 @@ class _Line:
     def _note(self, message: Message) -> None:
         self._hearing = None
         if message["type"] == "websocket.disconnect":
-            self.leaving = message.get("code") == _GOING_AWAY
+            self.leaving = STOPPING in message
             self.gone = not self.leaving
         else:
-            self._waiting.append(str(message.get("text") or ""))
+            text = str(message.get("text") or "")
+            self._waiting.append(text)
+            self._letters += len(text)
 
     def _listen(self) -> asyncio.Task[Message]:
         if self._hearing is None:
@@ -201,31 +298,24 @@ class _Line:
         return await self._receive()
 
 
-def _created(text: str) -> bytes:
-    """The body of a request out of a `response.create` event. Raises `Refusal` 400."""
-    try:
-        event = _object.decode(text.encode())
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        raise Refusal(400, "A message must be a JSON object in text.", code="invalid_json") from None
-    if event.pop("type", None) != "response.create":
-        raise Refusal(400, "The type of a message must be 'response.create'.", param="type")
-    if event.pop("background", None):
-        raise Refusal(400, "'background' is not possible over a WebSocket.", param="background")
-    return encode({**event, "stream": True})
+def _admit(hello: Exchange, *, welcome: bool) -> None:
+    """Let a handshake pass. Raises `Refusal` 401, 403."""
+    if not welcome:
+        raise Refusal(403, "Pages of this origin may not connect.", code="origin_not_allowed")
+    authenticate(hello)
 
 
-def _limit_reached(voice: Voice) -> bytes:
-    refusal = Refusal(
+async def _crash(turn: Exchange) -> None:
+    """Tell of a bug as the turn's stage demands: as an answer, or as the end of a stream."""
+    if turn.sink.started:
+        await turn.sink.end(broken(turn, CRASHED))
+    else:
+        await turn.sink.answer(500, [], turn.voice.refusal(CRASHED, turn.request_id))
+
+
+def _limit_reached() -> Refusal:
+    return Refusal(
         400,
         "This connection has been open for 60 minutes; open a new one.",
         code="websocket_connection_limit_reached",
     )
-    return voice.refusal(refusal, "")
-
-
-async def _turn_away(exchange: Exchange, refusal: Refusal, send: Send) -> None:
-    """Refuse the handshake like any request (ASGI's denial response)."""
-    body = exchange.voice.refusal(refusal, exchange.request_id)
-    headers = [*refusal_headers(refusal), *identity_headers(exchange)]
-    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})

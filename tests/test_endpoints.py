@@ -92,10 +92,12 @@ class Plugs(Sockets):
     def __init__(self, error: BaseException | None = None) -> None:
         self._error = error
         self.heads: list[Head] = []
+        self.welcome: list[bool] = []
 
-    async def serve(self, head: Head, voice: Voice, receive: Receive, send: Send) -> None:
+    async def serve(self, head: Head, voice: Voice, receive: Receive, send: Send, *, welcome: bool) -> None:
         """Take the handshake."""
         self.heads.append(head)
+        self.welcome.append(welcome)
         if self._error is not None:
             raise self._error
         assert voice.dialect is Dialect.RESPONSES
@@ -409,12 +411,14 @@ def test_what_is_neither_http_nor_a_socket_is_left_alone() -> None:
     assert client.sent == []
 
 
-def plugged(error: BaseException | None = None) -> tuple[Plugs, Client]:
+def plugged(
+    error: BaseException | None = None, *headers: tuple[bytes, bytes], config: Config = CONFIG
+) -> tuple[Plugs, Client]:
     """What became of a WebSocket."""
     plugs, client = Plugs(error), Client({"type": "websocket.connect"})
-    scope: Scope = {"type": "websocket", "path": "/v1/responses", "headers": [AUTH]}
+    scope: Scope = {"type": "websocket", "path": "/v1/responses", "headers": [AUTH, *headers]}
     with capture_logs() as lines:
-        asyncio.run(Entrance(plugs=plugs).edge(scope, client.receive, client.send))
+        asyncio.run(Entrance(plugs=plugs, config=config).edge(scope, client.receive, client.send))
     assert [line["event"] for line in lines] == (["socket_crashed"] if type(error) is LookupError else [])
     return plugs, client
 
@@ -424,6 +428,15 @@ def test_a_socket_is_served_by_those_who_can() -> None:
     plugs, client = plugged()
     assert [head.credential for head in plugs.heads] == [KEY]
     assert client.sent == [{"type": "websocket.connect"}]
+
+
+def test_a_page_may_open_a_socket_where_it_may_call() -> None:
+    """Browsers ask nobody before they open one, and always say whose page it is; other clients do not."""
+    here, elsewhere = (b"origin", b"https://app.example.com"), (b"origin", b"https://evil.example.com")
+    assert plugged()[0].welcome == [True]
+    assert plugged(None, here)[0].welcome == [True]
+    assert plugged(None, elsewhere)[0].welcome == [False]
+    assert plugged(None, here, config=CONFIG.model_copy(update={"cors": None}))[0].welcome == [False]
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), LookupError("a bug")])

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from metrics.record import Record
 from proxy import circuit, fleet
@@ -42,10 +42,13 @@ HEAD = Head(credential=CLIENT_KEY.encode(), content_type=b"application/json")
 class Scene:
     """A pipeline over scripted providers, and all that went through it. Make it inside a running loop.
 
-    Nothing runs in the background: what is to be settled is settled when `settled` is called.
+    Nothing runs in the background: what is to be settled is settled when `settled` is called. `background`
+    begins a response that nobody waits for; it only writes it down.
     """
 
-    def __init__(self, made: Config, answers: Mapping[str, Sequence[Answer]]) -> None:
+    def __init__(
+        self, made: Config, answers: Mapping[str, Sequence[Answer]], archive: Archive | None = None
+    ) -> None:
         clock, draw = LoopClock(), random.Random(7)
         tenants = Tenants(made.clients, b"pepper")
         self.clock = clock
@@ -64,14 +67,15 @@ class Scene:
         redactor = Redactor(secrets_of(made))
         self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, redactor, clock))
         self.backgrounds: list[Exchange] = []
-        self.archive = Archive(None)
+        self.archive = archive or Archive(None)
+        self.background: Callable[[Exchange], Awaitable[None]] = self._run_later
         self.pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
                 waiting=self.waiting,
                 admission=self.admission,
                 archive=self.archive,
-                background=self._run_later,
+                background=lambda exchange: self.background(exchange),  # noqa: PLW0108  (tests may set it)
                 guard=self.guard,
                 attempts=self.attempts,
                 budget=self.budget,

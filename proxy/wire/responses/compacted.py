@@ -6,14 +6,15 @@ whose conversation it is, and any replica and provider can go on from it.
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
+from proxy.wire import reading
 from proxy.wire.codec import Stamp
 from proxy.wire.conversation import Json
 from proxy.wire.envelope import Fields
+from proxy.wire.model import Usage
+from proxy.wire.responses.resource import response_id, usage_object
 
 TAG = "ax1c."
 
@@ -22,18 +23,58 @@ _ASK = (
     "facts, decisions, names, numbers, open questions and the state of the work; leave out pleasantries. "
     "Answer with the summary only."
 )
-_PASSED = ("model", "previous_response_id", "instructions", "prompt_cache_key", "service_tier", "reasoning")
+_PASSED = (
+    "model",
+    "previous_response_id",
+    "instructions",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "service_tier",
+    "reasoning",
+)
 
 _any = msgspec.json.Decoder()
 
 
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+class _Item(msgspec.Struct):
+    type: str = ""
+    content: list[_Part] | None = None
+
+
+class _Reply(msgspec.Struct):
+    """As much of the response as the summary is in."""
+
+    status: str
+    output: list[_Item]
+
+
+_reply = msgspec.json.Decoder(_Reply)
+
+
 def question(fields: Fields) -> Json:
-    """The body of the request that makes the summary."""
+    """The body of the request that makes the summary. Raises `Refusal` 400 where there is no input."""
     body: Json = {name: fields[name] for name in _PASSED if name in fields}
     said = _any.decode(fields.get("input", b"null"))
+    if not said and "previous_response_id" not in body:
+        raise reading.missing("input")
     items = said if isinstance(said, list) else [{"role": "user", "content": said}] if said else []
     ask = {"role": "user", "content": _ASK}
     return {**body, "input": [*items, ask], "store": False, "stream": False}
+
+
+def summary(body: bytes) -> str | None:
+    """The summary out of the response to the question; None where it is cut or there is none."""
+    try:
+        reply = _reply.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    parts = [part for item in reply.output if item.type == "message" for part in item.content or ()]
+    return "".join(part.text for part in parts) if reply.status == "completed" else None
 
 
 def pack(summary: str) -> str:
@@ -51,35 +92,22 @@ def unpack(text: str) -> str | None:
         return None
 
 
-def compacted(response: Mapping[str, Any], asked: Fields, stamp: Stamp) -> Json:
-    """The answer: the user's messages of what was asked, and the summary as one item."""
+def compacted(said: str, asked: Fields, usage: Usage, stamp: Stamp) -> Json:
+    """The answer: the user's messages of what was asked, and the summary `said` as one item."""
     given = _any.decode(asked["input"])[:-1]
     kept = [
-        {**item, "type": "message", "id": f"msg_{stamp.token}{place:02d}", "status": "completed"}
+        {**item, "type": "message", "id": f"msg_{stamp.token}_i{place}", "status": "completed"}
         for place, item in enumerate(given)
         if item.get("role") == "user" and item.get("type", "message") == "message"
     ]
     for item in kept:
-        if isinstance(item["content"], str):
+        if isinstance(item.get("content"), str):
             item["content"] = [{"type": "input_text", "text": item["content"]}]
-    summary = {
-        "type": "compaction",
-        "id": f"cmp_{stamp.token}",
-        "encrypted_content": pack(_text(response)),
-    }
+    sealed = {"type": "compaction", "id": f"cmp_{stamp.token}", "encrypted_content": pack(said)}
     return {
-        "id": f"resp_{stamp.token}",
+        "id": response_id(stamp),
         "object": "response.compaction",
         "created_at": stamp.created,
-        "output": [*kept, summary],
-        "usage": response.get("usage"),
+        "output": [*kept, sealed],
+        "usage": usage_object(usage),
     }
-
-
-def _text(response: Mapping[str, Any]) -> str:
-    return "".join(
-        part.get("text", "")
-        for item in response.get("output", ())
-        if item.get("type") == "message"
-        for part in item.get("content", ())
-    )

@@ -1,0 +1,36 @@
+"""A WebSocket's connection: uvicorn's, with an end that lets a turn finish and does not wait for ever."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from proxy.sockets import GOING_AWAY, STOPPING
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, except that a turn which is on may end before the server does.
+
+    And that a client which leaves unread what was written to it does not keep its connection for ever.
+    """
+
+    def shutdown(self) -> None:
+        """The server stops: the application is told, and closes when its turn is over."""
+        if self.handshake_complete and not self.close_sent:
+            told: Any = {"type": "websocket.disconnect", "code": GOING_AWAY, STOPPING: True}
+            self.queue.put_nowait(told)
+        else:
+            super().shutdown()
+
+    def keepalive_timeout(self) -> None:
+        """A ping was not answered."""
+        super().keepalive_timeout()
+        self._give_up_later()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application has said all it had to say."""
+        super().on_task_complete(task)
+        self._give_up_later()
+
+    def _give_up_later(self) -> None:
+        self.loop.call_later(self.close_timeout, self.transport.abort)
