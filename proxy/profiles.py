@@ -41,7 +41,6 @@ class Quirks:
     sampling: bool = True
     top_k: bool = False
     seed_and_penalties: bool = True
-    logprobs: bool = True
     thinks: Thinks = "no"
     reasoning_history: History = "never"
     forced_choice: bool = True
@@ -54,7 +53,6 @@ class Quirks:
     custom_tools: bool = False
     cache_marks: bool = False
     openai_hints: bool = False
-    prefill: bool = True
     stream_only: bool = False
 
 
@@ -68,7 +66,6 @@ QUIRKS: Final[Mapping[str, str]] = MappingProxyType(
         "sampling": "Takes `temperature` and `top_p`.",
         "top_k": "Takes `top_k`.",
         "seed_and_penalties": "Takes `seed`, `logit_bias` and the penalties.",
-        "logprobs": "Takes `logprobs`.",
         "thinks": "How thinking is asked for: `effort` (OpenAI), `adaptive` or `budget` (Messages), "
         "`deepseek`, `dashscope`, or not at all.",
         "reasoning_history": "Whether `reasoning_content` of earlier turns is sent in Chat Completions.",
@@ -83,7 +80,6 @@ QUIRKS: Final[Mapping[str, str]] = MappingProxyType(
         "cache_marks": "Takes prompt-cache breakpoints on parts.",
         "openai_hints": "Takes OpenAI's `metadata`, `service_tier`, `verbosity`, `prompt_cache_key`, "
         "`prediction`, `safety_identifier`.",
-        "prefill": "Takes a last message of the assistant to go on from.",
         "stream_only": "Answers in streams only; whole answers are collected.",
     }
 )
@@ -128,15 +124,32 @@ _OPENAI = Quirks(
     openai_hints=True,
     thinks="effort",
 )
-_REASONING = {"sampling": False, "seed_and_penalties": False, "logprobs": False}
+_REASONING = {"sampling": False, "seed_and_penalties": False}
+_PLAIN = {"sampling": True, "seed_and_penalties": True, "thinks": "no"}
 _OPENAI_FAMILIES = (
     ("o[0-9]*", _REASONING),
     ("gpt-[5-9]*", _REASONING),
+    ("gpt-5-chat*", _PLAIN),
+    ("chatgpt-*", _PLAIN),
     ("gpt-5.[6-9]*", {"cache_marks": True}),
     ("gpt-[6-9]*", {"cache_marks": True}),
     ("gpt-4*", {"thinks": "no"}),
     ("gpt-3*", {"thinks": "no", "json_schema": False, "images": False, "files": False}),
 )
+
+_OLDER = {"sampling": True, "top_k": True, "mid_system": False}
+_BUDGET = {"thinks": "budget"}
+_CLAUDE_FAMILIES = (
+    ("claude-*-4-[0-6]", _OLDER),
+    ("claude-*-4-[0-6][!0-9]*", _OLDER),
+    ("claude-*-4-[0-5]", _BUDGET),
+    ("claude-*-4-[0-5][!0-9]*", _BUDGET),
+    ("claude-*-4-20[0-9][0-9][0-9][0-9][0-9][0-9]*", {**_OLDER, **_BUDGET}),
+    ("claude-3-*", {**_OLDER, "thinks": "no", "json_schema": False, "max_output": 4096}),
+    ("claude-3-5*", {"max_output": 8192}),
+    ("claude-3-7*", {**_BUDGET, "max_output": 32_000}),
+)
+"""Claude 4.0 had no number after the 4 but a date; a 4.10 would be a newer model than 4.9."""
 
 
 PROFILES: Final[dict[Kind, Profile]] = {
@@ -172,7 +185,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
             thinks="deepseek",
             reasoning_history="required",
         ),
-        families=(("*reasoner*", {"forced_choice": False, "sampling": False, "logprobs": False}),),
+        families=(("*reasoner*", {"forced_choice": False, "sampling": False}),),
     ),
     "dashscope": Profile(
         dialects=("chat",),
@@ -192,7 +205,7 @@ PROFILES: Final[dict[Kind, Profile]] = {
         base_url="https://api.mistral.ai/v1",
         hosts=("api.mistral.ai",),
         root="/v1",
-        quirks=Quirks(seed_and_penalties=False, logprobs=False),
+        quirks=Quirks(seed_and_penalties=False),
     ),
     "anthropic": Profile(
         dialects=("messages",),
@@ -201,43 +214,8 @@ PROFILES: Final[dict[Kind, Profile]] = {
         base_url="https://api.anthropic.com",
         hosts=("api.anthropic.com",),
         join="version",
-        quirks=Quirks(
-            files=True, cache_marks=True, mid_system=True, sampling=False, thinks="adaptive", prefill=False
-        ),
-        families=(
-            ("claude-*-4-[0-6]*", {"sampling": True, "top_k": True, "mid_system": False}),
-            ("claude-*-4-[0-5]*", {"thinks": "budget", "prefill": True}),
-            (
-                "claude-*-4-20*",
-                {"sampling": True, "top_k": True, "thinks": "budget", "mid_system": False, "prefill": True},
-            ),
-            (
-                "claude-3-7*",
-                {"sampling": True, "top_k": True, "thinks": "budget", "mid_system": False, "prefill": True},
-            ),
-            (
-                "claude-3-[a-z]*",
-                {
-                    "sampling": True,
-                    "top_k": True,
-                    "thinks": "no",
-                    "mid_system": False,
-                    "prefill": True,
-                    "max_output": 4096,
-                },
-            ),
-            (
-                "claude-3-5*",
-                {
-                    "sampling": True,
-                    "top_k": True,
-                    "thinks": "no",
-                    "mid_system": False,
-                    "prefill": True,
-                    "max_output": 8192,
-                },
-            ),
-        ),
+        quirks=Quirks(files=True, cache_marks=True, mid_system=True, sampling=False, thinks="adaptive"),
+        families=_CLAUDE_FAMILIES,
     ),
     "generic": Profile(
         dialects=("chat",),

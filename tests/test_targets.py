@@ -63,12 +63,12 @@ def test_a_call_of_messages_names_one_version(own: Tree, vendor: Headers, added:
 
 def test_what_a_model_takes_is_its_kinds_and_the_operators() -> None:
     """By the kind, by the model's name, by the provider's settings, by the entry's: the last word counts."""
-    provider = {"kind": "openai", "api_keys": ["k1"], "quirks": {"images": False, "prefill": False}}
-    target = one(provider, {"model": "gpt-5.1", "quirks": {"prefill": True, "max_output": 9}})
+    provider = {"kind": "openai", "api_keys": ["k1"], "quirks": {"images": False, "audio": False}}
+    target = one(provider, {"model": "gpt-5.1", "quirks": {"audio": True, "max_output": 9}})
     assert target.facts.model == "gpt-5.1"
     taken = target.facts.quirks
     assert (taken.developer_role, taken.sampling) == (True, False)
-    assert (taken.images, taken.prefill, taken.max_output) == (False, True, 9)
+    assert (taken.images, taken.audio, taken.max_output) == (False, True, 9)
 
 
 def test_without_a_key_none_is_sent() -> None:

@@ -42,7 +42,6 @@ class Quirks(Section):
     sampling: bool | None = Field(default=None, description=QUIRKS["sampling"])
     top_k: bool | None = Field(default=None, description=QUIRKS["top_k"])
     seed_and_penalties: bool | None = Field(default=None, description=QUIRKS["seed_and_penalties"])
-    logprobs: bool | None = Field(default=None, description=QUIRKS["logprobs"])
     thinks: Thinks | None = Field(default=None, description=QUIRKS["thinks"])
     reasoning_history: History | None = Field(default=None, description=QUIRKS["reasoning_history"])
     forced_choice: bool | None = Field(default=None, description=QUIRKS["forced_choice"])
@@ -55,7 +54,6 @@ class Quirks(Section):
     custom_tools: bool | None = Field(default=None, description=QUIRKS["custom_tools"])
     cache_marks: bool | None = Field(default=None, description=QUIRKS["cache_marks"])
     openai_hints: bool | None = Field(default=None, description=QUIRKS["openai_hints"])
-    prefill: bool | None = Field(default=None, description=QUIRKS["prefill"])
     stream_only: bool | None = Field(default=None, description=QUIRKS["stream_only"])
 
     @property

@@ -136,8 +136,3 @@ class Collector:
     def _close(self, closed: Closed) -> None:
         piece = self.pieces[-1]
         piece.text, piece.closed, self._texts = "".join(self._texts), closed, []
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was said at all."""
-        return not any(piece.text or piece.opened.kind == "tool" for piece in self.pieces)

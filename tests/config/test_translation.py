@@ -30,8 +30,8 @@ def test_only_what_was_said_goes_before_the_profile() -> None:
 
 def test_an_entry_goes_before_its_provider() -> None:
     """In what it says; the rest is the provider's."""
-    provider, entry = Quirks(images=False, top_k=True), Quirks(images=True, prefill=False)
-    assert provider.over(entry).said == {"images": True, "top_k": True, "prefill": False}
+    provider, entry = Quirks(images=False, top_k=True), Quirks(images=True, audio=False)
+    assert provider.over(entry).said == {"images": True, "top_k": True, "audio": False}
     assert provider.said == {"images": False, "top_k": True}
 
 

@@ -1,5 +1,3 @@
-import pytest
-
 from proxy.errors import Said
 from proxy.wire.conversation import Seal
 from proxy.wire.events import Added, Began, Closed, Collector, Counted, Event, Failed, Finished, Opened, Piece
@@ -56,17 +54,3 @@ def test_a_stream_that_broke() -> None:
 def test_a_failure() -> None:
     """What the provider said of it."""
     assert collected(Began(), Failed(Said("bad"))).failed == Said("bad")
-
-
-@pytest.mark.parametrize(
-    ("events", "empty"),
-    [
-        ([], True),
-        ([Opened("text"), Closed()], True),
-        ([Opened("text"), Added("x"), Closed()], False),
-        ([Opened("tool", "1", "f"), Closed()], False),
-    ],
-)
-def test_whether_anything_was_said(events: list[Event], empty: bool) -> None:
-    """A call says something without a word."""
-    assert collected(Began(), *events).empty is empty
