@@ -10,21 +10,21 @@ from proxy.wire.events import Added, Closed, Counted, Event, Failed, Finished, O
 
 
 class Stopper:
-    """Cuts one reply's events at the first of `sequences`."""
+    """Cuts one reply's events at the first of `sequences`; `met` is that one, once it was there."""
 
     def __init__(self, sequences: Sequence[str]) -> None:
         self._sequences = [sequence for sequence in sequences if sequence]
         self._longest = max(map(len, self._sequences), default=1)
         self._held = ""
         self._text = False
-        self._met: str | None = None
+        self.met: str | None = None
 
     def cut(self, events: Sequence[Event]) -> list[Event]:
         """The events without what came after a stop sequence; usage still counts."""
         out: list[Event] = []
         for event in events:
-            if self._met is not None:
-                out += self._after(event, self._met)
+            if self.met is not None:
+                out += self._after(event, self.met)
             elif isinstance(event, Added) and self._text:
                 out += self._read(event.text)
             else:
@@ -35,7 +35,7 @@ class Stopper:
         held = self._held + text
         found = min(((held.find(s), s) for s in self._sequences if s in held), default=None)
         if found is not None:
-            at, self._met = found
+            at, self.met = found
             self._held = ""
             return [*([Added(held[:at])] if at else []), Closed()]
         keep = next(
