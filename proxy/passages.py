@@ -91,7 +91,7 @@ def way(exchange: Exchange, target: Target, prompt: Callable[[Exchange, Target],
 
 def _lossy(found: Way) -> bool:
     """Whether its dialect loses something; what nobody but the client's knows is lost in any other."""
-    return found.passage.losses is not None and not {"unknown"}.issuperset(found.passage.losses.fields)
+    return found.passage.losses is not None and found.passage.losses.written
 
 
 def _translated(exchange: Exchange, target: Target, spoken: Dialect, prompt: int) -> Translation:

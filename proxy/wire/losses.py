@@ -99,13 +99,13 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "format.keywords": Rule(C, C, X, "Bounds that Messages refuses move to the description."),
         "reasoning.effort": Rule(P, C, P, "Mapped to the nearest level or budget."),
         "reasoning.budget": Rule(X, X, P, "Mapped to the nearest effort."),
-        "verbosity": Rule(P, C, H),
+        "verbosity": Rule(P, P, H),
         "user": Rule(C, C, C, "Longer than 64 characters, or with other characters: its SHA-256."),
-        "metadata": Rule(H, C, D, "OpenAI's chat takes it with `store` only, and nothing is stored there."),
+        "metadata": Rule(H, P, D, "OpenAI's chat takes it with `store` only, and nothing is stored there."),
         "service_tier": Rule(P, P, X),
         "cache": Rule(P, P, C, "At most four marks in Messages."),
-        "prompt_cache_key": Rule(P, C, H),
-        "prediction": Rule(C, H, H),
+        "prompt_cache_key": Rule(P, P, H),
+        "prediction": Rule(P, H, H),
         "modalities": Rule(R, R, R, "Spoken answers come from Chat Completions natively."),
         "conversation": Rule(R, R, R, "Kept by OpenAI, not by the proxy."),
         "prompt": Rule(R, R, R, "A template stored at OpenAI."),
@@ -140,6 +140,11 @@ class Losses:
         self.lenient = lenient
         self._by: dict[Treatment, dict[str, None]] = {}
         self.fields: dict[str, Treatment] = {}
+
+    @property
+    def written(self) -> bool:
+        """Whether the writer has lost anything: what its reader did not know is lost in every dialect."""
+        return any(name != "unknown" for name in self.fields)
 
     def meet(self, name: str, param: str | None = None) -> None:
         """A field that this dialect treats by the table. `param` is its name at the client, if another.

@@ -32,6 +32,15 @@ def test_nothing_was_lost() -> None:
     assert (losses.header(), losses.fields) == ("", {})
 
 
+def test_what_the_writer_lost() -> None:
+    """What its reader did not know would be lost in any dialect."""
+    losses = Losses(Dialect.MESSAGES)
+    losses.drop("unknown", "unheard_of")
+    assert not losses.written
+    losses.meet("seed")
+    assert losses.written
+
+
 def test_what_is_refused() -> None:
     """By the table or by the writer, with the client's name of the field and its own words if it has any."""
     losses = Losses(Dialect.MESSAGES)
