@@ -19,6 +19,10 @@ from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.restoring import Restorer
 from proxy.wire.stopping import Stopper
+from proxy.wire.surrogates import Joiner, replaced
+
+LETTERS = 4
+"""Letters a token, where nobody has counted."""
 
 
 class Translation:
@@ -82,7 +86,7 @@ class Translation:
 
     def stream(self) -> "TranslatedStream":
         """A fresh stream state."""
-        return TranslatedStream(self._way())
+        return TranslatedStream(self._way(), self._stamp.prompt_tokens)
 
     def _way(self) -> "_Way":
         return _Way(
@@ -103,6 +107,19 @@ class _Way:
         self.writer = writer
         self._restorer = restorer
         self._stopper = stopper
+        self._joiner = Joiner()
+
+    @property
+    def met(self) -> str | None:
+        """The stop sequence that the text has come to."""
+        return None if self._stopper is None else self._stopper.met
+
+    def events(self, block: bytes) -> list[bytes]:
+        """The single events of a block of whole ones, with letters whole that stood half in two of them."""
+        found = sse.events(block)
+        if b"\\ud" in block or b"\\uD" in block:
+            return [self._joiner.mended(event) for event in found]
+        return found
 
     def turned(self, events: list[Event]) -> list[Event]:
         """Events of the upstream as the client is to see them."""
@@ -117,40 +134,48 @@ class _Way:
         if not body.strip():
             raise Fault(FaultKind.EMPTY, "the reply was empty", status=200)
         if not streamed or body.lstrip()[:1] == b"{":
-            return self.turned(self.reader.whole(body))
+            return self.turned(self.reader.whole(replaced(body) if b"\\u" in body else body))
         found: list[Event] = []
-        for event in sse.events(body):
+        for event in self.events(body):
             found += self.reader.feed(event)
         found += self.reader.finish()
         return self.turned(found)
 
 
 class TranslatedStream:
-    """A stream that is said anew in the client's dialect. See `model.Stream`."""
+    """A stream that is said anew in the client's dialect. See `model.Stream`.
 
-    def __init__(self, way: _Way) -> None:
+    `prompt` is what its prompt is estimated to take, in tokens. Where the proxy itself looks for stop
+    sequences the first one ends the stream, and with it the upstream's work; nobody has counted by then.
+    """
+
+    def __init__(self, way: _Way, prompt: int) -> None:
         self.content = False
         self.ended = False
         self.error: Said | None = None
         self.usage: Usage | None = None
         self.events = 0
         self._way = way
+        self._prompt = prompt
+        self._letters = 0
+        self._unsaid = b""
         self._splitter = sse.Splitter()
         self._seen = False
 
     def feed(self, data: bytes) -> bytes:
         """The client's events for what `data` completed."""
         block = self._splitter.whole(data)
-        return self._say(sse.events(block)) if block else b""
+        return self._say(self._way.events(block)) if block else b""
 
     def finish(self) -> bytes:
         """The upstream ended. Raises `Fault`: EMPTY, TRUNCATED."""
         rest = self._splitter.rest
-        out = self._say([rest]) if sse.data_of(rest) is not None else b""
+        out = self._say(self._way.events(rest)) if sse.data_of(rest) is not None else b""
         if self.error is not None or self.ended:
             return out
         if not self._seen and not self.content:
             raise _nothing(rest)
+        self._unsaid = out
         return out + self._write(self._way.turned(self._way.reader.finish()))
 
     @property
@@ -159,10 +184,12 @@ class TranslatedStream:
         return self._way.writer.kept
 
     def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
-        """The events that end the client's stream when the upstream's broke."""
-        return self._way.writer.broken(refusal, request_id)
+        """The events that end the client's stream when the upstream's broke, after what came of it last."""
+        return self._unsaid + self._way.writer.broken(refusal, request_id)
 
     def _say(self, events: Sequence[bytes]) -> bytes:
+        if self.ended:
+            return b""
         found: list[Event] = []
         for event in events:
             self.events += 1
@@ -170,13 +197,26 @@ class TranslatedStream:
             if heard:
                 found += heard
         out = self._write(self._way.turned(found)) if found else b""
-        if self._way.reader.ended and self.error is None and not self.ended:
+        if self.error is not None or self.ended:
+            return out
+        if self._way.met is not None:
+            return out + self._cut(self._way.met)
+        if self._way.reader.ended:
             out += self._write(self._way.turned(self._way.reader.finish()))
         return out
+
+    def _cut(self, met: str) -> bytes:
+        """The end of a reply at a stop sequence. What nobody counted is estimated for the client alone."""
+        self.content = self.ended = True
+        end: list[Event] = [Finished("stop_sequence", sequence=met)]
+        if self.usage is None:
+            end.insert(0, Counted(Usage(input=self._prompt, output=-(-self._letters // LETTERS))))
+        return self._way.writer.write(end)
 
     def _write(self, events: list[Event]) -> bytes:
         for place, event in enumerate(events):
             if type(event) is Added:
+                self._letters += len(event.text)
                 self.content = self.content or bool(event.text)
             else:
                 self._notice(event)

@@ -267,6 +267,45 @@ def test_an_error_in_a_stream_is_not_passed_on() -> None:
     assert stream.finish() == b""
 
 
+def test_an_event_that_is_cut_off_right_after_it_is_told() -> None:
+    """What came last is told before the end that was made for it."""
+    out = told(begun(), [event("chat", HELLO[1]), event("chat", HELLO[2]).rstrip()])
+    assert out.fault is FaultKind.TRUNCATED
+    assert [
+        value["delta"]["text"] for value in events(out.raw) if value["type"] == "content_block_delta"
+    ] == [
+        "Hel",
+        "lo",
+    ]
+    assert events(out.raw)[-1]["type"] == "error"
+
+
+@pytest.mark.parametrize("upstream", ["chat", "responses", "messages"])
+def test_a_letter_that_was_cut_in_two_is_whole_again(upstream: str) -> None:
+    """Some servers cut their text at a token's end, amid an emoji."""
+    client = "messages" if upstream != "messages" else "chat"
+    stream = translation(client, upstream, speech.plainly(client) | {"stream": True}).stream()
+    out = b""
+    for half in (r"Hi \ud83d", r"\ude00!", r"\ude00"):
+        out += stream.feed(DELTAS[upstream].replace("?", half).encode())
+    assert "".join(texts_of(events(out))) == "Hi 😀!�"
+
+
+DELTAS = {
+    "chat": 'data: {"choices":[{"index":0,"delta":{"content":"?"}}]}\n\n',
+    "responses": 'data: {"type":"response.output_text.delta","output_index":0,"delta":"?"}\n\n',
+    "messages": 'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"?"}}\n\n',
+}
+"""A delta of each dialect, of which the text is to be put in."""
+
+
+def texts_of(values: list[Any]) -> list[str]:
+    """The texts of the deltas of a chat stream or one of Messages."""
+    found = [value["choices"][0]["delta"] for value in values if "choices" in value]
+    found += [value["delta"] for value in values if value.get("type") == "content_block_delta"]
+    return [delta.get("content") or delta.get("text") or "" for delta in found]
+
+
 def test_a_broken_stream_ends_as_its_client_expects() -> None:
     """With an error event, and with what was open left open."""
     out = told(begun(), [event("chat", HELLO[1])])
@@ -317,3 +356,28 @@ def test_stop_sequences_are_looked_for_here() -> None:
     reply = answered(way, speech.response_of(item))
     assert texts(reply) == ["1 2 "]
     assert (reply["stop_reason"], reply["stop_sequence"]) == ("stop_sequence", "3")
+
+
+SPOKEN = [
+    {"type": "response.created", "response": {"model": "m", "output": []}},
+    {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "1 2 3 4"},
+]
+
+
+@pytest.mark.parametrize(("client", "tokens"), [("messages", [7, 1]), ("chat", [7, 1])])
+def test_a_stop_sequence_ends_the_stream_at_once(client: str, tokens: list[int]) -> None:
+    """Nobody waits for the provider to come to its own end, and nobody has counted by then."""
+    words: dict[str, Any] = (
+        speech.messages(user("Count."), stream=True, stop_sequences=["3"])
+        if client == "messages"
+        else speech.chat(user("Count."), stream=True, stop=["3"], stream_options={"include_usage": True})
+    )
+    stream = translation(client, "responses", words).stream()
+    out = stream.feed(b"".join(event("responses", value) for value in SPOKEN))
+    assert (stream.ended, stream.error, stream.usage) == (True, None, None)
+    values = [value for value in events(out) if value != "[DONE]"]
+    assert "".join(texts_of([value for value in values if value.get("choices") != []])) == "1 2 "
+    usage = [value["usage"] for value in values if value.get("usage")][-1]
+    assert [usage.get("input_tokens", usage.get("prompt_tokens")), usage.get("output_tokens", 1)] == tokens
+    assert stream.feed(event("responses", SPOKEN[1])) == b""
+    assert stream.finish() == b""
