@@ -854,3 +854,21 @@ def test_a_stream_that_was_not_counted_has_its_events() -> None:
         return scene.admission.seen(exchange, scene.targets[0], 12)
 
     assert run(scenario()).output == 12
+
+
+def test_what_limits_say_is_noted() -> None:
+    """Of the client, the model and the key, by their configured names."""
+
+    async def scenario() -> None:
+        made = config({"a": account(limits=ROOMY)}, client={"limits": ONE_A_SECOND}, model={"limits": ROOMY})
+        scene = Scene(made, {"a": [GOOD]})
+        for _ in range(2):
+            await scene.ask(request())
+        noted = {holder: seen.decisions for holder, seen in scene.admission.allowances.of.items()}
+        assert noted == {
+            ("client", "dev"): {"admitted": 1, "requests": 1},
+            ("model", MODEL): {"admitted": 1},
+            ("key", scene.targets[0].key_id): {"admitted": 1},
+        }
+
+    run(scenario())

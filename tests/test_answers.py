@@ -210,3 +210,18 @@ def test_a_stream_that_breaks_ends_as_it_began() -> None:
     reply.feed(b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}\n\n')
     exchange.committed = True
     assert b"Hi" in broken(exchange, refusal)
+
+
+@pytest.mark.parametrize(
+    ("cost", "wanted", "said"),
+    [(0.0000125, True, b"0.000013"), (1.5, True, b"1.500000"), (None, True, None), (1.5, False, None)],
+)
+def test_the_cost_is_told_where_that_is_wished(cost: float | None, wanted: bool, said: bytes | None) -> None:
+    """In dollars, to a millionth."""
+
+    async def scenario() -> Exchange:
+        return Scene(config({"a": 1}, costs={"header": wanted}), {}).exchange(b"")
+
+    exchange = run(scenario())
+    exchange.record.cost = cost
+    assert dict(identity_headers(exchange)).get(b"x-apex-cost") == said

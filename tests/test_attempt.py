@@ -24,6 +24,7 @@ from proxy.circuit import State
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.health import Effect, Report
+from proxy.prices import Price, Rates
 from proxy.relay import Outward
 from proxy.routing import Plan
 from proxy.wire import envelope
@@ -389,3 +390,35 @@ def test_a_stream_that_is_cut_has_used_what_was_seen_of_it() -> None:
     assert made.exchange.used is not None
     assert made.exchange.used.input == 3
     assert made.exchange.used.output > 40
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed", "cost"),
+    [
+        (Answer([reply()]), False, 14.0),
+        (Answer([stream()]), True, 14.0),
+        (Answer([json.dumps({"choices": [{"message": {"content": "Hi"}}]}).encode()]), False, None),
+        (Answer(status=503), False, None),
+    ],
+)
+def test_what_it_costs_is_noted(answer: Answer, streamed: bool, cost: float | None) -> None:
+    """Of what the provider counted, at its price; an answer's head can say it."""
+
+    async def scenario() -> tuple[Exchange, float | None]:
+        made = config({"a": 1}, costs={"header": True})
+        scene, sink = Scene(made, {"a": [answer]}), RecordingSink()
+        scene.attempts._prices.renew({"a/a-model": Price(Rates(2e6, 4e6))})
+        exchange = routed(scene, request(stream=streamed), sink)
+        await make(scene, exchange)
+        said = sink.header(b"x-apex-cost") if sink.started else None
+        return exchange, float(said) if said else None
+
+    exchange, said = run(scenario())
+    assert (exchange.record.cost, exchange.record.provider) == (cost, "a")
+    assert said == (None if streamed else cost)
+
+
+def test_the_events_of_a_stream_are_counted() -> None:
+    """For the mean time between them."""
+    made = tried(Answer([role(), delta("Hi"), delta("you"), Fault(FaultKind.RESET, "gone")]), streamed=True)
+    assert made.exchange.record.events == 3

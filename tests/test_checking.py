@@ -1,7 +1,7 @@
 import pytest
 from fakes.configs import config
 
-from proxy.checking import summary
+from proxy.checking import summary, unguarded
 
 
 def test_targets_are_listed_in_the_order_they_are_tried() -> None:
@@ -75,3 +75,22 @@ def test_providers_that_no_model_uses_are_named() -> None:
 def test_no_client_is_worth_a_line(clients: list[dict[str, str]], noted: bool) -> None:
     """Who forgets the clients is told before `serve` refuses."""
     assert ("No client is configured" in summary(config({"a": 1}, clients=clients), "x")) is noted
+
+
+@pytest.mark.parametrize(
+    ("operations", "noted"),
+    [
+        ({}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "127.0.0.2"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "ops.internal"}, True),
+        ({"host": "0.0.0.0", "token": "sk-operators-0123"}, False),
+    ],
+)
+def test_an_open_operations_port_is_worth_a_line(operations: dict[str, str], noted: bool) -> None:
+    """Whoever reaches it sees who calls what, and may change it."""
+    made = config({"a": 1}, operations=operations)
+    assert unguarded(made) is noted
+    assert ("operations.token" in summary(made, "x")) is noted

@@ -209,33 +209,99 @@ def test_the_hot_routes_never_come_here(path: str) -> None:
     assert answer.json()["error"]["code"] == "not_found"
 
 
+TOKEN = "sk-operators-0123"
+
+
 def _stand() -> operations.Stand:
     members = (About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6))
-    return operations.Stand(members, 3, "me", lambda: [Standing("small", "a/a-model@1", ready=True)])
+    return operations.Stand(members, "me", lambda: [Standing("small", "a/a-model@1", ready=True)])
 
 
-def operations_app(ready: bool) -> FastAPI:
+def operations_app(
+    ready: bool = True, token: str | None = None, prepared: Callable[[], None] = lambda: None
+) -> FastAPI:
     """The application of an operations port."""
-    return operations.operations_app(lambda: ready, Instruments(CollectorRegistry(), "1.2.3"), _stand)
+
+    async def prepare() -> None:
+        prepared()
+
+    watched = operations.Watched(Instruments(CollectorRegistry(), "1.2.3"), _stand, prepare)
+    return operations.operations_app(lambda: ready, watched, token)
+
+
+def watched(path: str, app: FastAPI | None = None, method: str = "GET", **headers: str) -> httpx.Response:
+    """One request to it."""
+    return asyncio.run(_through(app or operations_app(), method, path, headers))
 
 
 def test_the_operations_port_has_metrics_and_probes() -> None:
     """Metrics are in Prometheus' text form; the probes are those of the client port."""
-    answer = asyncio.run(_through(operations_app(True), "GET", "/metrics"))
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert "# TYPE apex_" in answer.text
-    assert "apex_replicas_live 2.0" in answer.text
-    assert "apex_limit_scopes_away 3.0" in answer.text
-    seen = asyncio.run(_through(operations_app(True), "GET", "/replicas")).json()["replicas"]
+    answer = watched("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'apex_build_info{version="1.2.3"} 1.0' in answer.text
+    seen = watched("/replicas").json()["replicas"]
     assert [one["id"] for one in seen] == ["me", "other"]
-    told = asyncio.run(_through(operations_app(True), "GET", "/targets")).json()
+    told = watched("/targets").json()
     assert told == {
         "replica": "me",
         "targets": [{"model": "small", "target": "a/a-model@1", "ready": True}],
     }
-    assert asyncio.run(_through(operations_app(False), "GET", "/readyz")).status_code == 503
-    assert asyncio.run(_through(operations_app(False), "GET", "/livez")).status_code == 200
-    assert (
-        asyncio.run(_through(operations_app(True), "GET", "/v1/models")).json()["error"]["code"]
-        == "not_found"
-    )
+    assert watched("/readyz", operations_app(ready=False)).status_code == 503
+    assert watched("/livez", operations_app(ready=False)).status_code == 200
+    assert watched("/v1/models").json()["error"]["code"] == "not_found"
+
+
+def test_metrics_are_openmetrics_for_who_asks() -> None:
+    """Prometheus does, where it keeps exemplars."""
+    answer = watched("/metrics", accept="application/openmetrics-text;version=1.0.0;q=0.5")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
+def test_what_a_scrape_needs_is_asked_for_first() -> None:
+    """Once a scrape, and for nothing else."""
+    asked: list[int] = []
+    app = operations_app(prepared=lambda: asked.append(1))
+    watched("/targets", app)
+    assert asked == []
+    watched("/metrics", app)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/metrics"),
+        ("GET", "/targets"),
+        ("GET", "/replicas"),
+        ("GET", "/x"),
+        ("POST", "/admin/reload"),
+    ],
+)
+@pytest.mark.parametrize("given", [None, "Bearer sk-operators-012", "Bearer ", "Basic sk-operators-0123"])
+def test_operators_call_with_a_token(method: str, path: str, given: str | None) -> None:
+    """Without it nothing is told, not even which routes exist."""
+    headers = {"authorization": given} if given else {}
+    answer = watched(path, operations_app(token=TOKEN), method, **headers)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+    assert "apex_" not in answer.text
+
+
+def test_with_the_token_all_of_it_is_there() -> None:
+    """And what is not there is not found."""
+    app, auth = operations_app(token=TOKEN), f"Bearer {TOKEN}"
+    for path, status in (("/metrics", 200), ("/targets", 200), ("/replicas", 200), ("/x", 404)):
+        assert watched(path, app, authorization=auth).status_code == status
+
+
+def test_probes_want_no_token() -> None:
+    """Who asks whether a replica lives has none."""
+    app = operations_app(token=TOKEN)
+    assert [watched(path, app).status_code for path in ("/livez", "/readyz")] == [200, 200]
+
+
+def test_the_token_is_not_kept() -> None:
+    """Only a digest of it, under a pepper of this process."""
+    keeper = operations.Doorkeeper(operations_app(), TOKEN, b"pepper")
+    assert TOKEN not in repr(vars(keeper))

@@ -1,5 +1,7 @@
+import dataclasses
 import random
 
+import pytest
 from fakes.configs import config
 from fakes.exchanges import HEAD, fleet_of
 
@@ -50,3 +52,19 @@ def test_another_ones_stamp_may_be_taken_over() -> None:
     assert inner.stamp is outer.stamp
     assert inner.record is not outer.record
     assert inner.request_id == outer.request_id
+
+
+@pytest.mark.parametrize(
+    ("given", "trace"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", ""),
+        ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", ""),
+        ("not a trace", ""),
+    ],
+)
+def test_a_callers_trace_is_noted_where_it_has_one(given: str, trace: str) -> None:
+    """As W3C Trace Context writes it, and nothing that only looks like it."""
+    head = dataclasses.replace(HEAD, forwarded=(("openai-beta", "x"), ("traceparent", given)))
+    exchange = reception().open(Endpoint.CHAT, CODECS[Dialect.CHAT], head, Body(b"{}"), Kept())
+    assert exchange.record.trace == trace

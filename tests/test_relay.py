@@ -328,3 +328,9 @@ def test_pulse_does_not_pile_up() -> None:
         await asyncio.sleep(100)
 
     assert beaten(silence, delays=[0, HANG]) == [15]
+
+
+def test_the_longest_gap_is_that_after_the_first_content() -> None:
+    """What was waited for content is no gap in it, nor is what the client took."""
+    got = streamed(role(), 9.0, delta("Hi"), 2.0, delta("you"), 1.0, finish() + DONE, delays=[0.0, 7.0])
+    assert got.exchange.record.stalled == 2.0

@@ -221,3 +221,20 @@ def test_who_had_a_turn_in_vain_is_the_next() -> None:
         assert made.order[0] == "one9"
 
     run(scenario())
+
+
+def test_how_many_wait_is_told_by_model() -> None:
+    """Nobody is no line."""
+
+    async def scenario() -> None:
+        made = room()
+        made.limit(0, 1.0)
+        made.limit(1, 9.0)
+        assert made.room.lengths() == {}
+        made.start("one")
+        made.start("two")
+        await asyncio.sleep(0)
+        assert list(made.room.lengths().values()) == [2]
+        await asyncio.sleep(2.0)
+
+    run(scenario())

@@ -1,0 +1,88 @@
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+import pytest
+from fakes.configs import Tree, config
+from fakes.exchanges import fleet_of
+from structlog.testing import capture_logs
+
+from proxy.config.settings import Config
+from proxy.prices import PriceList
+from proxy.pricing import COMMAND, Pricing
+from proxy.wire.model import Usage
+
+MILLION = Usage(1_000_000)
+SOLD: Tree = {"base_url": "https://a.test/v1", "api_keys": ["a1"]}
+TELLS = """
+import json, sys
+asked = json.load(sys.stdin)
+print("asked", [one["label"] for one in asked], file=open(sys.argv[1], "a"))
+print(json.dumps({one["label"]: {"rates": {"input": 3.0, "output": 9.0}} for one in asked}))
+"""
+
+
+def learned(*made: Config, command: Sequence[str] = ("false",)) -> PriceList:
+    """The list after each of these configurations."""
+
+    async def scenario() -> PriceList:
+        listed = PriceList()
+        pricing = Pricing(listed, dict(os.environ), command)
+        for one in made:
+            await pricing.learn(fleet_of(one).snapshot)
+        return listed
+
+    return asyncio.run(scenario())
+
+
+def teller(log: object) -> tuple[str, ...]:
+    """A command that knows a price for everything, and writes down what it was asked."""
+    return (sys.executable, "-c", TELLS, str(log))
+
+
+def test_an_operators_price_needs_nobody() -> None:
+    """Nor is anybody asked where no vendor can be meant: at an address without TLS."""
+    given = {"a": {"price": {"input": 2}}}
+    with capture_logs() as logs:
+        listed = learned(config({"a": SOLD, "b": 1}, entries=given))
+    assert listed.cost("a/a-model", MILLION) == 2.0
+    assert "b/b-model" not in listed
+    assert logs == []
+
+
+@pytest.mark.process
+def test_the_others_are_looked_up_once(tmp_path: object) -> None:
+    """Those of another configuration only where they are new; the operator's goes before it."""
+    log = f"{tmp_path}/asked"
+    first = config({"a": SOLD})
+    second = config({"a": SOLD, "c": SOLD}, entries={"c": {"price": {"input": 1}}})
+    third = config({"a": SOLD, "c": SOLD})
+    listed = learned(first, second, third, command=teller(log))
+    assert listed.cost("a/a-model", MILLION) == listed.cost("c/c-model", MILLION) == 3.0
+    with open(log, encoding="utf-8") as told:  # noqa: PTH123  (a plain file)
+        assert told.read().splitlines() == ["asked ['a/a-model']", "asked ['c/c-model']"]
+
+
+def test_nothing_is_looked_up_against_the_operators_will() -> None:
+    """Where it says so, nobody is asked."""
+    with capture_logs() as logs:
+        listed = learned(config({"a": SOLD}, costs={"lookup": False}))
+    assert "a/a-model" not in listed
+    assert logs == []
+
+
+@pytest.mark.process
+def test_a_process_that_fails_is_told_of() -> None:
+    """Requests cost nobody knows what then, and nothing else happens."""
+    with capture_logs() as logs:
+        assert "a/a-model" not in learned(config({"a": SOLD}))
+    assert [line["event"] for line in logs] == ["prices_unknown"]
+
+
+@pytest.mark.process
+def test_the_real_process_knows_real_prices() -> None:
+    """From start to end."""
+    sold = {**SOLD, "base_url": "https://api.openai.com/v1", "kind": "openai"}
+    listed = learned(config({"a": sold}, entries={"a": {"model": "gpt-4o"}}), command=COMMAND)
+    assert listed.cost("a/gpt-4o", MILLION) == 2.5
