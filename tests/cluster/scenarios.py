@@ -13,6 +13,7 @@ import outages
 import overload
 import prober
 import recovery
+import restart
 import steps
 import windows
 from figures import Figures
@@ -64,13 +65,23 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
     "responses.background": lambda _full: chains.background(),
     "responses.away": lambda full: chains.away() if full else chains.away(5),
     "responses.probes": lambda full: chains.probes() if full else chains.probes(2_000),
+    "restart.rolling": lambda full: restart.rolling(restart.Times() if full else restart.SHORT),
+    "restart.reload": lambda full: restart.reload(restart.Times() if full else restart.SHORT),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
 }
 
 GATE = tuple(
     name
     for name in ALL
-    if name not in {"outages.slow", "outages.failover", "outages.moved", "cost.effort", "health.shorter"}
+    if name
+    not in {
+        "outages.slow",
+        "outages.failover",
+        "outages.moved",
+        "cost.effort",
+        "health.shorter",
+        "restart.reload",
+    }
     and not name.endswith((".deaf", ".away"))
 )
 """What every change is tested with, in at most two minutes. Of the rest, test_link_topologies.py and

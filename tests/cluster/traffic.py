@@ -219,10 +219,14 @@ class Begun:
 
 
 async def stream(client: str, port: int, model: str, begun: Begun) -> None:
-    """Open a stream and read it to its end; cancel it to leave."""
+    """Open a stream and read it to its end; cancel it to leave. Its status is `DOWN` where nobody listens."""
     wire = Wire(port)
     try:
         await wire.open()
+    except OSError:
+        begun.status = DOWN
+        return
+    try:
         wire.write(request(client, model, stream=True, cap=4000))
         begun.status, headers = await wire.head()
         if begun.status != 200:

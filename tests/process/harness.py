@@ -10,7 +10,9 @@ import http.client
 import json
 import os
 import queue
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -163,8 +165,9 @@ class Serve(Child):
         self, config: Mapping[str, object], *options: str, environ: Mapping[str, str] | None = None
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        file = str(written(Path(self._folder.name), config))
-        super().__init__(sys.executable, "-m", "proxy", "serve", "--config", file, *options, environ=environ)
+        self.file = written(Path(self._folder.name), config)
+        command = [sys.executable, "-m", "proxy", "serve", "--config", str(self.file)]
+        super().__init__(*command, *options, environ=environ)
         try:
             ready = self.event("ready")
         except AssertionError:
@@ -178,6 +181,10 @@ class Serve(Child):
         """End it; its file stays until then, for a worker that is replaced reads it anew."""
         super().__exit__()
         self._folder.cleanup()
+
+    def rewrite(self, config: object) -> None:
+        """Put another configuration in the place of its own; it is not told."""
+        written(self.file.parent, config, "new.yaml").replace(self.file)
 
     @property
     def store(self) -> int:
@@ -231,6 +238,17 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read()
+
+
+def two_free_ports() -> int:
+    """A port that is free and has a free neighbour above it, below those that the kernel gives to others."""
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(20_000, 30_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def eventually(holds: Callable[[], bool], within: float = PATIENCE) -> float:

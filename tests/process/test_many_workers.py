@@ -4,9 +4,7 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -22,20 +20,10 @@ from harness import (
     descendants,
     eventually,
     get,
+    two_free_ports,
 )
 
 pytestmark = pytest.mark.process
-
-
-def two_free_ports() -> int:
-    """A port that is free and has a free neighbour above it, below those that the kernel gives to others."""
-    draw = random.SystemRandom()
-    while True:
-        port = draw.randrange(20_000, 30_000)
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            return port
 
 
 def workers_of(proxy: Serve) -> dict[int, int]:

@@ -1,0 +1,182 @@
+"""How a running `serve` takes another configuration: whole, or not at all, and without losing a request."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from harness import (
+    KEY,
+    MODEL,
+    PATIENCE,
+    Line,
+    Mock,
+    Serve,
+    apex,
+    configured,
+    environment,
+    fetch,
+    get,
+    two_free_ports,
+)
+
+pytestmark = pytest.mark.process
+
+OTHER = "sk-another-client-of-tests"
+SLOW = {"default": {"tokens": 25, "delay_events_s": 0.06}}
+
+
+def chat(proxy: Serve, key: str = KEY, model: str = MODEL) -> int:
+    """The status of a short chat."""
+    return ask(proxy.port, "/v1/chat/completions", asking(model), key)[0]
+
+
+def asking(model: str = MODEL, *, stream: bool = False) -> dict[str, object]:
+    """A chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+
+
+def ask(port: int, path: str, body: object = None, key: str = KEY) -> tuple[int, Line]:
+    """Status and JSON of a POST."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def hashes(proxy: Serve) -> set[str]:
+    """The hashes of the configurations that the cluster runs with."""
+    return {told["config_hash"] for told in fetch(proxy.operations, "/replicas")["replicas"]}
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[Mock]:
+    """A provider that takes 1.5 s for a stream."""
+    with Mock(SLOW) as provider:
+        yield provider
+
+
+def test_sighup_changes_clients_models_and_limits_and_cuts_no_stream(mock: Mock) -> None:
+    """A stream that began before ends whole, even if its client is no more; the next finds all new."""
+
+    async def main(proxy: Serve) -> None:
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with (
+            httpx.AsyncClient(
+                base_url=proxy.url, headers=headers, timeout=PATIENCE, trust_env=False
+            ) as client,
+            client.stream("POST", "/chat/completions", json=asking(stream=True)) as streamed,
+        ):
+            lines = streamed.aiter_lines()
+            await anext(lines)
+            proxy.signal(signal.SIGHUP)
+            await asyncio.to_thread(proxy.event, "reloaded")
+            assert await asyncio.to_thread(chat, proxy, KEY) == 401
+            assert await asyncio.to_thread(chat, proxy, OTHER, "renamed") == 200
+            rest = [line async for line in lines]
+        assert rest[-2] == "data: [DONE]"
+
+    limits = {"requests_per_minute": 1, "burst": 1}
+    after = configured(mock, clients=[{"name": "others", "key": OTHER, "limits": limits}])
+    models: Any = after["models"]
+    models["renamed"] = models.pop(MODEL)
+    with Serve(configured(mock)) as proxy:
+        before = hashes(proxy)
+        proxy.rewrite(after)
+        asyncio.run(main(proxy))
+        assert chat(proxy, OTHER, "renamed") == 429
+        assert chat(proxy, OTHER, MODEL) == 404
+        told = proxy.event("reloaded")
+        assert {told["was"]} == before
+        assert {told["config_hash"]} == hashes(proxy) != before
+        assert proxy.stop() == 0
+
+
+def test_a_bad_file_is_refused_with_all_its_errors(mock: Mock) -> None:
+    """In the log and in the answer, in the words of `check`; what runs goes on as it was."""
+    with Serve(configured(mock)) as proxy:
+        before = hashes(proxy)
+        proxy.rewrite(configured(mock, retry={"attempts": 0}, queue={"max_wiat": 1}))
+        proxy.signal(signal.SIGHUP)
+        errors = proxy.event("reload_refused")["errors"]
+        assert [error.split()[0] for error in errors] == ["retry.attempts", "queue.max_wiat"]
+        status, answer = ask(proxy.operations, "/admin/reload")
+        assert (status, answer["error"]["code"]) == (422, "configuration_refused")
+        assert answer["error"]["message"] == "\n  ".join([f"{proxy.file} has 2 errors:", *errors])
+        proxy.file.unlink()
+        assert ask(proxy.operations, "/admin/reload")[0] == 422
+        assert chat(proxy) == 200
+        assert hashes(proxy) == before
+        assert not proxy.events("reloaded")
+
+
+def test_what_is_fixed_is_refused_by_name(mock: Mock) -> None:
+    """Ports, store and workers need a restart; their values are not shown."""
+    with Serve(configured(mock)) as proxy:
+        fixed: Any = {"listen": {"port": 1}, "redis": {"url": "redis://:canary@127.0.0.1:1"}}
+        proxy.rewrite(configured(mock, **fixed, log={"format": "json"}, drain_timeout=1))
+        status, answer = ask(proxy.operations, "/admin/reload")
+        assert status == 422
+        head, *problems = answer["error"]["message"].splitlines()
+        assert head == f"{proxy.file} has 3 errors:"
+        assert [line.split(":")[0].strip() for line in problems] == ["listen.port", "redis.url", "log.format"]
+        assert "canary" not in answer["error"]["message"]
+        assert get(proxy.port, "/readyz")[0] == 200
+
+
+def test_a_reload_by_request_says_what_came_of_it(mock: Mock) -> None:
+    """The same file is no change; the level of the log is one that takes effect at once."""
+    with Serve(configured(mock)) as proxy:
+        [before] = hashes(proxy)
+        assert ask(proxy.operations, "/admin/reload") == (200, {"changed": False, "config_hash": before})
+        proxy.rewrite(configured(mock, log={"level": "error"}))
+        assert ask(proxy.operations, "/admin/reload")[1]["changed"] is True
+        lines = len(proxy.err)
+        assert chat(proxy) == 200
+        assert proxy.stop() == 0
+        assert not proxy.events("request")
+        assert not [line for line in proxy.err[lines:] if '"level":"info"' in line]
+
+
+def test_a_configuration_in_the_environment_is_not_read_again(mock: Mock, tmp_path: Path) -> None:
+    """It is the same as long as the process runs; whoever asks is told so."""
+    provider = {"api_key": "sk-mock", "base_url": f"http://127.0.0.1:{mock.port}/v1"}
+    variables = environment(
+        PROVIDER_CONFIG=json.dumps({"mock": provider}),
+        MODEL_PROVIDER_CONFIG=json.dumps({MODEL: {"providers": [{"provider": "mock", "model": "big"}]}}),
+        SERVICE_API_KEY=KEY,
+    )
+    options = ("--port", "0", "--operations-port", "0")
+    with apex("serve", *options, environ=variables, cwd=tmp_path) as proxy:
+        status, answer = ask(int(proxy.event("ready")["operations_port"]), "/admin/reload")
+        assert status == 422
+        assert answer["error"]["message"].splitlines()[1].strip() == (
+            "configuration: it is in the environment, which is the same as long as this process runs; restart"
+        )
+        proxy.signal(signal.SIGINT)  # SIGTERM would wait for balancers, as is usual
+        assert proxy.ended() == 0
+
+
+def test_every_worker_takes_it(mock: Mock) -> None:
+    """The parent passes SIGHUP on; a worker that is replaced meanwhile, or a bad file, harms nobody."""
+    config = configured(mock, operations={"port": two_free_ports()})
+    with Serve(config, "--workers", "2") as proxy:
+        proxy.event("ready", 2)
+        proxy.rewrite({**config, "clients": [{"name": "others", "key": OTHER}]})
+        proxy.signal(signal.SIGHUP)
+        told = [proxy.event("reloaded", number)["config_hash"] for number in (1, 2)]
+        assert told[0] == told[1]
+        assert {chat(proxy, OTHER) for _ in range(8)} == {200}
+        assert {chat(proxy, KEY) for _ in range(8)} == {401}
+        proxy.rewrite({**config, "clients": 7})
+        proxy.signal(signal.SIGHUP)
+        proxy.event("reload_refused", 2)
+        assert chat(proxy, OTHER) == 200
+        assert proxy.stop() == 0
