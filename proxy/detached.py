@@ -326,7 +326,7 @@ def _begun(exchange: Exchange) -> dict[str, Any]:
             raise
         known = {"model": envelope.model, "background": True}  # more than we can read passes as it came
         return response(echo(known), exchange.stamp, "in_progress")
-    exchange.conversation = dataclasses.replace(asked, stream=True)
+    exchange.conversation = msgspec.structs.replace(asked, stream=True)
     return response(asked.echo, exchange.stamp, "in_progress")
 
 
