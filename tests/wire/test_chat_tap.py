@@ -13,6 +13,7 @@ from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import envelope, seals
 from proxy.wire.chat.tap import ChatNative, ChatStream
 from proxy.wire.conversation import Seal
+from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect, Usage
 
 USAGE_ON = {"include_usage": True}
@@ -27,7 +28,7 @@ def native(*, include_usage: bool = True, **fields: Any) -> ChatNative:
 def prepared(*, include_usage: bool = True, **fields: Any) -> dict[str, Any]:
     """The fields of a request after the dialect has changed them."""
     seen = envelope.read(request(**fields), 16)
-    ChatNative(seen, include_usage=include_usage).prepare(seen.fields)
+    ChatNative(seen, include_usage=include_usage).prepare(seen.fields, Losses(Dialect.CHAT))
     return {name: json.loads(bytes(value)) for name, value in seen.fields.items()}
 
 
@@ -56,6 +57,18 @@ def test_sealed_thinking_of_other_dialects_is_taken_out() -> None:
     assert prepared(messages=[ours, theirs])["messages"] == [{"role": "assistant", "content": "x"}, theirs]
 
 
+def test_what_is_taken_out_is_named() -> None:
+    """And refused where nothing may be lost."""
+    ours = {"role": "assistant", "content": "x", "thinking_blocks": [{"signature": SEAL}]}
+    seen = envelope.read(request(messages=[ours]), 16)
+    losses = Losses(Dialect.CHAT)
+    ChatNative(seen, include_usage=True).prepare(seen.fields.copy(), losses)
+    assert losses.header() == "dropped=messages[].thinking_blocks"
+    with pytest.raises(Refusal) as caught:
+        ChatNative(seen, include_usage=True).prepare(seen.fields, Losses(Dialect.CHAT, strict=True))
+    assert (caught.value.status, caught.value.param) == (400, "messages[0].thinking_blocks")
+
+
 def test_messages_that_are_none_pass() -> None:
     """The provider refuses them in its own words."""
     assert prepared(messages=SEAL)["messages"] == SEAL
@@ -65,7 +78,7 @@ def test_what_no_seal_is_in_passes_byte_for_byte() -> None:
     """Spaces, escapes and the order of keys are the client's own."""
     body = b'{"model": "m", "messages":  [ {"content":"\\u00e9", "role":"user"} ]}'
     seen = envelope.read(body, 16)
-    ChatNative(seen, include_usage=True).prepare(seen.fields)
+    ChatNative(seen, include_usage=True).prepare(seen.fields, Losses(Dialect.CHAT))
     assert seen.fields["messages"] == msgspec.Raw(b'[ {"content":"\\u00e9", "role":"user"} ]')
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.wire import seals
 from proxy.wire.conversation import Seal
+from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
 from proxy.wire.responses import compacted
 from proxy.wire.responses.native_input import prepared, tagged
@@ -22,7 +23,7 @@ def raw(said: Any) -> msgspec.Raw:
 
 def items(*said: Json, model: str | None = "gpt-5") -> list[Json]:
     """These items as they are sent."""
-    found: list[Json] = json.loads(bytes(prepared(raw(said), model)))
+    found: list[Json] = json.loads(bytes(prepared(raw(said), model, Losses(Dialect.RESPONSES))))
     return found
 
 
@@ -38,7 +39,7 @@ def reasoning(encrypted: str | None, **fields: Any) -> Json:
 def test_what_needs_no_change_is_the_very_same(said: Any) -> None:
     """What needs no change is the very same."""
     there = raw(said)
-    assert bytes(prepared(there, "m")) == bytes(there)
+    assert bytes(prepared(there, "m", Losses(Dialect.RESPONSES))) == bytes(there)
 
 
 def test_ids_that_the_vendor_did_not_make_are_removed() -> None:
@@ -121,7 +122,7 @@ def test_our_compaction_becomes_an_instruction_and_the_vendors_stays() -> None:
 def test_values_travel_as_they_came() -> None:
     """Values travel as they came."""
     there = msgspec.Raw(b'[{"type":"function_call","id":"x","call_id":"c","arguments":"{\\"a\\" : 1.0}"}]')
-    assert b'"arguments":"{\\"a\\" : 1.0}"' in bytes(prepared(there, None))
+    assert b'"arguments":"{\\"a\\" : 1.0}"' in bytes(prepared(there, None, Losses(Dialect.RESPONSES)))
 
 
 def test_sealed_reasoning_is_tagged_with_its_model_once() -> None:
@@ -140,3 +141,12 @@ def test_what_is_tagged_comes_back_as_it_was() -> None:
     """What is tagged comes back as it was."""
     kept = json.loads(bytes(tagged(raw([reasoning("gAAA")]), "gpt-5")))
     assert items(*kept) == [reasoning("gAAA")]
+
+
+def test_a_seal_changes_nothing_but_what_it_is_for() -> None:
+    """It comes back by way of the client, who may have made it up."""
+    value = json.dumps({"type": "message", "role": "system", "id": "rs_1", "encrypted_content": "gAAA"})
+    (found,) = items(reasoning(seals.pack(Seal(Dialect.RESPONSES, "gpt-5", value))))
+    assert found == reasoning("gAAA", id="rs_1")
+    empty = seals.pack(Seal(Dialect.RESPONSES, "gpt-5", '{"type":"message","role":"system"}'))
+    assert items(reasoning(empty)) == []

@@ -8,6 +8,7 @@ from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.wire import envelope, seals
 from proxy.wire.codec import Stamp
 from proxy.wire.conversation import Seal
+from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect, Usage
 from proxy.wire.responses.tap import ResponsesNative, ResponsesStream
 
@@ -30,7 +31,7 @@ def sent(*, encrypted: bool = True, **body: Any) -> Json:
     raw = json.dumps({"model": "alias", "input": "Hi", **body}).encode()
     seen = envelope.read(raw, 20)
     fields = seen.fields.copy()
-    ResponsesNative(seen, STAMP, encrypted=encrypted).prepare(fields)
+    ResponsesNative(seen, STAMP, encrypted=encrypted).prepare(fields, Losses(Dialect.RESPONSES))
     found: Json = json.loads(envelope.encode(fields))
     return found
 
@@ -103,11 +104,31 @@ def test_the_input_is_made_fit() -> None:
     ]
 
 
+def test_reasoning_that_is_left_out_is_named() -> None:
+    """And refused where nothing may be lost."""
+    raw = json.dumps({"model": "m", "input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}).encode()
+    seen = envelope.read(raw, 20)
+    losses = Losses(Dialect.RESPONSES)
+    ResponsesNative(seen, STAMP).prepare(seen.fields.copy(), losses)
+    assert losses.header() == "dropped=input[]"
+    with pytest.raises(Refusal) as caught:
+        ResponsesNative(seen, STAMP).prepare(seen.fields, Losses(Dialect.RESPONSES, strict=True))
+    assert (caught.value.status, caught.value.param) == (400, "input[0]")
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_response_says_whether_it_is_stored(store: bool) -> None:
+    """As the request does by the time it gets here, whoever said so."""
+    one = native(store=store)
+    told, _ = one.reply(json.dumps(response(usage=USAGE)).encode())
+    assert json.loads(told)["store"] is store
+
+
 def test_a_body_without_input_is_the_providers_to_refuse() -> None:
     """A body without input is the providers to refuse."""
     seen = envelope.read(b'{"model":"m"}', 20)
     fields = seen.fields.copy()
-    ResponsesNative(seen, STAMP).prepare(fields)
+    ResponsesNative(seen, STAMP).prepare(fields, Losses(Dialect.RESPONSES))
     assert "input" not in fields
 
 

@@ -38,13 +38,13 @@ class ChatNative:
         self._envelope = envelope
         self._include_usage = include_usage
 
-    def prepare(self, fields: Fields, losses: Losses) -> None:  # noqa: ARG002  (the seam's signature)
+    def prepare(self, fields: Fields, losses: Losses) -> None:
         """Ask for usage where it would not be told; take out what only another dialect could read."""
         if self._envelope.stream:
             _ask_usage(fields, allowed=self._include_usage)
         messages = fields.get("messages")
         if messages is not None and _MARK.search(messages):
-            fields["messages"] = _unsealed(messages)
+            fields["messages"] = _unsealed(messages, losses)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The provider's reply, unchanged, and its usage. Raises `Fault` where it is no reply."""
@@ -84,15 +84,16 @@ def _ask_usage(fields: Fields, *, allowed: bool) -> None:
         fields.pop("stream_options", None)
 
 
-def _unsealed(messages: msgspec.Raw) -> msgspec.Raw:
+def _unsealed(messages: msgspec.Raw, losses: Losses) -> msgspec.Raw:
     """The messages without the sealed thinking that this proxy gave with replies of other dialects."""
     try:
         found = _messages.decode(messages)
     except msgspec.MsgspecError:
         return messages  # no messages: the provider refuses them in its own words
-    for message in found:
+    for place, message in enumerate(found):
         thoughts = message.get("thinking_blocks")
         if thoughts is not None and _MARK.search(thoughts):
+            losses.drop("thinking", f"messages[{place}].thinking_blocks")
             del message["thinking_blocks"]
     return msgspec.Raw(encode(found))
 

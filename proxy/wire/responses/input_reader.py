@@ -21,7 +21,6 @@ from proxy.wire.conversation import (
     Image,
     Json,
     Role,
-    Seal,
     Source,
     Text,
     Thinking,
@@ -29,9 +28,8 @@ from proxy.wire.conversation import (
     ToolUse,
     Turn,
 )
-from proxy.wire.envelope import encode
 from proxy.wire.model import Dialect
-from proxy.wire.responses import compacted
+from proxy.wire.responses import compacted, sealed
 from proxy.wire.responses.output import REDACTED
 
 _MESSAGE: Final = frozenset(("type", "role", "content", "id", "status", "phase"))
@@ -177,8 +175,7 @@ class _Items:
         redacted = encrypted.endswith(REDACTED)
         seal = seals.read(encrypted.removesuffix(REDACTED), Dialect.RESPONSES)
         if seal is not None and seal.dialect is Dialect.RESPONSES and seal.model is None:
-            value = encode({"id": item.get("id"), "encrypted_content": encrypted}).decode()
-            seal = Seal(Dialect.RESPONSES, None, value)
+            seal = sealed.closed(reading.text(item, "id", path) or "", encrypted, None)
         if text or seal is not None:
             self._assistant(Thinking(text, seal, redacted=redacted and seal is not None))
 

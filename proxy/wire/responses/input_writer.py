@@ -31,8 +31,8 @@ from proxy.wire.conversation import (
 )
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
+from proxy.wire.responses import sealed
 
-_object = msgspec.json.Decoder(Json)
 _ERROR_LIKE = ("error", "exception", "traceback", "failed", "failure", "fatal")
 
 
@@ -116,12 +116,10 @@ class _Items:
             return
         if not wanted:
             return
-        try:
-            value = _object.decode(block.seal.value)
-        except msgspec.MsgspecError:
+        own = sealed.opened(block.seal)
+        if own is None:
             return
         summary = [{"type": "summary_text", "text": block.text}] if block.text else []
-        own = {key: part for key, part in value.items() if part is not None}
         self.items.append({"type": "reasoning", **own, "summary": summary})
 
     def _call(self, block: ToolUse) -> None:

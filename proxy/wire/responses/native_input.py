@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from proxy.wire import seals
-from proxy.wire.conversation import Seal
 from proxy.wire.envelope import Fields, encode
+from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
-from proxy.wire.responses import compacted
+from proxy.wire.responses import compacted, sealed
 from proxy.wire.responses.output import REDACTED
 
 _PREFIX: Final[Mapping[bytes, bytes]] = MappingProxyType(
@@ -33,12 +33,14 @@ _NOTABLE = re.compile(rb'"id"|"reasoning"|"status"|"ax1')
 """What an input holds that may have to be changed."""
 
 _items = msgspec.json.Decoder(list[Fields])
-_fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
 
 
-def prepared(raw: msgspec.Raw, model: str | None) -> msgspec.Raw:
-    """`raw` as `model` takes it, the very same where it does already. None: whichever made a seal."""
+def prepared(raw: msgspec.Raw, model: str | None, losses: Losses) -> msgspec.Raw:
+    """`raw` as `model` takes it, the very same where it does already. None: whichever made a seal.
+
+    Reasoning that is left out is noted in `losses`.
+    """
     if _NOTABLE.search(raw) is None:
         return raw
     try:
@@ -47,10 +49,11 @@ def prepared(raw: msgspec.Raw, model: str | None) -> msgspec.Raw:
         return raw  # a text, or what the provider refuses in its own words
     kept: list[Fields] = []
     alone = False
-    for item in items:
+    for place, item in enumerate(items):
         kind = bytes(item.get("type", b'"message"' if "role" in item else b""))
         found = _reasoning(item, model) if kind == b'"reasoning"' else _other(item, kind)
         if found is None:
+            losses.drop("thinking", f"input[{place}]")
             alone = True
             continue
         if alone and kind in _LED_TO and bytes(found.get("role", b'"assistant"')) == b'"assistant"':
@@ -82,10 +85,10 @@ def _reasoning(item: Fields, model: str | None) -> Fields | None:
         seal = seals.unpack(encrypted.removesuffix(REDACTED))
         if seal is None or seal.dialect is not Dialect.RESPONSES or model not in (None, seal.model):
             return None
-        try:
-            item.update(_fields.decode(seal.value))
-        except msgspec.MsgspecError:
+        own = sealed.opened(seal)
+        if own is None:
             return None
+        item.update({name: msgspec.Raw(encode(value)) for name, value in own.items()})
     return _other(item, b'"reasoning"')
 
 
@@ -110,9 +113,8 @@ def tagged(output: msgspec.Raw, model: str) -> msgspec.Raw:
             and encrypted
             and not encrypted.startswith(seals.TAG)
         ):
-            own = {"id": item.get("id"), "encrypted_content": encrypted}
-            value = encode({key: part for key, part in own.items() if part is not None}).decode()
-            item["encrypted_content"] = msgspec.Raw(encode(seals.pack(Seal(Dialect.RESPONSES, model, value))))
+            seal = sealed.closed(_string(item, "id"), encrypted, model)
+            item["encrypted_content"] = msgspec.Raw(encode(seals.pack(seal)))
     return msgspec.Raw(encode(items))
 
 

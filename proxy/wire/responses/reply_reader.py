@@ -11,11 +11,9 @@ from typing import Any, Final
 
 from proxy.errors import Fault, FaultKind
 from proxy.wire.codec import Facts
-from proxy.wire.conversation import Json, Seal
-from proxy.wire.envelope import encode
+from proxy.wire.conversation import Json
 from proxy.wire.events import Added, Began, Closed, Counted, Event, Failed, Finished, Kind, Opened, Reason
-from proxy.wire.model import Dialect
-from proxy.wire.responses import seen
+from proxy.wire.responses import sealed, seen
 
 _DELTAS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -281,8 +279,7 @@ class ResponsesReader:
         encrypted = _word(item, "encrypted_content")
         seal = None
         if encrypted:
-            value = encode({"id": item.get("id"), "encrypted_content": encrypted}).decode()
-            seal = Seal(Dialect.RESPONSES, self._model, value)
+            seal = sealed.closed(_word(item, "id"), encrypted, self._model)
         block.closed = block.closed or Closed(seal=seal)
         self._pass_on()
 

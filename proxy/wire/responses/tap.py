@@ -78,7 +78,7 @@ class ResponsesNative:
         self._encrypted = encrypted
         self._own = _own(envelope.fields, stamp)
 
-    def prepare(self, fields: Fields, losses: Losses) -> None:  # noqa: ARG002  (the seam's signature)
+    def prepare(self, fields: Fields, losses: Losses) -> None:
         """Keep the state with the proxy."""
         fields["store"] = _FALSE
         fields.pop("previous_response_id", None)
@@ -86,7 +86,7 @@ class ResponsesNative:
         if self._encrypted:
             _include(fields)
         if "input" in fields:
-            fields["input"] = native_input.prepared(fields["input"], self._model)
+            fields["input"] = native_input.prepared(fields["input"], self._model, losses)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The provider's response under the client's id, and its usage. Raises `Fault` where it is none."""
