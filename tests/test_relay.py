@@ -21,7 +21,8 @@ from proxy.tasks import Tasks
 from proxy.wire import envelope
 from proxy.wire.bypass import Bypass
 from proxy.wire.chat.tap import ChatNative
-from proxy.wire.model import Usage
+from proxy.wire.losses import Losses
+from proxy.wire.model import Dialect, Usage
 
 WAITS = Timeouts(idle=30.0, max_stream=100.0)
 FIRST_TOKEN = 60.0
@@ -53,9 +54,8 @@ async def _relay(
     if early:
         await sink.start(200, stream_headers(exchange))
     made = ScriptedReply(Answer(steps))
-    passage = Bypass(
-        exchange.envelope, scene.targets[0].edits, ChatNative(exchange.envelope, include_usage=True)
-    )
+    passing = ChatNative(exchange.envelope, include_usage=True)
+    passage = Bypass(exchange.envelope, scene.targets[0].edits, passing, Losses(Dialect.CHAT))
     pulse = _pulse(exchange) if beat else None
     usage, fault = None, None
     begun: list[float] = []

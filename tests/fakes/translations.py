@@ -78,7 +78,7 @@ def passing(
     seen = envelope.read(json.dumps(body).encode(), DEPTH)
     known = facts(dialect, kind, model)
     through = native(Dialect(dialect), seen, STAMP, known, include_usage=True)
-    return Bypass(seen, edits(known.model), through)
+    return Bypass(seen, edits(known.model), through, Losses(Dialect(dialect)))
 
 
 def sent(passage: Passage) -> dict[str, Any]:
