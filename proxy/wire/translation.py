@@ -175,8 +175,7 @@ class TranslatedStream:
             return out
         if not self._seen and not self.content:
             raise _nothing(rest)
-        self._unsaid = out
-        return out + self._write(self._way.turned(self._way.reader.finish()))
+        return self._end(out)
 
     @property
     def kept(self) -> bytes | None:
@@ -193,16 +192,25 @@ class TranslatedStream:
         found: list[Event] = []
         for event in events:
             self.events += 1
-            heard = self._way.reader.feed(event)
-            if heard:
-                found += heard
+            try:
+                found += self._way.reader.feed(event)
+            except Fault:
+                self._unsaid = self._write(self._way.turned(found))
+                raise
         out = self._write(self._way.turned(found)) if found else b""
         if self.error is not None or self.ended:
             return out
         if self._way.met is not None:
             return out + self._cut(self._way.met)
         if self._way.reader.ended:
-            out += self._write(self._way.turned(self._way.reader.finish()))
+            return self._end(out)
+        return out
+
+    def _end(self, out: bytes) -> bytes:
+        """`out` and what the reader held back; `out` is told also where that turns out to be broken."""
+        self._unsaid = out
+        out += self._write(self._way.turned(self._way.reader.finish()))
+        self._unsaid = b""
         return out
 
     def _cut(self, met: str) -> bytes:

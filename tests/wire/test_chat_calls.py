@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import Fault, FaultKind
 from proxy.wire.chat.calls import Blocks
 from proxy.wire.events import Added, Closed, Collector, Event, Opened
 
@@ -83,7 +84,6 @@ IDENTITIES: dict[str, tuple[list[Piece | str], list[tuple[str, ...]]]] = {
         [("so",), ("a", "f", "{}"), ("on",)],
     ),
     "nothing is known of it": ([(0, "", "", "")], []),
-    "arguments without a name": ([(0, "a", "", "{}")], [("a", "", "{}")]),
 }
 
 
@@ -91,6 +91,13 @@ IDENTITIES: dict[str, tuple[list[Piece | str], list[tuple[str, ...]]]] = {
 def test_which_call_a_piece_belongs_to(pieces: list[Piece | str], found: list[tuple[str, ...]]) -> None:
     """However a server names its calls, each has its own arguments."""
     assert collected(*pieces) == found
+
+
+def test_a_call_that_never_gets_a_name_is_a_fault() -> None:
+    """Nobody could answer it."""
+    with pytest.raises(Fault) as caught:
+        collected((0, "a", "", "{}"))
+    assert caught.value.kind is FaultKind.NOT_JSON
 
 
 def test_blocks_come_one_after_the_other() -> None:

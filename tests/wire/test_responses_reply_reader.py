@@ -452,8 +452,21 @@ def test_members_of_other_types_break_nothing() -> None:
         {"type": "message", "content": "x"},
         {"type": "message", "content": [3, {"type": "output_text", "text": None}]},
         {"type": "reasoning", "summary": "x", "content": [3]},
-        {"type": "function_call", "call_id": 3, "name": None, "arguments": {}},
+        {"type": "function_call", "call_id": 3, "name": "f", "arguments": {}},
     ]
     assert whole(*odd)[-1] == Finished("tool_use")
     strange = event("response.output_item.added", output_index="a", item=3)
     assert streamed(created(), strange, said("Hello"), completed()) == HELLO
+
+
+def test_a_call_that_never_gets_a_name_is_a_fault() -> None:
+    """Nobody could answer it."""
+    with pytest.raises(Fault) as caught:
+        whole(call(name=""))
+    assert caught.value.kind is FaultKind.NOT_JSON
+
+
+def test_a_whole_text_that_differs_from_its_deltas_adds_nothing() -> None:
+    """What was told cannot be taken back, and half of another text makes no sense behind it."""
+    found = streamed(created(), said("Hello"), done(0, **message(text("Goodbye, all"))), completed())
+    assert [event.text for event in found if isinstance(event, Added)] == ["Hello"]

@@ -280,6 +280,13 @@ def test_an_event_that_is_cut_off_right_after_it_is_told() -> None:
     assert events(out.raw)[-1]["type"] == "error"
 
 
+def test_what_came_in_one_read_with_a_broken_event_is_told() -> None:
+    """The fault is the provider's, what it said before stays said."""
+    out = told(begun(), [event("chat", HELLO[1]) + b"data: {not JSON\n\n"])
+    assert out.fault is FaultKind.NOT_JSON
+    assert "".join(texts_of(events(out.raw))) == "Hel"
+
+
 @pytest.mark.parametrize("upstream", ["chat", "responses", "messages"])
 def test_a_letter_that_was_cut_in_two_is_whole_again(upstream: str) -> None:
     """Some servers cut their text at a token's end, amid an emoji."""

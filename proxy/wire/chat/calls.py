@@ -10,6 +10,7 @@ import dataclasses
 
 import msgspec
 
+from proxy.errors import Fault, FaultKind
 from proxy.wire.events import Added, Closed, Event, Kind, Opened
 
 Citation = tuple[str, str, int, int]
@@ -157,8 +158,10 @@ class Blocks:
         return out
 
     def end(self) -> list[Event]:
-        """All that is left, and the end of the last block."""
+        """All that is left, and the end of the last block. Raises `Fault` where a call has no name."""
         self._waiting = [block for block in self._waiting if not block.blank]
+        if any(block.kind == "tool" and not block.name for block in self._waiting):
+            raise Fault(FaultKind.NOT_JSON, "a tool call of the reply had no name", status=200)
         out = self._advance(ended=True)
         if self._open is not None:
             out.append(Closed(citations=tuple(self._open.citations)))

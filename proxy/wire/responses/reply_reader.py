@@ -50,12 +50,12 @@ _Citation = tuple[str, str, int, int]
 
 
 class _Block:
-    """One block as far as it has come: `length` letters, of which those in `waiting` are not told yet."""
+    """One block as far as it has come: all its `pieces`, of which those in `waiting` are not told yet."""
 
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self.told = False
-        self.length = 0
+        self.pieces: list[str] = []
         self.waiting: list[str] = []
         self.closed: Closed | None = None
         self.part = 0  # of thinking: the part that grows
@@ -74,17 +74,20 @@ class _Block:
     @property
     def nothing(self) -> bool:
         """Whether it is thinking that nobody can see or replay."""
-        return self.opened.kind == "thinking" and not self.length and not (self.closed and self.closed.seal)
+        return self.opened.kind == "thinking" and not self.pieces and not (self.closed and self.closed.seal)
 
     def add(self, text: str) -> None:
         """It goes on."""
         self.waiting.append(text)
-        self.length += len(text)
+        self.pieces.append(text)
 
     def complete(self, text: str) -> None:
-        """Its whole text: what of it has not come yet is added."""
-        if self.closed is None and len(text) > self.length:
-            self.add(text[self.length :])
+        """Its whole text: what of it has not come yet is added. One that began otherwise stays as it is."""
+        if self.closed is not None or not text:
+            return
+        known = "".join(self.pieces)
+        if len(text) > len(known) and text.startswith(known):
+            self.add(text[len(known) :])
 
 
 class ResponsesReader:
@@ -154,7 +157,7 @@ class ResponsesReader:
             if not text:
                 return self._taken()
         if block.told and self._queue[0] is block and not self._out:
-            block.length += len(text)
+            block.pieces.append(text)
             return [Added(text)]
         block.add(text)
         self._pass_on()
@@ -312,6 +315,8 @@ class ResponsesReader:
                 self._queue.pop(0)
                 continue
             if not block.told:
+                if block.opened.kind == "tool" and not block.opened.name:
+                    raise Fault(FaultKind.NOT_JSON, "a tool call of the reply had no name", status=200)
                 self._out.append(block.opened)
                 block.told = True
             if block.waiting:
@@ -348,7 +353,7 @@ def _thought(block: _Block, found: seen.Delta) -> str:
     if block.spoken not in ("", spoken):
         return ""
     part = found.summary_index if summary else found.content_index
-    apart = "\n\n" if block.length and part != block.part else ""
+    apart = "\n\n" if block.pieces and part != block.part else ""
     block.spoken, block.part = spoken, part
     return apart + str(found.delta)
 
