@@ -17,12 +17,12 @@ import msgspec
 from metrics import record as records
 from proxy.answers import identity_headers, stream_headers
 from proxy.archive import Archive, Shelf
-from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Headers, Held, Thread
 from proxy.reception import Reception
 from proxy.relay import Patience
 from proxy.responses.document import Stored
+from proxy.responses.outbox import Event
 from proxy.responses.store import Outcome, unavailable
 from proxy.tasks import Tasks
 from proxy.wire import sse
@@ -39,14 +39,14 @@ _JSON = (b"content-type", b"application/json")
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
-class _Event(msgspec.Struct):
+class _Head(msgspec.Struct):
     """As much of an event as tells where it belongs."""
 
     type: str = ""
     sequence_number: int = -1
 
 
-_event = msgspec.json.Decoder(_Event)
+_head = msgspec.json.Decoder(_Head)
 
 
 def bury(stored: Stored, sequence: int) -> tuple[Stored, bytes]:
@@ -69,13 +69,14 @@ def _ended(stored: Stored, told: dict[str, Any]) -> Stored:
 
 
 class RunSink:
-    """The `Sink` of a response that nobody waits for. `created` comes first."""
+    """The `Sink` of a response that nobody waits for, and the `Source` of its `request`."""
 
-    def __init__(self, shelf: Shelf, owner: str, stored: Stored, thread: Thread) -> None:
+    def __init__(self, shelf: Shelf, owner: str, stored: Stored, thread: Thread, request: bytes) -> None:
         self._shelf = shelf
         self._owner = owner
         self._stored = stored
         self._thread = thread
+        self._request = request
         self._next = 0
         self.ended = False
 
@@ -84,11 +85,12 @@ class RunSink:
         """Whether anything was said of the reply: an error before that is an answer, and says why."""
         return self._next > 1
 
-    async def created(self) -> None:
-        """The first event, told before any provider is asked."""
-        event = lifecycle_event("response.created", _object.decode(self._stored.response), 0)
+    async def body(self) -> bytes:
+        """The body of the request. With it the response has begun, and its first event is told."""
+        event = self._created()
         self._next = 1
-        await self._shelf.runs.append(self._owner, self._stored.id, [(0, event)])
+        await self._shelf.runs.append(self._owner, self._stored.id, [event])
+        return self._request
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:  # noqa: ARG002  (nobody reads them)
         """It came to nothing: the error of the answer is the response's."""
@@ -115,19 +117,30 @@ class RunSink:
 
     async def fail(self, code: str, message: str) -> None:
         """It ends as failed, unless it has ended."""
-        final, event = _failed(self._stored, self._next, code, message)
-        await self._finish(final, [(self._next, event)])
+        await self._end_as("response.failed", failed(self._begun, code, message))
 
     async def cancelled(self) -> None:
         """It ends because its client wants no more of it.
 
         No published event says so: the last one is `response.incomplete`, with the response's true status.
         """
-        told = {**_object.decode(self._stored.response), "status": "cancelled"}
-        event = lifecycle_event("response.incomplete", told, self._next)
-        await self._finish(_ended(self._stored, told), [(self._next, event)])
+        await self._end_as("response.incomplete", {**self._begun, "status": "cancelled"})
 
-    async def _finish(self, final: Stored, events: list[tuple[int, bytes]]) -> None:
+    async def _end_as(self, kind: str, told: dict[str, Any]) -> None:
+        before = [] if self._next else [self._created()]
+        number = self._next or 1
+        await self._finish(
+            _ended(self._stored, told), [*before, (number, lifecycle_event(kind, told, number))]
+        )
+
+    @property
+    def _begun(self) -> dict[str, Any]:
+        return _object.decode(self._stored.response)
+
+    def _created(self) -> Event:
+        return 0, lifecycle_event("response.created", self._begun, 0)
+
+    async def _finish(self, final: Stored, events: list[Event]) -> None:
         if self.ended:
             return
         self.ended = True
@@ -137,7 +150,7 @@ class RunSink:
             small, event = _failed(self._stored, last, "server_error", "The response is too large to keep.")
             await self._shelf.runs.finish(self._owner, small, [*events, (last, event)])
 
-    def _numbered(self, data: bytes) -> list[tuple[int, bytes]]:
+    def _numbered(self, data: bytes) -> list[Event]:
         """The events of `data` by their numbers, which always grow; what is no event is left out."""
         found = []
         for event in sse.events(data):
@@ -145,9 +158,9 @@ class RunSink:
             if said is None or said.strip() == b"[DONE]":
                 continue
             try:
-                head = _event.decode(said)
+                head = _head.decode(said)
             except (msgspec.MsgspecError, RecursionError, UnicodeError):
-                head = _Event()  # passed on as it came, like to anybody else
+                head = _Head()  # passed on as it came, like to anybody else
             if head.type != "response.created":
                 number = max(head.sequence_number, self._next)
                 found.append((number, event))
@@ -159,14 +172,20 @@ class _Run:
     """The task of a run, and how it is stopped."""
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
         self.unwanted = False
+        self._task: asyncio.Task[None] | None = None
+
+    def began(self) -> None:
+        """This task is it. A task that is cancelled before it began would never run at all."""
+        self._task = asyncio.current_task()
+        if self._task is not None and self.unwanted:
+            self._task.cancel()
 
     def stop(self, _: object) -> None:
         """Its client wants no more of it, or it was deleted: it ends in either case."""
         self.unwanted = True
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,18 +235,16 @@ class Detached:
             raise Refusal(413, "The input is too large to be stored.", code="request_too_large")
         if outcome not in (Outcome.STORED, Outcome.DEFERRED):
             raise unavailable()
-        sink = RunSink(shelf, tenant.name, stored, thread)
-        inner = self._within(exchange, sink)
-        self._began()
-        run.task = self._running.spawn(self._run(run, inner, sink), "background response")
+        assert exchange.envelope is not None
+        request = encode({**exchange.envelope.fields, "stream": True})
+        sink = RunSink(shelf, tenant.name, stored, thread, request)
+        self._running.spawn(self._run(run, self._within(exchange, sink), sink), "background response")
         await self._answer(exchange, stored)
 
     def _within(self, exchange: Exchange, sink: RunSink) -> Exchange:
         """The exchange that runs: with all that is known of the one that began it."""
-        assert exchange.envelope is not None
-        body = encode({**exchange.envelope.fields, "stream": True})
         inner = self._reception.open(
-            Endpoint.RESPONSES, exchange.voice, exchange.head, Body(body), sink, exchange.stamp
+            Endpoint.RESPONSES, exchange.voice, exchange.head, sink, sink, exchange.stamp
         )
         inner.detached, inner.thread = True, exchange.thread
         inner.limited, inner.conversation = exchange.limited, exchange.conversation
@@ -254,8 +271,10 @@ class Detached:
         await exchange.sink.end()
 
     async def _run(self, run: _Run, inner: Exchange, sink: RunSink) -> None:
+        """Run it to its end. However early it is stopped, the pipeline settles and records it."""
+        run.began()
+        self._began()
         try:
-            await sink.created()
             await self._handle(inner)
         except asyncio.CancelledError:
             if run.unwanted:

@@ -3,7 +3,8 @@
 Rule: every event has an `event:` line with its type and the next number. response.created comes first, then
 response.in_progress, and all name one response. An item is added at the next index, named by all its events,
 and done; at the end the response holds all items as they were when done. A response that was created does not
-end with a bare error event but with response.failed.
+end with a bare error event but with response.failed. No event is named after one that was cancelled: it ends
+with response.incomplete, wherever it was.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _STATUS = {
     "response.queued": {"queued"},
     "response.in_progress": {"in_progress"},
     "response.completed": {"completed"},
-    "response.incomplete": {"incomplete"},
+    "response.incomplete": {"incomplete", "cancelled"},
     "response.failed": {"failed"},
 }
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -76,7 +77,7 @@ class ResponsesGrammar:
             self._running = True
 
     def _complete(self, kind: str, response: Any) -> Iterator[str]:
-        if kind == "response.failed":
+        if kind == "response.failed" or response["status"] == "cancelled":
             return
         if not self._running:
             yield "comes before response.in_progress"
