@@ -125,6 +125,7 @@ class Load:
         try:
             async with self._proxy.stream("POST", kind.path, json=kind.body, headers=headers) as reply:
                 if reply.status_code != httpx.codes.OK:
+                    await reply.aread()
                     refused = reply.status_code == httpx.codes.TOO_MANY_REQUESTS
                     outcome = Outcome.REFUSED if refused else Outcome.FAILED
                     return outcome, f"{kind.path} {reply.status_code}"
