@@ -6,7 +6,8 @@ structured outputs for what `strict` takes.
 """
 
 import graphlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -37,23 +38,58 @@ _UNSTRICT = frozenset(
         "propertyNames",
     }
 )
+_OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_OWN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "object": frozenset(
+            {
+                "properties",
+                "required",
+                "patternProperties",
+                "propertyNames",
+                "minProperties",
+                "maxProperties",
+                "dependentRequired",
+                "dependentSchemas",
+                "unevaluatedProperties",
+            }
+        ),
+        "array": frozenset(
+            {
+                "items",
+                "prefixItems",
+                "contains",
+                "minItems",
+                "maxItems",
+                "minContains",
+                "maxContains",
+                "uniqueItems",
+                "unevaluatedItems",
+            }
+        ),
+        "string": frozenset(
+            {"minLength", "maxLength", "pattern", "format", "contentEncoding", "contentMediaType"}
+        ),
+        "integer": _OF_NUMBERS,
+        "number": _OF_NUMBERS,
+    }
+)
+"""What says something of values of one type alone; all else may be said of any (JSON Schema 2020-12)."""
+NODES: Final = 20_000
+"""Schemas within one at the most, of which OpenAI takes a few thousand."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 def closed(schema: Json, param: str) -> tuple[Json, bool]:
     """`schema` as Messages takes it, and whether anything it bounds is now only described.
 
-    Raises `Refusal` 400 naming `param` where it refers to itself, or to what is elsewhere.
+    Raises `Refusal` 400 naming `param` where it refers to itself, or to what is elsewhere, or is too large.
     """
     why = _unusable(schema)
     if why is not None:
-        raise Refusal(
-            400,
-            f"The JSON schema cannot be passed on to the provider that serves this model: {why}.",
-            param=param,
-            code="unsupported_value",
-        )
-    closer = _Closer()
+        raise _refusal(why, param)
+    closer = _Closer(param)
     return closer.close(schema), closer.moved
 
 
@@ -62,14 +98,28 @@ def strict_clean(schema: Json) -> bool:
     return schema.get("type") == "object" and "anyOf" not in schema and _is_strict(schema)
 
 
+def _refusal(why: str, param: str) -> Refusal:
+    return Refusal(
+        400,
+        f"The JSON schema cannot be passed on to the provider that serves this model: {why}.",
+        param=param,
+        code="unsupported_value",
+    )
+
+
 class _Closer:
     """Closes one schema; `moved` tells whether a bound went to a description."""
 
-    def __init__(self) -> None:
+    def __init__(self, param: str) -> None:
         self.moved = False
+        self._param = param
+        self._nodes = 0
 
     def close(self, schema: Any) -> Json:
         """One schema, with all that it holds."""
+        self._nodes += 1
+        if self._nodes > NODES:
+            raise _refusal("it is too large", self._param)
         if not isinstance(schema, dict):
             return {}
         rest = {key: value for key, value in schema.items() if key not in _SILENT}
@@ -79,45 +129,63 @@ class _Closer:
             if key in rest
         }
         if "$ref" in rest:
-            return {**out, "$ref": rest["$ref"]}
+            self._refer(rest, out)
+            return out
         kind = rest.pop("type", None) or _guessed(rest)
-        self._say_what(rest, kind, out)
-        for key in ("description", "title"):
-            if key in rest:
-                out[key] = rest.pop(key)
+        self._say_what(schema, rest, kind, out)
+        _name(rest, out)
         if out.get("type") == "object":
             self._close_object(schema, rest, out)
         elif out.get("type") == "array":
             self._close_array(rest, out)
-        elif out.get("type") == "string" and rest.get("format") in FORMATS:
+        elif out.get("type") == "string" and str(rest.get("format")) in FORMATS:
             out["format"] = rest.pop("format")
         self._describe(rest, out)
         return out
 
-    def _say_what(self, rest: Json, kind: Any, out: Json) -> None:
+    def _refer(self, rest: Json, out: Json) -> None:
+        """A reference takes nothing beside it; what there is stands beside a choice of nothing else."""
+        reference = {"$ref": rest.pop("$ref")}
+        out.update({"anyOf": [reference]} if rest else reference)
+        _name(rest, out)
+        self._describe(rest, out)
+
+    def _say_what(self, schema: Json, rest: Json, kind: Any, out: Json) -> None:
         """The one member that says what a value is: an enumeration, a choice of schemas, or a type."""
         choices = {name: _listed(rest.pop(name)) for name in ("anyOf", "oneOf", "allOf") if name in rest}
         for key in ("enum", "const"):
             if key in rest:
                 out[key] = rest.pop(key)
-        if "enum" in out or "const" in out:
-            return
-        several = choices.get("anyOf") or choices.get("oneOf")
-        if several:
-            out["anyOf"] = [self.close(part) for part in several]
-        elif choices.get("allOf"):
-            self._close_all(choices["allOf"], out)
-        elif isinstance(kind, list):
-            whole = {key: rest.pop(key) for key in list(rest) if key not in ("description", "title")}
-            out["anyOf"] = [
-                {"type": "null"} if one == "null" else self.close({**whole, "type": one}) for one in kind
-            ]
-        elif kind is not None:
+        taken = "" if "enum" in out or "const" in out else next((n for n in choices if choices[n]), None)
+        rest.update({name: parts for name, parts in choices.items() if parts and name != taken})
+        if taken == "allOf":
+            self._close_all(choices[taken], rest, out)
+        elif taken:
+            out["anyOf"] = [self.close(part) for part in choices[taken]]
+        elif taken is None and isinstance(kind, list):
+            self._close_each(schema, rest, kind, out)
+        elif taken is None and kind is not None:
             out["type"] = kind
 
-    def _close_all(self, parts: list[Any], out: Json) -> None:
+    def _close_each(self, schema: Json, rest: Json, kinds: list[Any], out: Json) -> None:
+        """Several types: a choice of as many schemas, each with what says something of its values."""
+        several = list(dict.fromkeys(kind for kind in kinds if isinstance(kind, str)))
+        if len(several) == 1:
+            out["type"] = several[0]
+        if len(several) < 2:
+            return
+        own = {kind: {key: rest[key] for key in _OWN.get(kind, ()) if key in rest} for kind in several}
+        for keys in own.values():
+            for key in keys:
+                rest.pop(key, None)
+        if "object" in own and "additionalProperties" in schema:
+            own["object"]["additionalProperties"] = schema["additionalProperties"]
+        out["anyOf"] = [self.close({"type": kind, **keys}) for kind, keys in own.items()]
+
+    def _close_all(self, parts: list[Any], rest: Json, out: Json) -> None:
         if len(parts) == 1:
-            out.update(self.close(parts[0]))
+            only = self.close(parts[0])
+            out.update({"anyOf": [only]} if rest and "$ref" in only else only)
         else:
             out["allOf"] = [self.close(part) for part in parts]
 
@@ -144,6 +212,12 @@ class _Closer:
         said = ", ".join(f"{key}: {_encode(value).decode()}" for key, value in rest.items())
         before = f"{out['description']}\n\n" if out.get("description") else ""
         out["description"] = f"{before}{{{said}}}"
+
+
+def _name(rest: Json, out: Json) -> None:
+    for key in ("description", "title"):
+        if key in rest:
+            out[key] = rest.pop(key)
 
 
 def _named(value: Any) -> Json:

@@ -94,6 +94,56 @@ def test_what_is_closed_stays_as_it_is() -> None:
             },
             False,
         ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {}}, "description": "A.", "default": 1},
+            {
+                "$defs": {"a": {}},
+                "anyOf": [{"$ref": "#/$defs/a"}],
+                "description": "A.\n\n{default: 1}",
+            },
+            False,
+        ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {}}, "maxLength": 3},
+            {"$defs": {"a": {}}, "anyOf": [{"$ref": "#/$defs/a"}], "description": "{maxLength: 3}"},
+            True,
+        ),
+        (
+            {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {}}, "description": "A."},
+            {"$defs": {"a": {}}, "anyOf": [{"$ref": "#/$defs/a"}], "description": "A."},
+            False,
+        ),
+        (
+            {"anyOf": [{"type": "null"}], "allOf": [{"minimum": 1}]},
+            {"anyOf": [{"type": "null"}], "description": '{allOf: [{"minimum":1}]}'},
+            True,
+        ),
+        ({"enum": [1], "anyOf": [{}]}, {"enum": [1], "description": "{anyOf: [{}]}"}, True),
+        (
+            {
+                "type": ["object", "array", "integer", "null"],
+                "properties": {"a": {"type": "string"}},
+                "items": {"type": "string"},
+                "maximum": 5,
+                "default": None,
+                "additionalProperties": {"type": "string"},
+            },
+            {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {"a": {"type": "string"}},
+                        "additionalProperties": False,
+                    },
+                    {"type": "array", "items": {"type": "string"}},
+                    {"type": "integer", "description": "{maximum: 5}"},
+                    {"type": "null"},
+                ],
+                "description": "{default: null}",
+            },
+            True,
+        ),
+        ({"type": ["string", "string"]}, {"type": "string"}, False),
         ({"type": "object", "properties": {"a": True}}, {**CLOSED, "properties": {"a": {}}}, False),
     ],
 )
@@ -130,7 +180,39 @@ def test_a_long_chain_of_references_is_no_recursion() -> None:
     assert structured.closed({"$defs": definitions, "$ref": "#/$defs/0"}, "format")[1] is False
 
 
-@pytest.mark.parametrize("garbage", [{"properties": 5}, {"$defs": [1]}, {"anyOf": "x"}, {"allOf": {}}])
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kinds", [["object", "object"], ["object", "array"], ["object", "null", "string"]])
+def test_several_types_are_closed_once_each(kinds: list[str]) -> None:
+    """What they hold belongs to one of them, so depth adds up and does not multiply."""
+    deep: Json = {"type": "string"}
+    for _ in range(40):
+        deep = {"type": kinds, "properties": {"a": deep}, "items": {}}
+    closed, _ = structured.closed(deep, "format")
+    assert str(closed).count("'properties'") == 40
+
+
+def test_a_schema_of_a_great_many_is_refused() -> None:
+    """It would be closed for long, and no provider takes it."""
+    part: Json = {"type": "string"}
+    fitting: Json = {"anyOf": [part] * (structured.NODES - 1)}
+    assert structured.closed(fitting, "format") == (fitting, False)
+    with pytest.raises(Refusal) as caught:
+        structured.closed({"anyOf": [part] * structured.NODES}, "tools.f")
+    assert (caught.value.status, caught.value.param) == (400, "tools.f")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        {"properties": 5},
+        {"$defs": [1]},
+        {"anyOf": "x"},
+        {"allOf": {}},
+        {"type": [{}, 5, "string"]},
+        {"type": []},
+        {"type": "string", "format": []},
+    ],
+)
 def test_garbage_is_the_providers_to_refuse(garbage: Json) -> None:
     """A schema that is none breaks nothing here."""
     structured.closed({"type": "object", **garbage}, "format")
