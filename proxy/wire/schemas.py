@@ -37,20 +37,26 @@ def flat(schema: Json) -> Json:
     properties: Json = {}
     required = list(_required(schema))
     for union in _UNIONS:
-        members = [member for member in schema.get(union) or () if isinstance(member, dict)]
+        given = schema.get(union)
+        members = [member for member in given if isinstance(member, dict)] if isinstance(given, list) else []
         demands = [_required(member) for member in members]
         for member in members:
-            properties.update(member.get("properties") or {})
+            properties.update(_properties(member))
         if union == "allOf":
             required += [name for demand in demands for name in demand]
         elif demands:
             required += [name for name in demands[0] if all(name in demand for demand in demands)]
-    properties.update(schema.get("properties") or {})
+    properties.update(_properties(schema))
     clean["type"] = "object"
     clean["properties"] = properties
     if required:
         clean["required"] = list(dict.fromkeys(required))
     return clean
+
+
+def _properties(schema: Json) -> Json:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
 
 
 def _required(schema: Json) -> list[str]:

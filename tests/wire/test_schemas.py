@@ -60,6 +60,20 @@ def test_unions_at_the_top_become_one_object(schema: Json, required: list[str] |
     assert found.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": 5},
+        {"anyOf": [{"properties": [1]}]},
+        {"allOf": [5, {"required": {}}], "properties": []},
+        {"oneOf": {"a": 1}, "properties": "x"},
+    ],
+)
+def test_a_schema_that_is_none_says_nothing(schema: Json) -> None:
+    """What the provider makes of it is its own."""
+    assert schemas.flat(schemas.arguments(schema))["properties"] == {}
+
+
 def test_what_stands_beside_a_union_stays() -> None:
     """Its own properties go before those of the alternatives."""
     schema = {"description": "d", "properties": {"a": {"type": "string"}}, "anyOf": [A]}
