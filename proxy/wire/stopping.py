@@ -5,8 +5,36 @@ arguments of tools (as at OpenAI and Anthropic).
 """
 
 from collections.abc import Sequence
+from typing import Final
 
+from proxy.errors import Refusal
 from proxy.wire.events import Added, Closed, Counted, Event, Failed, Finished, Opened
+
+MOST: Final = 64
+LONGEST: Final = 256
+"""How many sequences, and how many characters of one: all are looked for in every piece of a text."""
+
+
+def bounded(sequences: tuple[str, ...], param: str) -> tuple[str, ...]:
+    """The very `sequences`. Raises `Refusal` 400 naming `param` for more than can be looked for."""
+    if len(sequences) > MOST:
+        raise Refusal(
+            400,
+            f"Invalid '{param}': array too long. Expected an array with maximum length {MOST}, but got an "
+            f"array with length {len(sequences)} instead.",
+            param=param,
+            code="array_above_max_length",
+        )
+    longest = max(map(len, sequences), default=0)
+    if longest > LONGEST:
+        raise Refusal(
+            400,
+            f"Invalid '{param}': string too long. Expected a string with maximum length {LONGEST}, but got "
+            f"a string with length {longest} instead.",
+            param=param,
+            code="string_above_max_length",
+        )
+    return sequences
 
 
 class Stopper:
@@ -14,7 +42,6 @@ class Stopper:
 
     def __init__(self, sequences: Sequence[str]) -> None:
         self._sequences = [sequence for sequence in sequences if sequence]
-        self._longest = max(map(len, self._sequences), default=1)
         self._held = ""
         self._text = False
         self.met: str | None = None
@@ -38,15 +65,8 @@ class Stopper:
             at, self.met = found
             self._held = ""
             return [*([Added(held[:at])] if at else []), Closed()]
-        keep = next(
-            (
-                size
-                for size in range(min(self._longest - 1, len(held)), 0, -1)
-                if any(s.startswith(held[-size:]) for s in self._sequences)
-            ),
-            0,
-        )
-        said, self._held = held[: len(held) - keep], held[len(held) - keep :]
+        since = min((_overlap(held, s) for s in self._sequences), default=len(held))
+        said, self._held = held[:since], held[since:]
         return [Added(said)] if said else []
 
     def _other(self, event: Event) -> list[Event]:
@@ -66,3 +86,12 @@ class Stopper:
         if isinstance(event, Failed):  # what was asked for is there already
             return [Finished("stop_sequence", sequence=met)]
         return []
+
+
+def _overlap(held: str, sequence: str) -> int:
+    """The place from which `held` may be the beginning of `sequence`; its end where it is none."""
+    first = sequence[0]
+    at = held.find(first, max(0, len(held) - len(sequence) + 1))
+    while at >= 0 and not sequence.startswith(held[at:]):
+        at = held.find(first, at + 1)
+    return at if at >= 0 else len(held)

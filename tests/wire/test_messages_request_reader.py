@@ -228,3 +228,10 @@ def test_a_thread_is_refused_in_the_words_that_clients_know() -> None:
     details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     assert caught.value.extra == {"details": details}
     assert read(thread=None).dropped == ()
+
+
+def test_stop_sequences_that_cannot_be_looked_for() -> None:
+    """Some providers have none, so that the proxy does it."""
+    with pytest.raises(Refusal) as caught:
+        read(stop_sequences=["x"] * 10_000)
+    assert (caught.value.status, caught.value.param) == (400, "stop_sequences")

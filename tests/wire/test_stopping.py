@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Said
+from proxy.errors import Refusal, Said
 from proxy.wire.events import Added, Began, Closed, Counted, Event, Failed, Finished, Opened
 from proxy.wire.model import Usage
-from proxy.wire.stopping import Stopper
+from proxy.wire.stopping import LONGEST, MOST, Stopper, bounded
 
 MET = Finished("stop_sequence", "END")
 COUNT = Counted(Usage(1, 2))
@@ -111,3 +111,33 @@ def test_a_failure_after_the_end() -> None:
 def test_empty_sequences_stop_nothing() -> None:
     """Else every answer would be empty."""
     assert said(cut(text("abc"), "")) == "abc"
+
+
+def test_what_is_held_back_is_the_longest_beginning() -> None:
+    """Of any of the sequences; nothing of the longest where another begins earlier."""
+    stopper = Stopper(["ababc", "bx"])
+    stopper.cut([Opened("text")])
+    assert stopper.cut([Added("zabab")]) == [Added("z")]
+    assert stopper.cut([Added("ab")]) == [Added("ab")]
+    assert stopper.cut([Added("y")]) == [Added("ababy")]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "code"),
+    [
+        (("x",) * (MOST + 1), "array_above_max_length"),
+        (("x", "y" * (LONGEST + 1)), "string_above_max_length"),
+    ],
+)
+def test_too_many_or_too_long_to_be_looked_for(sequences: tuple[str, ...], code: str) -> None:
+    """Every piece of a text is searched for all of them."""
+    with pytest.raises(Refusal) as caught:
+        bounded(sequences, "stop")
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, "stop", code)
+
+
+def test_as_many_and_as_long_as_can_be() -> None:
+    """Pass as they are; so do none."""
+    sequences = ("x" * LONGEST,) * MOST
+    assert bounded(sequences, "stop") is sequences
+    assert bounded((), "stop") == ()

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from proxy.errors import Refusal
-from proxy.wire import reading, structured
+from proxy.wire import reading, stopping, structured
 from proxy.wire.conversation import (
     Choice,
     Conversation,
@@ -102,7 +102,7 @@ def read(fields: Fields) -> Conversation:
         choice=choice,
         parallel=parallel,
         max_output=_max_tokens(body),
-        stop=reading.texts(body, "stop_sequences", ""),
+        stop=stopping.bounded(reading.texts(body, "stop_sequences", ""), "stop_sequences"),
         format=_format(body, output, dropped),
         reasoning=_reasoning(body, output, dropped),
         sampling=_sampling(body),
