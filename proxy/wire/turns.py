@@ -4,6 +4,7 @@ Source: Anthropic's Messages API: roles alternate, a user begins, every call has
 the very next turn. Chat Completions and Responses are freer, so what comes from there is put in order here.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,15 +33,19 @@ def split(turns: Sequence[Turn]) -> tuple[Sequence[Turn], Sequence[Turn]]:
 
 def merged(turns: Sequence[Turn]) -> list[Turn]:
     """Neighbours of one role as one turn. The phase stays where all of them share it."""
-    out: list[Turn] = []
-    for turn in turns:
-        if out and out[-1].role is turn.role:
-            last = out[-1]
-            phase = last.phase if last.phase == turn.phase else None
-            out[-1] = Turn(turn.role, last.blocks + turn.blocks, phase)
-        else:
-            out.append(turn)
-    return out
+    return [_joined(list(group)) for _, group in itertools.groupby(turns, key=_role)]
+
+
+def _role(turn: Turn) -> Role:
+    return turn.role
+
+
+def _joined(group: list[Turn]) -> Turn:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    phase = first.phase if all(turn.phase == first.phase for turn in group) else None
+    return Turn(first.role, tuple(block for turn in group for block in turn.blocks), phase)
 
 
 def results_first(turn: Turn) -> Turn:

@@ -288,3 +288,11 @@ def test_messages_that_are_none(body: Json, param: str) -> None:
     with pytest.raises(Refusal) as caught:
         content_reader.read(body, [])
     assert caught.value.param == param
+
+
+@pytest.mark.timeout(20)
+def test_a_great_many_blocks() -> None:
+    """Each is looked at once, also those of a result."""
+    texts = [{"type": "text", "text": "x"}] * 100_000
+    blocks, _ = said({"type": "tool_result", "tool_use_id": "a", "content": texts}, *texts)
+    assert (len(blocks), len(blocks[0].content)) == (100_001, 100_000)

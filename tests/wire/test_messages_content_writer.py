@@ -299,3 +299,16 @@ def test_results_with_pictures_and_marks() -> None:
     assert [part["type"] for part in result["content"]] == ["text", "image"]
     assert "cache_control" in result
     assert "cache_control" in result["content"][0]
+
+
+@pytest.mark.timeout(20)
+def test_a_great_many_calls_of_one_id() -> None:
+    """Each is looked at once; so are instructions."""
+    count = 30_000
+    calls = assistant(*(ToolUse("a", "f", "{}") for _ in range(count)))
+    results = user(*(ToolResult("a", (Text("1"),)) for _ in range(count)))
+    _, messages, _ = written(user("q"), calls, results, *[system("s")] * count, model=OPUS)
+    sent = [made["id"] for made in messages[1]["content"]]
+    assert sent[:3] == ["a", "a_2", "a_3"]
+    assert len(set(sent)) == count
+    assert [made["tool_use_id"] for made in messages[2]["content"][:count]] == sent

@@ -204,9 +204,12 @@ def test_hosted_tools() -> None:
     ],
 )
 def test_which_tool_to_call(choice: Choice | None, parallel: bool | None, sent: Json | None) -> None:
-    """And whether one at a time; nothing of it without tools."""
+    """And whether one at a time; nothing of it without tools, which is told of a forced choice."""
     assert body(tools=(TOOL,), choice=choice, parallel=parallel).get("tool_choice") == sent
-    assert "tool_choice" not in body(choice=choice, parallel=parallel)
+    written, lost = write(choice=choice, parallel=parallel)
+    assert "tool_choice" not in written.body
+    forced = choice is not None and choice.mode in ("required", "named")
+    assert lost == ("changed=tool_choice" if forced else "")
 
 
 def test_choices_that_differ() -> None:

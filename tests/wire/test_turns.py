@@ -40,6 +40,12 @@ def test_neighbours_of_one_role_are_one_turn() -> None:
     assert merged == [user("a", "b"), said(Role.ASSISTANT, "c"), user("d")]
 
 
+@pytest.mark.timeout(20)
+def test_a_great_many_neighbours() -> None:
+    """Each is looked at once."""
+    assert len(turns.merged([user("a")] * 100_000)[0].blocks) == 100_000
+
+
 @pytest.mark.parametrize(("phases", "kept"), [(("x", "x"), "x"), (("x", "y"), None), (("x", None), None)])
 def test_the_phase_stays_where_it_is_the_same(
     phases: tuple[str | None, str | None], kept: str | None

@@ -5,7 +5,7 @@ of (traces of tools that they ran) is left out and named; text documents and sea
 no other dialect has a form for them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -114,19 +114,20 @@ def _message(message: Json, path: str, dropped: list[str]) -> list[Turn]:
     if isinstance(message["content"], str):
         return [Turn(role, (Text(message["content"]),))]
     turns: list[Turn] = []
-    blocks: tuple[Block, ...] = ()
+    blocks: list[Block] = []
     for place, block in enumerate(reading.records(message, "content", path)):
         where = f"{path}.content[{place}]"
         if block.get("type") == "mid_conv_system" and role is Role.USER:
-            turns += _turn(role, blocks) + _turn(Role.SYSTEM, _mid_system(block, where, dropped))
-            blocks = ()
+            turns += _turn(role, blocks)
+            turns += _turn(Role.SYSTEM, _mid_system(block, where, dropped))
+            blocks = []
         else:
             blocks += _block(block, where, READERS[role], dropped)
     return turns + _turn(role, blocks)
 
 
-def _turn(role: Role, blocks: tuple[Block, ...]) -> list[Turn]:
-    return [Turn(role, blocks)] if blocks else []
+def _turn(role: Role, blocks: Sequence[Block]) -> list[Turn]:
+    return [Turn(role, tuple(blocks))] if blocks else []
 
 
 def _block(block: Json, path: str, readers: Mapping[str, Reader], dropped: list[str]) -> tuple[Block, ...]:
@@ -292,10 +293,10 @@ def _contents(obj: Json, path: str, readers: Mapping[str, Reader], dropped: list
     """A string, or blocks of some types."""
     if isinstance(obj.get("content"), str):
         return (Text(obj["content"]),) if obj["content"] else ()
-    blocks: tuple[Block, ...] = ()
+    blocks: list[Block] = []
     for place, block in enumerate(reading.records(obj, "content", path)):
         blocks += _block(block, f"{path}.content[{place}]", readers, dropped)
-    return blocks
+    return tuple(blocks)
 
 
 def _tool_reference(block: Json, path: str, dropped: list[str]) -> tuple[Text, ...]:

@@ -7,6 +7,7 @@ thinking only with the signature of the very model that goes on.
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -82,16 +83,14 @@ class ContentWriter:
         They may stand between a user's turn and the assistant's, or at the end after a user's.
         """
         out: list[Turn] = []
-        for place, turn in enumerate(said):
+        for turn, following in zip(said, _following(said), strict=True):
             if turn.role not in turns.INSTRUCTIONS:
                 out.append(turn)
-                continue
-            following = next((other for other in said[place:] if other.role not in turns.INSTRUCTIONS), None)
-            if (
+            elif (
                 self._facts.quirks.mid_system
                 and out
                 and out[-1].role is not Role.ASSISTANT
-                and (following is None or following.role is Role.ASSISTANT)
+                and following in (None, Role.ASSISTANT)
             ):
                 out.append(Turn(Role.SYSTEM, turn.blocks))
             else:
@@ -209,7 +208,8 @@ class _Ids:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
-        self._waiting: dict[str, list[str]] = {}
+        self._numbers: dict[str, int] = {}
+        self._waiting: dict[str, deque[str]] = {}
 
     def begin(self) -> None:
         """A turn of the assistant: the results after it are of its calls."""
@@ -218,18 +218,21 @@ class _Ids:
     def called(self, name: str) -> str:
         """The id of a call."""
         wanted = sent = naming.legal(name)
-        number = 1
+        number = self._numbers.get(wanted, 1)
         while sent in self._taken:
             number += 1
             sent = naming.legal(f"{wanted}_{number}")
+        self._numbers[wanted] = number
         self._taken.add(sent)
-        self._waiting.setdefault(name, []).append(sent)
+        self._waiting.setdefault(name, deque()).append(sent)
         return sent
 
     def answered(self, name: str) -> str:
         """The id of the call that a result is of; the results of calls of one name come in their order."""
-        waiting = self._waiting.get(name, [naming.legal(name)])
-        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            return naming.legal(name)
+        return waiting.popleft() if len(waiting) > 1 else waiting[0]
 
 
 def _exchange(said: Sequence[Turn]) -> int:
@@ -239,6 +242,17 @@ def _exchange(said: Sequence[Turn]) -> int:
         if turn.role is Role.USER and not any(isinstance(block, ToolResult) for block in turn.blocks):
             return place
     return 0
+
+
+def _following(said: Sequence[Turn]) -> list[Role | None]:
+    """For each turn, who of those that do not instruct speaks next (itself, where it does not)."""
+    found: list[Role | None] = []
+    following: Role | None = None
+    for turn in reversed(said):
+        if turn.role not in turns.INSTRUCTIONS:
+            following = turn.role
+        found.append(following)
+    return found[::-1]
 
 
 def _without_trailing_space(final: list[Turn]) -> list[Turn]:

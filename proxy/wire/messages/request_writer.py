@@ -27,6 +27,7 @@ _INPUT: Final[Mapping[str, object]] = MappingProxyType(
 )
 """The arguments of a tool that stands for one with free text as its input."""
 _MODES: Final[Mapping[str, str]] = MappingProxyType({"auto": "auto", "required": "any", "none": "none"})
+_FORCED: Final = ("required", "named")
 _TIERS: Final[Mapping[str, str]] = MappingProxyType({"auto": "auto", "default": "standard_only"})
 _NEUTRAL: Final[Mapping[str, float]] = MappingProxyType(
     {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
@@ -42,7 +43,7 @@ def write(conversation: Conversation, facts: Facts, losses: Losses) -> Written:
         losses.meet("n")
     marks = Marks(taken=facts.quirks.cache_marks)
     tools = _tools(conversation, facts, losses, marks)
-    choice = _choice(conversation, facts, losses) if tools else None
+    choice = _choice(conversation, facts, losses, any_tools=bool(tools))
     said = _instructed(conversation, facts, losses)
     system, messages = ContentWriter(facts, losses, marks).write(said)
     body: Json = {"model": facts.model, "max_tokens": 0, "messages": messages}
@@ -106,7 +107,7 @@ def _tools(conversation: Conversation, facts: Facts, losses: Losses, marks: Mark
     for hosted in conversation.hosted:
         losses.meet("tool.hosted", f"tools.{hosted.type}")
     choice = conversation.choice
-    allowed = choice.allowed if choice is not None else None
+    allowed = frozenset(choice.allowed) if choice is not None and choice.allowed is not None else None
     return [
         marks.note(_tool(tool, facts, losses), tool.cache)
         for tool in conversation.tools
@@ -158,10 +159,14 @@ def _remembered(said: Sequence[Turn]) -> list[Json]:
     return [{"name": name, "input_schema": schemas.arguments(None)} for name in names]
 
 
-def _choice(conversation: Conversation, facts: Facts, losses: Losses) -> Json | None:
+def _choice(conversation: Conversation, facts: Facts, losses: Losses, *, any_tools: bool) -> Json | None:
     choice = conversation.choice or Choice("auto")
+    if not any_tools:
+        if choice.mode in _FORCED:
+            losses.change("tool_choice")
+        return None
     made: Json
-    if choice.mode in ("required", "named") and not facts.quirks.forced_choice:
+    if choice.mode in _FORCED and not facts.quirks.forced_choice:
         losses.change("tool_choice")
         made = {"type": "auto"}
     elif choice.mode == "named":
