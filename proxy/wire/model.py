@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.errors import Refusal, Said
 
@@ -49,6 +49,17 @@ class Usage:
     cached: int = 0
     reasoning: int = 0
     written: int = 0
+
+
+MOST_TOKENS: Final = 2**53
+"""The largest count that every reader of JSON can hold."""
+
+
+def tokens(count: int | None) -> int:
+    """A provider's count as one that can be: some have told negative ones."""
+    if not count or count < 0:
+        return 0
+    return min(MOST_TOKENS, count)
 
 
 class Stream(Protocol):

@@ -7,7 +7,7 @@ from fakes.chats import counted, delta, finish, role, usage
 from proxy.errors import Said
 from proxy.wire import sse
 from proxy.wire.chat import seen as chat
-from proxy.wire.model import Usage
+from proxy.wire.model import MOST_TOKENS, Usage
 
 
 def chunk(event: bytes) -> chat.Chunk:
@@ -131,3 +131,9 @@ def test_error_in(event: bytes, found: Said | None) -> None:
     data = sse.data_of(event)
     assert data is not None
     assert chat.error_in(event, chat.chunk(data), data) == found
+
+
+def test_counts_that_cannot_be() -> None:
+    """Are moved to the next that can."""
+    raw = b'{"prompt_tokens":-5,"completion_tokens":1%030d,"prompt_cache_hit_tokens":-1}' % 0
+    assert chat.usage(msgspec.Raw(raw)) == Usage(output=MOST_TOKENS)

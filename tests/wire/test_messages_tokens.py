@@ -2,7 +2,7 @@ import msgspec
 
 from proxy.wire.messages import tokens
 from proxy.wire.messages.tokens import Tally, Tokens
-from proxy.wire.model import Usage
+from proxy.wire.model import MOST_TOKENS, Usage
 
 
 def test_the_cache_is_part_of_the_prompt() -> None:
@@ -55,3 +55,10 @@ def test_counts_are_written_with_all_their_keys() -> None:
     }
     assert tokens.whole(Usage(), "flex")["service_tier"] is None
     assert tokens.totals(Usage(input=1, cached=5))["input_tokens"] == 0
+
+
+def test_counts_that_cannot_be() -> None:
+    """Are moved to the next that can."""
+    tally = Tally()
+    tally.take(Tokens(input_tokens=-5, output_tokens=10**30, cache_read_input_tokens=3))
+    assert tally.usage == Usage(input=3, output=MOST_TOKENS, cached=3)

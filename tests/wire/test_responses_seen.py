@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from proxy.errors import Said
-from proxy.wire.model import Usage
+from proxy.wire.model import MOST_TOKENS, Usage
 from proxy.wire.responses import seen
 
 
@@ -97,3 +97,9 @@ def test_a_failed_response_says_why() -> None:
     """A failed response says why."""
     assert seen.failure({"error": {"code": "c", "message": "m"}}) == Said("m", code="c")
     assert seen.failure({"status": "cancelled", "error": None}).code == "cancelled"
+
+
+def test_counts_that_cannot_be() -> None:
+    """Are moved to the next that can."""
+    odd = {"input_tokens": -5, "output_tokens": 10**30, "input_tokens_details": {"cached_tokens": -1}}
+    assert seen.usage(odd) == Usage(output=MOST_TOKENS)

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.errors import Said
 from proxy.wire import sse
-from proxy.wire.model import Usage
+from proxy.wire.model import Usage, tokens
 from proxy.wire.said import said
 
 
@@ -130,11 +130,11 @@ def usage(raw: msgspec.Raw) -> Usage | None:
     details = seen.prompt_tokens_details or _InputDetails()
     reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
     return Usage(
-        input=seen.prompt_tokens or 0,
-        output=seen.completion_tokens or 0,
-        cached=details.cached_tokens or seen.prompt_cache_hit_tokens or 0,
-        reasoning=reasoning or 0,
-        written=details.cache_write_tokens or 0,
+        input=tokens(seen.prompt_tokens),
+        output=tokens(seen.completion_tokens),
+        cached=tokens(details.cached_tokens or seen.prompt_cache_hit_tokens),
+        reasoning=tokens(reasoning),
+        written=tokens(details.cache_write_tokens),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from proxy.wire.conversation import Json
-from proxy.wire.model import Usage
+from proxy.wire.model import Usage, tokens
 
 TIER: Final[Mapping[str, str]] = MappingProxyType({"standard": "default", "priority": "priority"})
 """Service tiers of replies in OpenAI's words."""
@@ -42,19 +42,19 @@ class Tally:
         self.tier: str | None = None
         self._fresh = self._cached = self._written = self._output = self._thought = 0
 
-    def take(self, tokens: Tokens | None) -> None:
+    def take(self, told: Tokens | None) -> None:
         """One more `usage` object."""
-        if tokens is None:
+        if told is None:
             return
-        self._fresh = _or(tokens.input_tokens, self._fresh)
-        self._cached = _or(tokens.cache_read_input_tokens, self._cached)
-        self._written = _or(tokens.cache_creation_input_tokens, self._written)
-        self._output = _or(tokens.output_tokens, self._output)
-        if tokens.output_tokens_details is not None:
-            self._thought = _or(tokens.output_tokens_details.thinking_tokens, self._thought)
-        self.tier = TIER.get(tokens.service_tier or "", self.tier)
+        self._fresh = _or(told.input_tokens, self._fresh)
+        self._cached = _or(told.cache_read_input_tokens, self._cached)
+        self._written = _or(told.cache_creation_input_tokens, self._written)
+        self._output = _or(told.output_tokens, self._output)
+        if told.output_tokens_details is not None:
+            self._thought = _or(told.output_tokens_details.thinking_tokens, self._thought)
+        self.tier = TIER.get(told.service_tier or "", self.tier)
         self.usage = Usage(
-            input=self._fresh + self._cached + self._written,
+            input=tokens(self._fresh + self._cached + self._written),
             output=self._output,
             cached=self._cached,
             reasoning=self._thought,
@@ -63,7 +63,7 @@ class Tally:
 
 
 def _or(count: int | None, before: int) -> int:
-    return before if count is None else count
+    return before if count is None else tokens(count)
 
 
 def totals(usage: Usage) -> Json:

@@ -11,7 +11,7 @@ import msgspec
 from proxy.errors import Said
 from proxy.wire import sse
 from proxy.wire.conversation import Json
-from proxy.wire.model import Usage
+from proxy.wire.model import Usage, tokens
 
 _WITHOUT_WORDS = "The provider reported an error without a message."
 
@@ -87,11 +87,11 @@ def usage(raw: object) -> Usage | None:
     read = seen.input_tokens_details or _InputDetails()
     said = seen.output_tokens_details or _OutputDetails()
     return Usage(
-        input=seen.input_tokens or 0,
-        output=seen.output_tokens or 0,
-        cached=read.cached_tokens or 0,
-        reasoning=said.reasoning_tokens or 0,
-        written=read.cache_write_tokens or 0,
+        input=tokens(seen.input_tokens),
+        output=tokens(seen.output_tokens),
+        cached=tokens(read.cached_tokens),
+        reasoning=tokens(said.reasoning_tokens),
+        written=tokens(read.cache_write_tokens),
     )
 
 
