@@ -57,6 +57,8 @@ class Bypass:
     Raises `Refusal` 400 at once where something would be lost and `losses` are strict.
     """
 
+    __slots__ = ("_edits", "_fields", "_native", "losses", "reply", "stream")
+
     def __init__(self, envelope: Envelope, edits: Edits, native: Native, losses: Losses) -> None:
         self._fields = envelope.fields.copy()
         native.prepare(self._fields, losses)

@@ -52,7 +52,7 @@ def take_out(fields: Fields, losses: Losses) -> None:
         fields["messages"] = msgspec.Raw(encode([message for message in kept if message is not None]))
         if _bereft(found, kept):
             _stop_thinking(fields, losses)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return
 
 
