@@ -1,7 +1,7 @@
 """The dashboards as code: `python deploy/grafana/pages.py` writes deploy/grafana/dashboards/*.json.
 
-A page is a list of panels, each with its queries. Rates are over `$__rate_interval`, so that they fit whatever
-interval Prometheus scrapes in.
+A page is a list of panels, each with its queries. Rates are over `$__rate_interval`, so that they fit
+whatever interval Prometheus scrapes in.
 """  # noqa: INP001  (a script, not a package)
 
 import json
@@ -23,15 +23,20 @@ def rate(metric: str, by: str = "", where: str = "") -> str:
     return f"sum{over} (rate({metric}{chosen}[$__rate_interval]))"
 
 
-def quantile(share: float, metric: str, by: str = "", where: str = "") -> str:
-    """The value that so large a share stays below."""
+def share(part: str, whole: str) -> str:
+    """The part of a whole; 0 where nothing of it was ever counted."""
+    return f"({part} or 0 * {whole}) / {whole}"
+
+
+def quantile(below: float, metric: str, by: str = "", where: str = "") -> str:
+    """The value that so large a part stays below."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', labels, where)})"
+    return f"histogram_quantile({below}, {rate(f'{metric}_bucket', labels, where)})"
 
 
-def quantiles(metric: str, where: str = "", shares: Sequence[float] = (0.5, 0.95, 0.99)) -> dict[str, str]:
+def quantiles(metric: str, where: str = "", parts: Sequence[float] = (0.5, 0.95, 0.99)) -> dict[str, str]:
     """Several of them."""
-    return {f"p{share * 100:g}": quantile(share, metric, where=where) for share in shares}
+    return {f"p{below * 100:g}": quantile(below, metric, where=where) for below in parts}
 
 
 _MODEL = 'model=~"$model"'
@@ -55,8 +60,11 @@ OVERVIEW = Page(
         Panel(
             "Success",
             {
-                "": f"1 - (sum(rate(apex_requests_total{{{_MODEL}, {BAD}}}[$__rate_interval])) or vector(0))"
-                f" / sum(rate(apex_requests_total{{{_MODEL}, {COUNTED}}}[$__rate_interval]))"
+                "": "1 - "
+                + share(
+                    rate("apex_requests_total", where=f"{_MODEL}, {BAD}"),
+                    rate("apex_requests_total", where=f"{_MODEL}, {COUNTED}"),
+                )
             },
             "percentunit",
             "stat",
@@ -172,9 +180,10 @@ PROVIDERS = Page(
         Panel(
             "Share of attempts that succeed",
             {
-                "{{provider}}": rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome="ok"')
-                + " / "
-                + rate("apex_upstream_attempts_total", "provider", _PROVIDER)
+                "{{provider}}": share(
+                    rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome="ok"'),
+                    rate("apex_upstream_attempts_total", "provider", _PROVIDER),
+                )
             },
             "percentunit",
         ),
@@ -262,9 +271,10 @@ LIMITS = Page(
         Panel(
             "Share of clients' requests that is refused",
             {
-                "{{name}}": 'sum by (name) (rate(apex_limit_decisions_total{scope="client", '
-                'decision!="admitted"}[$__rate_interval])) / sum by (name) '
-                '(rate(apex_limit_decisions_total{scope="client"}[$__rate_interval]))'
+                "{{name}}": share(
+                    rate("apex_limit_decisions_total", "name", 'scope="client", decision!="admitted"'),
+                    rate("apex_limit_decisions_total", "name", 'scope="client"'),
+                )
             },
             "percentunit",
         ),
