@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, fleet, link, operations, peers
+from proxy import __version__, cors, fleet, link, operations, peers
 from proxy.admission import Admission
 from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
@@ -27,7 +27,6 @@ from proxy.clock import Clock
 from proxy.compaction import Compaction
 from proxy.config import config_hash
 from proxy.config.settings import Config
-from proxy.cors import CorsPolicy
 from proxy.counting import Counting
 from proxy.demand import Estimator
 from proxy.detached import Detached, DetachedParts, bury
@@ -165,7 +164,7 @@ class Replica:
         self._budget.ratio = config.retry.budget
         self.guard.bounds = config.overload
         self.waiting.settings = config.queue
-        self.client_app.cors = _cors(config)
+        self.client_app.cors = cors.policy(config.cors)
         self.limiter.forget()
         if self.shelf is not None:
             self.shelf.store.renew(_sealer(config), Rules(config.responses, self.name))
@@ -223,7 +222,7 @@ class Replica:
             clock=clock,
             began=began,
             observe=self._observe,
-            cors=_cors(config),
+            cors=cors.policy(config.cors),
         )
         return Edge(parts, operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)))
 
@@ -307,8 +306,6 @@ class Replica:
                 census=Census(shelf.link, clock.monotonic, budget=budget) if shelf is not None else None,
             )
         )
-        self.instruments.read(vitals.read)
-        return vitals
 
     def _about(self) -> About:
         """What this replica says of itself to the others."""
@@ -355,15 +352,17 @@ class Replica:
         self._background.spawn(shelf.store.run(), "responses")
         self._background.spawn(shelf.runs.run(), "background responses")
 
-    async def drain(self, patience: float, hurry: asyncio.Task[bool]) -> None:
+    async def drain(self, patience: float, hurry: asyncio.Task[bool]) -> bool:
         """Wait until no response runs in the background, as long as that; what still does ends as failed.
 
-        From then on whoever is cancelled is told that the proxy stops.
+        From then on whoever is cancelled is told that the proxy stops. Returns whether any did.
         """
         done = self._background.spawn(self._running.drain(patience), "drain")
         await asyncio.wait({done, hurry}, return_when=asyncio.FIRST_COMPLETED)
         self.stopping = True
+        running = len(self._running) > 0
         await self._running.close()
+        return running
 
     async def close(self) -> None:
         """End what runs in the background; everything in flight has ended before."""
@@ -381,10 +380,6 @@ class Replica:
         await self._link_tasks.close()
         await self.upstream.close()
         self.request_log.close()
-
-
-def _cors(config: Config) -> CorsPolicy | None:
-    return CorsPolicy(config.cors) if config.cors else None
 
 
 def _sealer(config: Config) -> Sealer:

@@ -58,3 +58,8 @@ class CorsPolicy:
         if self._any:
             return [(b"access-control-allow-origin", b"*")]
         return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+
+
+def policy(settings: Cors | None) -> CorsPolicy | None:
+    """What the configuration says of it; None where no page may call."""
+    return CorsPolicy(settings) if settings is not None else None

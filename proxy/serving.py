@@ -21,7 +21,7 @@ import structlog
 from proxy.app import Replica, Surroundings, build
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
-from proxy.listener import Listener, bind
+from proxy.listener import LAST_WORDS, Listener, bind
 from proxy.sockets import PATH as SOCKET_PATH
 from proxy.tasks import Tasks
 
@@ -179,8 +179,8 @@ async def _end(
     until = loop.time() + patience
     client.stop()
     await asyncio.wait({serving, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-    await replica.drain(max(0.0, until - loop.time()), hurry)
-    await _wind_down(client, serving, 0.0, hurry)
+    failed = await replica.drain(max(0.0, until - loop.time()), hurry)
+    await _wind_down(client, serving, LAST_WORDS if failed else 0.0, hurry)
 
 
 def _calm_collector() -> None:

@@ -161,6 +161,9 @@ class Sockets:
         await line.send({"type": "websocket.accept", "headers": identity_headers(hello)[:2]})
         try:
             await self._turns(head, voice, line)
+        except asyncio.CancelledError:
+            if not line.leaving:
+                raise  # else the turn had its last word, and the connection ends as it should
         finally:
             line.close()
         if not line.gone:

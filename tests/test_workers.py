@@ -16,12 +16,14 @@ pytestmark = pytest.mark.process
 _LINES = """
 import os, signal, sys
 note = open(os.environ["NOTES"], "a")
+def heard(act): [signal.signal(number, act) for number in (signal.SIGTERM, signal.SIGINT)]
 def say(word): note.write(f"{word} {sys.argv[sys.argv.index('--worker') + 1]}\\n"); note.flush()
 """
 _PATIENT = (
     _LINES
     + """
-signal.signal(signal.SIGTERM, lambda *_: (say("stopped"), sys.exit(0)))
+heard(lambda *_: (say("stopped"), sys.exit(0)))
+signal.signal(signal.SIGHUP, lambda *_: say("reloaded"))
 say("started")
 while True: signal.pause()
 """
@@ -30,7 +32,7 @@ _STUBBORN = (
     _LINES
     + """
 asked = []
-signal.signal(signal.SIGTERM, lambda *_: (say("asked"), asked.append(1)))
+heard(lambda number, _: (say(f"asked {number}"), asked.append(1)))
 say("started")
 while len(asked) < 2: signal.pause()
 sys.exit(3)
@@ -95,15 +97,40 @@ def test_a_signal_to_the_parent_reaches_every_worker(notes: Notes) -> None:
 
 
 def test_a_second_signal_is_passed_on_too(notes: Notes) -> None:
-    """A worker that is still draining hears it; its status is the parent's."""
+    """A worker that is still draining hears it, as the parent did; its status is the parent's."""
 
     async def meanwhile() -> None:
         await notes.until("started 0")
         os.kill(os.getpid(), signal.SIGINT)
-        await notes.until("asked 0")  # two signals that wait together would count as one
+        await notes.until("asked 2 0")  # two signals that wait together would count as one
         os.kill(os.getpid(), signal.SIGINT)
 
     assert run(_STUBBORN, notes, 1, meanwhile) == 3
+
+
+def test_a_hangup_reaches_every_worker(notes: Notes) -> None:
+    """Each reads its configuration anew, and nobody stops for it."""
+
+    async def meanwhile() -> None:
+        await notes.until("started 0", "started 1")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await notes.until("reloaded 0", "reloaded 1")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(_PATIENT, notes, 2, meanwhile) == 0
+
+
+def test_a_worker_that_a_hangup_ends_starts_anew_at_once(notes: Notes) -> None:
+    """It had not begun to listen; that is no death to be counted."""
+
+    async def meanwhile() -> None:
+        for number in range(1, DEATHS + 2):
+            await notes.hold(lambda said, number=number: said.count("started 0") == number)  # type: ignore[misc]
+            os.kill(os.getpid(), signal.SIGHUP)
+        await notes.hold(lambda said: said.count("started 0") == DEATHS + 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(_DEAF, notes, 1, meanwhile, 60.0) == 0
 
 
 def test_a_worker_that_was_not_listening_yet_is_no_failure(notes: Notes) -> None:
@@ -138,6 +165,20 @@ def test_workers_that_die_at_once_are_given_up(notes: Notes) -> None:
     with pytest.raises(WorkersError, match=r"worker 0 died 5 times within 5 s .* status 7"):
         run(first_dies, notes, 2, meanwhile, 0.05)
     assert notes.lines().count("started 0") == DEATHS
+    assert notes.lines()[-1] == "stopped 1"
+
+
+def test_workers_that_have_run_for_a_while_are_not_stopped_for_one_that_cannot_start(notes: Notes) -> None:
+    """A file that is no good any more harms nobody but the one that has to read it."""
+    first_dies = _PATIENT.replace(
+        'say("started")', 'say("started"); sys.argv[sys.argv.index("--worker") + 1] == "0" and sys.exit(7)'
+    )
+
+    async def meanwhile() -> None:
+        await notes.hold(lambda said: said.count("started 0") > DEATHS + 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(first_dies, notes, 2, meanwhile, 1.5) in (0, 7)
     assert notes.lines()[-1] == "stopped 1"
 
 

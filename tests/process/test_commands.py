@@ -31,6 +31,7 @@ import proxy as product
 pytestmark = pytest.mark.process
 
 GOOD: dict[str, object] = {
+    "drain_grace": 0,
     "clients": [{"name": "dev", "key": KEY}],
     "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
     "models": {MODEL: {"providers": [{"provider": "local"}]}},
@@ -134,7 +135,8 @@ def test_the_environment_stands_in_for_a_file(tmp_path: Path) -> None:
             assert chat(port, "fast") == "Hello from mock. You said: Hello"
             assert chat(port, "big#mock") == "Hello from mock. You said: Hello"
             assert mock.stats()["models"] == {"big": 2}
-            assert child.stop() == 0
+            child.signal(signal.SIGINT)
+            assert child.ended() == 0
 
 
 def test_the_file_is_found_by_variable_and_by_place(tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 import asyncio
 import http.client
+import json
 import os
 import signal
+import socket
 import time
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from harness import KEY, MODEL, Mock, Serve, alive, configured, descendants, eventually, get
+from private_store import PrivateStore
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 pytestmark = pytest.mark.process
 
@@ -56,6 +62,130 @@ def test_sigterm_lets_what_is_in_flight_finish() -> None:
         assert proxy.event("stopping")["in_flight"] == 2
         assert len(proxy.events("stopped")) == 1
         assert not alive(store)
+
+
+def test_it_serves_on_until_balancers_have_noticed() -> None:
+    """Not ready at once, but for the grace new connections are answered, each for the last time."""
+
+    async def main(proxy: Serve) -> None:
+        async with client_of(proxy) as client:
+            before = await client.post("/chat/completions", json=asking(stream=False))
+            assert "connection" not in before.headers
+            proxy.signal(signal.SIGTERM)
+            await asyncio.to_thread(eventually, lambda: get(proxy.port, "/readyz")[0] == 503, 1.0)
+            for _ in range(3):  # the connection that was kept, and new ones
+                answer = await client.post("/chat/completions", json=asking(stream=False))
+                assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert get(proxy.operations, "/readyz")[0] == 503
+
+    with Mock() as mock, Serve(configured(mock, drain_grace=2)) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as idle:
+            began = time.monotonic()
+            asyncio.run(main(proxy))
+            assert idle.recv(1) == b""  # closed when the grace is over
+        assert proxy.ended() == 0
+        assert time.monotonic() - began > 2.0
+        assert proxy.event("stopping")["grace_s"] == 2.0
+
+
+def test_ctrl_c_has_no_grace() -> None:
+    """Whoever sits before it has no balancer to wait for."""
+    with Serve(configured(drain_grace=60)) as proxy:
+        proxy.signal(signal.SIGINT)
+        assert proxy.ended(10.0) == 0
+
+
+def test_a_second_signal_ends_the_grace() -> None:
+    """As it ends all waiting."""
+    with Serve(configured(drain_grace=60)) as proxy:
+        proxy.signal(signal.SIGTERM)
+        proxy.event("stopping")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.ended(10.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("/messages", {"max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}, "event: error"),
+        ("/responses", {"input": "Hello", "store": False}, "event: response.failed"),
+    ],
+)
+def test_what_is_cut_is_told_in_its_own_dialect(path: str, body: dict[str, object], last: str) -> None:
+    """A stream that the drain time cuts ends with the error event that its SDK knows."""
+
+    async def main(proxy: Serve) -> list[str]:
+        wanted = {"model": MODEL, "stream": True, **body}
+        async with client_of(proxy) as client, client.stream("POST", path, json=wanted) as streamed:
+            lines = streamed.aiter_lines()
+            found = [line async for line in until(lines, "delta")]
+            proxy.signal(signal.SIGTERM)
+            return found + [line async for line in lines]
+
+    with Mock(STALLING) as mock, Serve(configured(mock, drain_timeout=0.5)) as proxy:
+        events = [line for line in asyncio.run(main(proxy)) if line.startswith("event: ")]
+        assert events[-1] == last
+        assert proxy.ended() == 0
+        assert proxy.event("request")["error"] == "shutting_down"
+
+
+async def until(lines: AsyncIterator[str], word: str) -> AsyncIterator[str]:
+    """The lines up to the first that holds `word`."""
+    async for line in lines:
+        yield line
+        if word in line:
+            return
+
+
+def test_a_turn_that_is_cut_is_told_so_before_its_connection_closes() -> None:
+    """Over a WebSocket the error is a message like all events."""
+
+    async def main(proxy: Serve) -> tuple[list[str], ConnectionClosed]:
+        headers = {"authorization": f"Bearer {KEY}"}
+        url, seen = f"ws://127.0.0.1:{proxy.port}/v1/responses", []
+        async with connect(url, additional_headers=headers) as line:
+            await line.send(json.dumps({"type": "response.create", "model": MODEL, "input": "Hello"}))
+            await line.recv()
+            proxy.signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    seen.append(json.loads(await line.recv())["type"])
+        return seen, closed.value
+
+    with Mock(STALLING) as mock, Serve(configured(mock, drain_timeout=0.5)) as proxy:
+        seen, closed = asyncio.run(main(proxy))
+        assert seen[-1] == "response.failed"
+        assert closed.rcvd is not None
+        assert closed.rcvd.code == 1012
+        assert proxy.ended() == 0
+
+
+def test_a_background_response_that_is_cut_has_failed_for_whoever_asks_another_replica() -> None:
+    """One that follows its events here hears of it as well."""
+
+    async def main(proxy: Serve) -> tuple[str, list[str]]:
+        async with client_of(proxy) as client:
+            wanted = {"model": MODEL, "input": "Hello", "background": True, "stream": True}
+            async with client.stream("POST", "/responses", json=wanted) as streamed:
+                lines = streamed.aiter_lines()
+                data = [line async for line in until(lines, "data: ")][-1]
+                await anext(aiter(until(lines, "delta")))
+                proxy.signal(signal.SIGTERM)
+                events = [line async for line in lines if line.startswith("event: ")]
+        return json.loads(data.removeprefix("data: "))["response"]["id"], events
+
+    with Mock(STALLING) as mock, PrivateStore() as store:
+        config = configured(mock, drain_timeout=0.5, redis={"url": store.url})
+        with Serve(config) as proxy, Serve(config) as other:
+            id_, events = asyncio.run(main(proxy))
+            assert events[-1] == "event: response.failed"
+            assert proxy.ended() == 0
+
+            async def asked() -> httpx.Response:
+                async with client_of(other) as client:
+                    return await client.get(f"/responses/{id_}")
+
+            assert asyncio.run(asked()).json()["status"] == "failed"
 
 
 def ready(port: int) -> bool:
