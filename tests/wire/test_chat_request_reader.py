@@ -235,6 +235,8 @@ def test_spoken_answers_are_refused(fields: dict[str, Any], param: str) -> None:
         ({"temperature": "1"}, "temperature", "invalid_type"),
         ({"stop": [1]}, "stop[0]", "invalid_type"),
         ({"stop": 5}, "stop", "invalid_type"),
+        ({"stop": ["x"] * 10_000}, "stop", "array_above_max_length"),
+        ({"stop": "x" * 300}, "stop", "string_above_max_length"),
         ({"reasoning_effort": "huge"}, "reasoning_effort", "invalid_value"),
         ({"logit_bias": []}, "logit_bias", "invalid_type"),
         ({"stream_options": "x"}, "stream_options", "invalid_type"),

@@ -8,7 +8,7 @@ and `thinking_blocks` of earlier replies, `top_k`, pictures in results of tools.
 from typing import Final, Literal, get_args
 
 from proxy.errors import Refusal
-from proxy.wire import reading
+from proxy.wire import reading, stopping
 from proxy.wire.chat import messages_reader
 from proxy.wire.conversation import (
     Choice,
@@ -128,9 +128,8 @@ def _refuse_speech(body: Json) -> None:
 
 
 def _stop(body: Json) -> tuple[str, ...]:
-    if isinstance(body.get("stop"), str):
-        return (body["stop"],)
-    return reading.texts(body, "stop", "")
+    stop = (body["stop"],) if isinstance(body.get("stop"), str) else reading.texts(body, "stop", "")
+    return stopping.bounded(stop, "stop")
 
 
 def _sampling(body: Json) -> Sampling:
