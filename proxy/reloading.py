@@ -1,8 +1,8 @@
 """A reload: the configuration is read anew, checked whole, and taken for the next request, or not at all.
 
 Whatever is wrong with it is told at once, in the words of `apex-proxy check`, and the old one stays. So it is
-where it wants other than what is fixed while a replica runs: its ports, its store, its workers and the form of
-its log. Each request keeps the snapshot it began with. One reload at a time; who asks meanwhile waits.
+where it wants other than what is fixed while a replica runs: its ports, its store, its workers and the form
+of its log. Each request keeps the snapshot it began with. One reload at a time; who asks meanwhile waits.
 """
 
 import asyncio
