@@ -371,7 +371,7 @@ def whole_phases(stage: Stage) -> Iterator[AsyncPhase]:
     yield AsyncPhase("pipeline, whole reply, no record", lambda: bare.handle(stage.exchange(body)))
 
     def observe(record: Record) -> None:
-        stage.instruments.in_flight.inc()
+        stage.instruments.began()
         stage.instruments.observe(record)
 
     recorded = stage.pipeline(reply, observe)
@@ -399,6 +399,14 @@ def _translated_phases(body: bytes, asked: bytes, observe: Callable[[Record], No
     )
 
 
+def _unseen(_record: Record) -> None:
+    """Nobody looks."""
+
+
+def _no_sockets(stage: Stage, reception: Reception, pipeline: Pipeline) -> Sockets:
+    return Sockets(SocketParts(reception, pipeline.handle, lambda: None, _unseen, stage.clock, Tasks()))
+
+
 def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitable[None]]:
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
@@ -409,11 +417,11 @@ def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitab
             fleet=stage.fleet,
             reception=reception,
             pipeline=pipeline,
-            sockets=Sockets(SocketParts(reception, pipeline.handle, lambda: None, stage.clock, Tasks())),
+            sockets=_no_sockets(stage, reception, pipeline),
             asides={},
             clock=stage.clock,
             began=lambda: None,
-            observe=lambda _record: None,
+            observe=_unseen,
             cors=None,
         ),
         rest,
