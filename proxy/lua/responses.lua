@@ -100,7 +100,7 @@ local function fit(id, bytes, quota, budget)
   local done = make_room(base, id, over, function(oldest) return drop(base, oldest) end)
   if not done and call('ZCARD', base) <= (call('ZSCORE', base, id) and 1 or 0) then
     call('UNLINK', base .. ':sizes')  -- a Redis that evicts has dropped the index, but not the sizes
-    done, more = true, bytes
+    done = true
   end
   if all then
     over = number(call('GET', all .. ':bytes')) + more - budget

@@ -253,6 +253,21 @@ def test_a_full_outbox_says_so() -> None:
     asyncio.run(scenario())
 
 
+def test_other_rules_and_keys_hold_from_the_next_response_on() -> None:
+    """What was promised by the old ones is kept, and read as long as there is its key."""
+
+    async def scenario() -> None:
+        line = Line(AWAY, AWAY, AWAY)
+        shelf = ResponseStore(line, SCRIPTS, sealer("a"), Rules(SETTINGS, "one"))
+        assert await shelf.save("me", response("resp_1")) is Outcome.DEFERRED
+        settings = SETTINGS.model_copy(update={"outbox_entries": 1})
+        shelf.renew(sealer("b", "a"), Rules(settings, "one"))
+        assert await shelf.save("me", response("resp_2")) is Outcome.FAILED
+        assert await shelf.load("me", "resp_1") is not None
+
+    asyncio.run(scenario())
+
+
 def test_a_newer_save_replaces_what_waits() -> None:
     """The older one must not come after it."""
 
