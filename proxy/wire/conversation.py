@@ -9,7 +9,9 @@ Values are what was said, not what is sent: a reader does not fill in defaults, 
 """
 
 import enum
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -231,6 +233,12 @@ class Sampling(msgspec.Struct, frozen=True):
     logit_bias: Json | None = None
     logprobs: bool = False
     top_logprobs: int | None = None
+
+
+NEUTRAL: Final[Mapping[str, float]] = MappingProxyType(
+    {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+)
+"""Values of `Sampling` that say nothing, for it is what models do anyway: leaving them out is no loss."""
 
 
 class Hints(msgspec.Struct, frozen=True):

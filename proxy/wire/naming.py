@@ -10,6 +10,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
+from proxy.errors import Refusal
+
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+")
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]+")
 LONGEST = 64
@@ -45,6 +47,19 @@ def flattened(name: str, namespace: str | None) -> str:
 
 
 def origins(tools: Iterable[tuple[str, str | None, bool]]) -> Mapping[str, Origin]:
-    """From the upstream's name of a tool to the client's, where they differ, of (name, namespace, custom)."""
-    found = {flattened(name, space): Origin(name, custom, space) for name, space, custom in tools}
+    """From the upstream's name of a tool to the client's, where they differ, of (name, namespace, custom).
+
+    Raises `Refusal` 400 where two tools would have the same name there, and a call could be either's.
+    """
+    found: dict[str, Origin] = {}
+    for name, space, custom in tools:
+        origin = Origin(name, custom, space)
+        other = found.setdefault(flattened(name, space), origin)
+        if (other.name, other.namespace) != (name, space):
+            raise Refusal(
+                400,
+                f"Two tools have the name '{flattened(name, space)}' once namespaces are part of the name.",
+                param="tools",
+                code="invalid_value",
+            )
     return {sent: origin for sent, origin in found.items() if origin.custom or sent != origin.name}

@@ -342,3 +342,19 @@ def test_citations_are_lost() -> None:
     cited = Text("a", citations=(("u", "t", 0, 1),))
     assert lost(said("assistant", cited)) == "dropped=citations"
     assert lost(said("user", cited)) == "dropped=citations"
+
+
+@pytest.mark.parametrize(
+    ("history", "turns", "header"),
+    [
+        ("never", [HI, WITH_CALL, said("user", result("1", "x"))], "dropped=thinking"),
+        ("never", [HI, Turn(Role.ASSISTANT, (THOUGHT, Text("a"))), HI], ""),
+        ("keep", [HI, WITH_CALL, said("user", result("1", "x"))], ""),
+        ("keep", [HI, Turn(Role.ASSISTANT, (Thinking(seal=THOUGHT.seal), Text("a")))], "dropped=thinking"),
+    ],
+)
+def test_thinking_that_would_be_gone_on_from_is_named(history: Any, turns: list[Turn], header: str) -> None:
+    """Of exchanges that are over no provider reads it."""
+    losses = Losses(Dialect.CHAT)
+    messages_writer.write(turns, Quirks(reasoning_history=history), losses)
+    assert losses.header() == header

@@ -243,6 +243,25 @@ def test_allowed_tools_are_a_hard_bound() -> None:
     }
 
 
+def test_a_forced_choice_without_tools_is_named() -> None:
+    """It cannot be had, also where the tools were a vendor's own and dropped."""
+    assert lost(asked(choice=Choice("required"))) == "changed=tool_choice"
+    assert lost(asked(choice=Choice("auto"))) == ""
+    bound = asked(tools=TOOLS, choice=Choice("required", allowed=("gone",)))
+    assert lost(bound) == "changed=tool_choice"
+
+
+def test_namesakes_of_other_namespaces_are_not_chosen() -> None:
+    """A name alone means the tool of no namespace; two that would be called alike are refused."""
+    tools = (Tool("f", namespace="docs"), Tool("f"))
+    found = body(asked(tools=tools, choice=Choice("required", allowed=("f",))))
+    assert [tool["function"]["name"] for tool in found["tools"]] == ["f"]
+    for several in ((Tool("f", namespace="docs"), Tool("docs__f")), (Tool("docs__f"), tools[0])):
+        with pytest.raises(Refusal) as caught:
+            body(asked(tools=several))
+        assert (caught.value.status, caught.value.param) == (400, "tools")
+
+
 def test_without_tools_nothing_is_said_of_them() -> None:
     """OpenAI refuses a choice, and parallel calls, where there is nothing to call."""
     assert body(asked(choice=Choice("auto"), parallel=False)) == {}

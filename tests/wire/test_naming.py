@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import Refusal
 from proxy.wire import naming
 from proxy.wire.naming import Origin
 
@@ -67,3 +68,11 @@ def test_origins_are_kept_where_names_differ() -> None:
         "docs__find": Origin("find", namespace="docs"),
         naming.legal("a b"): Origin("a b"),
     }
+
+
+def test_tools_that_would_be_called_alike_are_refused() -> None:
+    """A call could be either's. The very same tool twice is the provider's to judge."""
+    with pytest.raises(Refusal) as caught:
+        naming.origins([("find", "docs", False), ("docs__find", None, False)])
+    assert (caught.value.status, caught.value.param) == (400, "tools")
+    assert naming.origins([("f", None, False), ("f", None, False)]) == {}

@@ -153,6 +153,19 @@ def test_a_forced_choice_is_a_wish_where_it_is_not_taken() -> None:
     assert said["tool_choice"]["mode"] == "auto"
 
 
+def test_a_forced_choice_without_tools_is_named() -> None:
+    """It cannot be had."""
+    assert "tool_choice" not in body(choice=Choice("named", "f"), lost="changed=tool_choice")
+
+
+def test_namesakes_of_other_namespaces_are_not_chosen() -> None:
+    """A name alone means the tool of no namespace."""
+    tools = (Tool("f", namespace="docs"), Tool("f", custom=True))
+    for name, told in (("f", "custom"), ("docs__f", "function")):
+        found = body(tools=tools, choice=Choice("named", name), lost="changed=tool.namespace")
+        assert found["tool_choice"] == {"type": told, "name": name}
+
+
 def test_without_tools_nothing_is_said_of_them() -> None:
     """Without tools nothing is said of them."""
     assert body(choice=Choice("auto"), parallel=False).keys() == {"model", "input", "store"}

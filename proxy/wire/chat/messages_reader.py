@@ -5,14 +5,12 @@ user's with that one block; `reading` says what is wrong where something is.
 """
 
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final
 
 from proxy.errors import Refusal
-from proxy.wire import data_urls, reading, seals
+from proxy.wire import data_urls, parts, reading, seals
 from proxy.wire.conversation import (
-    Audio,
     Block,
-    CacheFor,
     Declined,
     Document,
     FileId,
@@ -45,12 +43,11 @@ _ASSISTANT: Final = frozenset(
     ]
 )
 _RESULT: Final = frozenset(("role", "content", "name", "tool_call_id"))
-_MARK: Final = "prompt_cache_breakpoint"
-_TEXT: Final = frozenset(("type", "text", _MARK, "annotations"))
-_IMAGE: Final = frozenset(("type", "image_url", _MARK))
+_TEXT: Final = frozenset(("type", "text", parts.MARK, "annotations"))
+_IMAGE: Final = frozenset(("type", "image_url", parts.MARK))
 _IMAGE_URL: Final = frozenset(("url", "detail"))
-_AUDIO: Final = frozenset(("type", "input_audio", _MARK))
-_FILE: Final = frozenset(("type", "file", _MARK))
+_AUDIO: Final = frozenset(("type", "input_audio", parts.MARK))
+_FILE: Final = frozenset(("type", "file", parts.MARK))
 _FILE_DATA: Final = frozenset(("file_data", "file_id", "filename"))
 _REFUSAL: Final = frozenset(("type", "refusal"))
 _CALL: Final = frozenset(("id", "type", "function", "custom", "index"))
@@ -109,7 +106,7 @@ class _Messages:
     def _assistant(self, message: Json, path: str) -> tuple[Block, ...]:
         reading.unknown(message, _ASSISTANT, path, self._dropped)
         if message.get("audio") is not None:
-            _refuse(f"{path}.audio")
+            parts.refuse(f"{path}.audio")
         blocks: list[Block] = _thoughts(message, path)
         if message.get("content") is not None:
             blocks += self._content(message, path)
@@ -140,7 +137,7 @@ class _Messages:
         content = () if message.get("content") is None else self._content(message, path)
         found = [block for block in content if isinstance(block, Text | Image | Document)]
         if len(found) < len(content):
-            _refuse(f"{path}.content")
+            parts.refuse(f"{path}.content")
         return ToolResult(id, tuple(found), custom=id in self._customs)
 
     def _content(self, message: Json, path: str) -> tuple[Block, ...]:
@@ -151,8 +148,8 @@ class _Messages:
             raise reading.missing(f"{path}.content")
         if type(content) is not list:
             raise reading.wrong(f"{path}.content", "a string or an array of parts", content)
-        parts = reading.records(message, "content", path)
-        return tuple([self._part(part, f"{path}.content[{place}]") for place, part in enumerate(parts)])
+        given = reading.records(message, "content", path)
+        return tuple([self._part(part, f"{path}.content[{place}]") for place, part in enumerate(given)])
 
     def _part(self, part: Json, path: str) -> Block:
         kind = reading.needed(part, "type", path)
@@ -190,7 +187,7 @@ def _use(inner: Json, path: str, id: str, *, custom: bool = False) -> ToolUse:  
 
 
 def _text(part: Json, path: str, _: list[str]) -> Block:
-    return Text(reading.needed(part, "text", path), _cache(part))
+    return Text(reading.needed(part, "text", path), parts.cache(part))
 
 
 def _refusal(part: Json, path: str, _: list[str]) -> Block:
@@ -210,15 +207,11 @@ def _image(part: Json, path: str, dropped: list[str]) -> Block:
     where = f"{path}.image_url"
     reading.unknown(image, _IMAGE_URL, where, dropped)
     source = data_urls.source(reading.needed(image, "url", where), f"{where}.url")
-    return Image(source, reading.text(image, "detail", where), _cache(part))
+    return Image(source, reading.text(image, "detail", where), parts.cache(part))
 
 
 def _audio(part: Json, path: str, _: list[str]) -> Block:
-    audio = reading.record(part, "input_audio", path)
-    where = f"{path}.input_audio"
-    if audio is None:
-        raise reading.missing(where)
-    return Audio(reading.needed(audio, "format", where), reading.needed(audio, "data", where))
+    return parts.audio(part, path)
 
 
 def _file(part: Json, path: str, dropped: list[str]) -> Block:
@@ -233,14 +226,7 @@ def _file(part: Json, path: str, dropped: list[str]) -> Block:
         source = data_urls.inline(data, f"{where}.file_data")
     else:
         source = FileId(reading.needed(file, "file_id", where), Dialect.CHAT)
-    return Document(source, reading.text(file, "filename", where), _cache(part))
-
-
-def _cache(part: Json) -> CacheFor | None:
-    mark = part.get(_MARK)
-    if not isinstance(mark, dict):
-        return None
-    return "long" if mark.get("ttl") not in (None, "30m") else "short"
+    return Document(source, reading.text(file, "filename", where), parts.cache(part))
 
 
 _PARTS: Final[dict[str, tuple[frozenset[str], Callable[[Json, str, list[str]], Block]]]] = {
@@ -250,12 +236,3 @@ _PARTS: Final[dict[str, tuple[frozenset[str], Callable[[Json, str, list[str]], B
     "file": (_FILE, _file),
     "refusal": (_REFUSAL, _refusal),
 }
-
-
-def _refuse(path: str) -> NoReturn:
-    raise Refusal(
-        400,
-        f"'{path}' cannot be passed on to the provider that serves this model.",
-        param=path,
-        code="unsupported_value",
-    )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from proxy.profiles import Quirks
-from proxy.wire import data_urls, naming, turns
+from proxy.wire import data_urls, naming, parts, turns
 from proxy.wire.conversation import (
     Audio,
     Block,
@@ -60,7 +60,8 @@ class _Writer:
         spoken: list[Turn] = []
         called: list[str] = []
         assistant: list[Turn] = []
-        for turn in rest:
+        asked = max((place for place, turn in enumerate(rest) if _speaks(turn)), default=-1)
+        for place, turn in enumerate(rest):
             if turn.role is Role.ASSISTANT:
                 if spoken:
                     self._replies(spoken, called)
@@ -68,11 +69,11 @@ class _Writer:
                 assistant.append(turn)
                 continue
             if assistant:
-                called = self._assistant(assistant)
+                called = self._assistant(assistant, going_on=place > asked)
                 assistant = []
             spoken.append(turn)
         if assistant:
-            self._assistant(assistant)
+            self._assistant(assistant, going_on=True)
         elif spoken:
             self._replies(spoken, called)
         return self._out
@@ -144,12 +145,12 @@ class _Writer:
             self._losses.meet("tool_result.error")
             if not _ERROR.match(text):
                 text = f"Error: {text}" if text else "Error"
-        parts = [self._part(block) for block in files]
-        if not parts:
+        shown = [self._part(block) for block in files]
+        if not shown:
             return text, []
         if self._quirks.tool_images:
-            return [*([_text(text)] if text else []), *parts], []
-        return text or BELOW, parts
+            return [*([_text(text)] if text else []), *shown], []
+        return text or BELOW, shown
 
     # --- parts --------------------------------------------------------------------------------------------
 
@@ -162,8 +163,8 @@ class _Writer:
             return only.text
         if not apart and not marks and all(isinstance(block, Text) for block in blocks):
             return "\n\n".join(block.text for block in blocks if isinstance(block, Text) and block.text)
-        parts = [self._part(block) for block in blocks if not (isinstance(block, Text) and not block.text)]
-        return parts or ""
+        said = [self._part(block) for block in blocks if not (isinstance(block, Text) and not block.text)]
+        return said or ""
 
     def _part(self, block: Block) -> Json:
         match block:
@@ -184,10 +185,7 @@ class _Writer:
                 raise AssertionError(block)
         mark = _mark(block) if self._quirks.cache_marks else None
         if mark is not None:
-            part["prompt_cache_breakpoint"] = {
-                "mode": "explicit",
-                **({"ttl": "12h"} if mark == "long" else {}),
-            }
+            part[parts.MARK] = parts.mark_of(mark)
         return part
 
     def _cited(self, text: Text) -> None:
@@ -220,8 +218,11 @@ class _Writer:
 
     # --- the assistant ------------------------------------------------------------------------------------
 
-    def _assistant(self, said: Sequence[Turn]) -> list[str]:
-        """One message of all that was said at one go; the ids of its calls."""
+    def _assistant(self, said: Sequence[Turn], *, going_on: bool) -> list[str]:
+        """One message of all that was said at one go; the ids of its calls.
+
+        `going_on`: no user has spoken since, so the model would think on from its thinking.
+        """
         texts = [self._said(turn.blocks) for turn in said]
         blocks = [block for turn in said for block in turn.blocks]
         text = "\n\n".join(text for text in texts if text)
@@ -231,6 +232,8 @@ class _Writer:
         if declined and self._quirks.openai_hints:
             message["refusal"] = declined
         thought = self._thought(blocks, called=bool(calls))
+        if going_on and not thought and any(_thinks(block) for block in blocks):
+            self._losses.drop("thinking")
         if thought is not None:
             message["reasoning_content"] = thought
         if calls:
@@ -266,6 +269,15 @@ class _Writer:
         text = json.dumps({"input": use.arguments}, ensure_ascii=False) if use.custom else use.arguments
         function = {"name": name, "arguments": text if text and not text.isspace() else "{}"}
         return {"id": id, "type": "function", "function": function}
+
+
+def _speaks(turn: Turn) -> bool:
+    """Whether a user says something of their own: results of tools go on with what came before."""
+    return turn.role is Role.USER and not all(isinstance(block, ToolResult) for block in turn.blocks)
+
+
+def _thinks(block: Block) -> bool:
+    return isinstance(block, Thinking) and bool(block.text or block.seal)
 
 
 def _text(text: str) -> Json:

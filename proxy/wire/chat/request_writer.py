@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import Final
 
 from proxy.profiles import Quirks
-from proxy.wire import naming, schemas, structured, turns
+from proxy.wire import free_text, naming, schemas, structured, turns
 from proxy.wire.chat import messages_writer
+from proxy.wire.choices import Choosable, without_tools
 from proxy.wire.codec import Facts, Written
 from proxy.wire.conversation import (
+    NEUTRAL,
     Choice,
     Conversation,
     Effort,
@@ -23,29 +25,19 @@ from proxy.wire.conversation import (
     Tool,
     Turn,
 )
+from proxy.wire.efforts import effort_of
 from proxy.wire.envelope import encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
 
 STOPS: Final = 4
 """The most stop sequences that are taken."""
-_INPUT: Final[Json] = {
-    "type": "object",
-    "properties": {"input": {"type": "string"}},
-    "required": ["input"],
-    "additionalProperties": False,
-}
-"""The arguments of a function that stands for a tool with free text as its input."""
 _DEEPSEEK: Final[Mapping[Effort, str]] = MappingProxyType(
     {"minimal": "low", "low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
 )
 _BUDGETS: Final[Mapping[Effort, int]] = MappingProxyType({"minimal": 1024, "low": 2048})
 """Thinking tokens where less than the model's own measure is wanted."""
 _PLAIN_TIERS: Final = ("auto", "default")
-_NEUTRAL: Final[Mapping[str, float]] = MappingProxyType(
-    {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
-)
-"""Values that say nothing: leaving them out is no loss."""
 
 
 def write(conversation: Conversation, facts: Facts, losses: Losses) -> Written:
@@ -121,14 +113,14 @@ def _tools(body: Json, conversation: Conversation, quirks: Quirks, losses: Losse
     for hosted in conversation.hosted:
         losses.meet("tool.hosted", f"tools.{hosted.type}")
     choice = conversation.choice
-    tools = conversation.tools
-    if choice is not None and choice.allowed is not None and not quirks.openai_hints:
-        tools = tuple(tool for tool in tools if tool.name in choice.allowed)
+    choosable = Choosable(conversation.tools)
+    tools = conversation.tools if quirks.openai_hints else choosable.allowed(choice)
     if not tools:
+        without_tools(choice, losses)
         return ()
     body["tools"] = [_tool(tool, conversation.dialect, quirks, losses) for tool in tools]
     if choice is not None:
-        body["tool_choice"] = _choice(choice, tools, quirks, losses)
+        body["tool_choice"] = _choice(choice, choosable, quirks, losses)
     if conversation.parallel is not None:
         body["parallel_tool_calls"] = conversation.parallel
     return tools
@@ -145,7 +137,7 @@ def _tool(tool: Tool, dialect: Dialect, quirks: Quirks, losses: Losses) -> Json:
         if quirks.custom_tools:
             return {"type": "custom", "custom": {**made, **_custom(tool)}}
         losses.change("tool.custom")
-        made.update(description=_described(tool), parameters=_INPUT)
+        made.update(description=free_text.described(tool), parameters=free_text.arguments())
         return {"type": "function", "function": made}
     if tool.description is not None:
         made["description"] = tool.description
@@ -171,17 +163,7 @@ def _custom(tool: Tool) -> Json:
     return made
 
 
-def _described(tool: Tool) -> str:
-    """A description that says what the free text has to look like."""
-    shape = (tool.grammar or {}).get("grammar", tool.grammar or {})
-    definition = shape.get("definition")
-    words = [tool.description] if tool.description else []
-    if isinstance(definition, str):
-        words.append(f"`input` has to fit this {shape.get('syntax') or ''} grammar:\n{definition}")
-    return "\n\n".join(words) or "`input` is free text."
-
-
-def _choice(choice: Choice, tools: tuple[Tool, ...], quirks: Quirks, losses: Losses) -> str | Json:
+def _choice(choice: Choice, tools: Choosable, quirks: Quirks, losses: Losses) -> str | Json:
     mode = choice.mode
     if mode in ("required", "named") and not quirks.forced_choice:
         losses.change("tool_choice")
@@ -194,11 +176,11 @@ def _choice(choice: Choice, tools: tuple[Tool, ...], quirks: Quirks, losses: Los
     return mode
 
 
-def _named(name: str, tools: tuple[Tool, ...], quirks: Quirks) -> Json:
+def _named(name: str, tools: Choosable, quirks: Quirks) -> Json:
     """A tool by the name that the provider knows it by."""
-    tool = next((tool for tool in tools if tool.name == name), None)
-    kind = "custom" if tool is not None and tool.custom and quirks.custom_tools else "function"
-    return {"type": kind, kind: {"name": naming.flattened(name, tool.namespace if tool else None)}}
+    tool = tools.find(name) or Tool(name)
+    kind = "custom" if tool.custom and quirks.custom_tools else "function"
+    return {"type": kind, kind: {"name": naming.flattened(tool.name, tool.namespace)}}
 
 
 # --- how to go on -----------------------------------------------------------------------------------------
@@ -231,7 +213,7 @@ def _reason(body: Json, conversation: Conversation, quirks: Quirks, losses: Loss
         return
     if effort is None:
         losses.meet("reasoning.budget")
-        effort = _effort(budget or 0)
+        effort = effort_of(budget or 0)
     if quirks.thinks == "effort":
         body["reasoning_effort"] = effort
         return
@@ -253,10 +235,6 @@ def _dashscope(body: Json, effort: Effort | None, budget: int | None, losses: Lo
         losses.change("reasoning.effort")
 
 
-def _effort(budget: int) -> Effort:
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
-
-
 def _sample(body: Json, sampling: Sampling, quirks: Quirks, losses: Losses) -> None:
     for name, taken in (
         ("temperature", quirks.sampling),
@@ -272,7 +250,7 @@ def _sample(body: Json, sampling: Sampling, quirks: Quirks, losses: Losses) -> N
             continue
         if taken:
             body[name] = value
-        elif value != _NEUTRAL.get(name):
+        elif value != NEUTRAL.get(name):
             losses.drop(name)
     if sampling.logprobs or sampling.top_logprobs:
         losses.meet("logprobs")

@@ -7,9 +7,21 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from proxy.wire import naming, schemas, structured, turns
+from proxy.wire import free_text, naming, schemas, structured, turns
+from proxy.wire.choices import Choosable, without_tools
 from proxy.wire.codec import Facts, Written
-from proxy.wire.conversation import Choice, Conversation, Json, Role, Sampling, Text, Tool, ToolUse, Turn
+from proxy.wire.conversation import (
+    NEUTRAL,
+    Choice,
+    Conversation,
+    Json,
+    Role,
+    Sampling,
+    Text,
+    Tool,
+    ToolUse,
+    Turn,
+)
 from proxy.wire.envelope import encode
 from proxy.wire.losses import Losses
 from proxy.wire.messages import thinking
@@ -17,22 +29,8 @@ from proxy.wire.messages.content_writer import ContentWriter
 from proxy.wire.messages.marks import Marks
 
 JSON_ONLY: Final = "Reply with one JSON object, and nothing else."
-_INPUT: Final[Mapping[str, object]] = MappingProxyType(
-    {
-        "type": "object",
-        "properties": {"input": {"type": "string"}},
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-)
-"""The arguments of a tool that stands for one with free text as its input."""
 _MODES: Final[Mapping[str, str]] = MappingProxyType({"auto": "auto", "required": "any", "none": "none"})
-_FORCED: Final = ("required", "named")
 _TIERS: Final[Mapping[str, str]] = MappingProxyType({"auto": "auto", "default": "standard_only"})
-_NEUTRAL: Final[Mapping[str, float]] = MappingProxyType(
-    {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
-)
-"""Values that say nothing: leaving them out is no loss."""
 _FOREIGN: Final = ("seed", "logit_bias", "presence_penalty", "frequency_penalty")
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 
@@ -106,13 +104,8 @@ def _shape(body: Json, conversation: Conversation, facts: Facts, losses: Losses)
 def _tools(conversation: Conversation, facts: Facts, losses: Losses, marks: Marks) -> list[Json]:
     for hosted in conversation.hosted:
         losses.meet("tool.hosted", f"tools.{hosted.type}")
-    choice = conversation.choice
-    allowed = frozenset(choice.allowed) if choice is not None and choice.allowed is not None else None
-    return [
-        marks.note(_tool(tool, facts, losses), tool.cache)
-        for tool in conversation.tools
-        if allowed is None or tool.name in allowed
-    ]
+    allowed = Choosable(conversation.tools).allowed(conversation.choice)
+    return [marks.note(_tool(tool, facts, losses), tool.cache) for tool in allowed]
 
 
 def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
@@ -123,7 +116,7 @@ def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
         losses.meet("tool.name")
     if tool.custom:
         losses.meet("tool.custom")
-        return {"name": name, "description": _described(tool), "input_schema": dict(_INPUT)}
+        return {"name": name, "description": free_text.described(tool), "input_schema": free_text.arguments()}
     made: Json = {"name": name}
     if tool.description:
         made["description"] = tool.description
@@ -140,16 +133,6 @@ def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
     return made
 
 
-def _described(tool: Tool) -> str:
-    """A description that says what the free text has to look like."""
-    shape = (tool.grammar or {}).get("grammar", tool.grammar or {})
-    definition = shape.get("definition") if isinstance(shape, dict) else None
-    words = [tool.description] if tool.description else []
-    if isinstance(definition, str):
-        words.append(f"`input` has to fit this {shape.get('syntax') or ''} grammar:\n{definition}")
-    return "\n\n".join(words) or "`input` is free text."
-
-
 def _remembered(said: Sequence[Turn]) -> list[Json]:
     """Tools for a conversation that has calls and no tools any more: calls of the unknown are refused."""
     blocks = (block for turn in said for block in turn.blocks)
@@ -162,17 +145,16 @@ def _remembered(said: Sequence[Turn]) -> list[Json]:
 def _choice(conversation: Conversation, facts: Facts, losses: Losses, *, any_tools: bool) -> Json | None:
     choice = conversation.choice or Choice("auto")
     if not any_tools:
-        if choice.mode in _FORCED:
-            losses.change("tool_choice")
+        without_tools(choice, losses)
         return None
     made: Json
-    if choice.mode in _FORCED and not facts.quirks.forced_choice:
+    if choice.mode in ("required", "named") and not facts.quirks.forced_choice:
         losses.change("tool_choice")
         made = {"type": "auto"}
     elif choice.mode == "named":
-        tool = next((tool for tool in conversation.tools if tool.name == choice.name), None)
-        space = tool.namespace if tool is not None else None
-        made = {"type": "tool", "name": naming.flattened(choice.name or "", space)}
+        name = choice.name or ""
+        tool = Choosable(conversation.tools).find(name) or Tool(name)
+        made = {"type": "tool", "name": naming.flattened(tool.name, tool.namespace)}
     else:
         made = {"type": _MODES[choice.mode]}
     if conversation.parallel is False and choice.mode != "none":
@@ -222,7 +204,7 @@ def _sample(body: Json, sampling: Sampling, losses: Losses, *, free: bool) -> No
         if value is None:
             continue
         if not free or "temperature" in body:
-            if value != _NEUTRAL[name]:
+            if value != NEUTRAL[name]:
                 losses.drop(name)
             continue
         if value > 1:
@@ -230,7 +212,7 @@ def _sample(body: Json, sampling: Sampling, losses: Losses, *, free: bool) -> No
         body[name] = min(value, 1)
     for name in _FOREIGN:
         value = getattr(sampling, name)
-        if value is not None and value != _NEUTRAL.get(name):
+        if value is not None and value != NEUTRAL.get(name):
             losses.meet(name)
     if sampling.logprobs or sampling.top_logprobs:
         losses.meet("logprobs")

@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.profiles import Quirks
 from proxy.wire.conversation import Effort, Json, Reasoning
+from proxy.wire.efforts import effort_of
 from proxy.wire.losses import Losses
 
 BUDGETS: Final[Mapping[Effort, int]] = MappingProxyType(
@@ -76,7 +77,7 @@ def ask(reasoning: Reasoning, situation: Situation, quirks: Quirks, losses: Loss
 
 
 def _adaptive(reasoning: Reasoning, situation: Situation, bound: int, losses: Losses) -> Asked:
-    effort = reasoning.effort or _effort(reasoning.budget or 0)
+    effort = reasoning.effort or effort_of(reasoning.budget or 0)
     effort = "low" if effort == "minimal" else effort
     if situation.forced:
         losses.change("reasoning.effort")
@@ -85,10 +86,6 @@ def _adaptive(reasoning: Reasoning, situation: Situation, bound: int, losses: Lo
     if reasoning.shown is not None:
         thinking["display"] = "summarized" if reasoning.shown else "omitted"
     return Asked(bound, thinking, effort)
-
-
-def _effort(budget: int) -> Effort:
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
 
 
 def _manual(reasoning: Reasoning, situation: Situation, bound: int, losses: Losses) -> Asked:

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from proxy.errors import Refusal
-from proxy.wire import data_urls, reading, seals
+from proxy.wire import data_urls, parts, reading, seals
 from proxy.wire.conversation import (
-    Audio,
     Block,
-    CacheFor,
     Declined,
     Document,
     FileId,
@@ -46,11 +44,10 @@ _REASONING: Final = frozenset(
     ("type", "id", "summary", "content", "encrypted_content", "status", "created_by")
 )
 _SUMMARY: Final = frozenset(("type", "text"))
-_MARK: Final = "prompt_cache_breakpoint"
-_TEXT: Final = frozenset(("type", "text", "annotations", "logprobs", _MARK))
+_TEXT: Final = frozenset(("type", "text", "annotations", "logprobs", parts.MARK))
 _REFUSED: Final = frozenset(("type", "refusal"))
-_IMAGE: Final = frozenset(("type", "image_url", "file_id", "detail", _MARK))
-_FILE: Final = frozenset(("type", "file_data", "file_id", "file_url", "filename", _MARK))
+_IMAGE: Final = frozenset(("type", "image_url", "file_id", "detail", parts.MARK))
+_FILE: Final = frozenset(("type", "file_data", "file_id", "file_url", "filename", parts.MARK))
 _AUDIO: Final = frozenset(("type", "input_audio"))
 _ROLES: Final[tuple[Role, ...]] = tuple(Role)
 _PHASES: Final = ("commentary", "final_answer")
@@ -116,7 +113,7 @@ class _Items:
         elif kind == "item_reference":
             _refuse_reference(item, path)
         else:
-            _refuse(path)
+            parts.refuse(path)
 
     def turns(self) -> list[Turn]:
         """What was read."""
@@ -162,7 +159,7 @@ class _Items:
         content = self._content(item, "output", path)
         found = [block for block in content if isinstance(block, Text | Image | Document)]
         if len(found) < len(content):
-            _refuse(f"{path}.output")
+            parts.refuse(f"{path}.output")
         if self._role is not Role.USER:
             self._end()
             self._role = Role.USER
@@ -180,11 +177,11 @@ class _Items:
             self._assistant(Thinking(text, seal, redacted=redacted and seal is not None))
 
     def _thoughts(self, item: Json, key: str, path: str) -> str:
-        parts = reading.records(item, key, path)
-        for place, part in enumerate(parts):
+        given = reading.records(item, key, path)
+        for place, part in enumerate(given):
             reading.unknown(part, _SUMMARY, f"{path}.{key}[{place}]", self._dropped)
         return "\n\n".join(
-            reading.text(part, "text", f"{path}.{key}[{place}]") or "" for place, part in enumerate(parts)
+            reading.text(part, "text", f"{path}.{key}[{place}]") or "" for place, part in enumerate(given)
         )
 
     def _compaction(self, item: Json, path: str) -> None:
@@ -207,8 +204,8 @@ class _Items:
             raise reading.missing(f"{path}.{key}")
         if type(content) is not list:
             raise reading.wrong(f"{path}.{key}", "a string or an array of parts", content)
-        parts = reading.records(item, key, path)
-        return tuple([self._part(part, f"{path}.{key}[{place}]") for place, part in enumerate(parts)])
+        given = reading.records(item, key, path)
+        return tuple([self._part(part, f"{path}.{key}[{place}]") for place, part in enumerate(given)])
 
     def _part(self, part: Json, path: str) -> Block:
         kind = reading.needed(part, "type", path)
@@ -231,7 +228,7 @@ def _use(item: Json, path: str, key: str) -> ToolUse:
 
 
 def _text(part: Json, path: str) -> Block:
-    return Text(reading.needed(part, "text", path), _cache(part), _citations(part, path))
+    return Text(reading.needed(part, "text", path), parts.cache(part), _citations(part, path))
 
 
 def _citations(part: Json, path: str) -> tuple[tuple[str, str, int, int], ...]:
@@ -261,7 +258,7 @@ def _image(part: Json, path: str) -> Block:
     source: Source = FileId(file or "", Dialect.RESPONSES)
     if url is not None:
         source = data_urls.source(url, f"{path}.image_url")
-    return Image(source, reading.text(part, "detail", path), _cache(part))
+    return Image(source, reading.text(part, "detail", path), parts.cache(part))
 
 
 def _file(part: Json, path: str) -> Block:
@@ -275,22 +272,7 @@ def _file(part: Json, path: str) -> Block:
         source = data_urls.source(url, f"{path}.file_url")
     else:
         source = FileId(reading.needed(part, "file_id", path), Dialect.RESPONSES)
-    return Document(source, name, _cache(part))
-
-
-def _audio(part: Json, path: str) -> Block:
-    audio = reading.record(part, "input_audio", path)
-    if audio is None:
-        raise reading.missing(f"{path}.input_audio")
-    where = f"{path}.input_audio"
-    return Audio(reading.needed(audio, "format", where), reading.needed(audio, "data", where))
-
-
-def _cache(part: Json) -> CacheFor | None:
-    mark = part.get(_MARK)
-    if not isinstance(mark, dict):
-        return None
-    return "long" if mark.get("ttl") not in (None, "30m") else "short"
+    return Document(source, name, parts.cache(part))
 
 
 _PARTS: Final[dict[str, tuple[frozenset[str], Callable[[Json, str], Block]]]] = {
@@ -300,17 +282,8 @@ _PARTS: Final[dict[str, tuple[frozenset[str], Callable[[Json, str], Block]]]] = 
     "refusal": (_REFUSED, _declined),
     "input_image": (_IMAGE, _image),
     "input_file": (_FILE, _file),
-    "input_audio": (_AUDIO, _audio),
+    "input_audio": (_AUDIO, parts.audio),
 }
-
-
-def _refuse(path: str) -> NoReturn:
-    raise Refusal(
-        400,
-        f"'{path}' cannot be passed on to the provider that serves this model.",
-        param=path,
-        code="unsupported_value",
-    )
 
 
 def _refuse_reference(item: Json, path: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.wire import data_urls, naming, seals
+from proxy.wire import data_urls, naming, parts, seals
 from proxy.wire.codec import Facts
 from proxy.wire.conversation import (
     Audio,
@@ -209,8 +209,7 @@ class _Items:
 
     def _marked(self, part: Json, cache: CacheFor | None) -> Json:
         if cache is not None and self._facts.quirks.cache_marks:
-            mark = {"mode": "explicit"} if cache == "short" else {"mode": "explicit", "ttl": "12h"}
-            part["prompt_cache_breakpoint"] = mark
+            part[parts.MARK] = parts.mark_of(cache)
         return part
 
 

@@ -6,12 +6,13 @@ a tool without it counts as strict.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from proxy.wire import naming, schemas
+from proxy.wire.choices import Choosable, without_tools
 from proxy.wire.codec import Facts, Written
-from proxy.wire.conversation import Choice, Conversation, Effort, Format, Json, Role, Text, Tool, Turn
+from proxy.wire.conversation import NEUTRAL, Choice, Conversation, Format, Json, Role, Text, Tool, Turn
+from proxy.wire.efforts import effort_of
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
 from proxy.wire.responses import input_writer
@@ -19,12 +20,6 @@ from proxy.wire.responses.request_reader import ENCRYPTED
 
 LEAST_OUTPUT: Final = 16
 """The smallest bound that is taken, in tokens."""
-
-_BUDGETS: Final[tuple[tuple[int, Effort], ...]] = ((2048, "low"), (8192, "medium"))
-_SAMPLING: Final[Mapping[str, object]] = MappingProxyType(
-    {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
-)
-"""Values that say nothing: what a model does anyway."""
 
 
 def write(conversation: Conversation, facts: Facts, losses: Losses) -> Written:
@@ -76,15 +71,16 @@ def _instructions(body: Json, turns: tuple[Turn, ...], facts: Facts) -> tuple[Tu
 def _write_tools(body: Json, conversation: Conversation, facts: Facts, losses: Losses) -> None:
     for hosted in conversation.hosted:
         losses.meet("tool.hosted", f"tools.{hosted.type}")
+    choice = conversation.choice
     if not conversation.tools:
+        without_tools(choice, losses)
         return
     body["tools"] = [_tool(tool) for tool in conversation.tools]
-    choice = conversation.choice
     if choice is not None:
         if choice.mode in ("required", "named") and not facts.quirks.forced_choice:
             losses.change("tool_choice")
             choice = Choice("auto", allowed=(choice.name,) if choice.name else choice.allowed)
-        body["tool_choice"] = _choice(choice, conversation.tools)
+        body["tool_choice"] = _choice(choice, Choosable(conversation.tools))
     if conversation.parallel is not None:
         body["parallel_tool_calls"] = conversation.parallel
 
@@ -103,7 +99,7 @@ def _tool(tool: Tool) -> Json:
     return {**said, "parameters": schemas.arguments(tool.schema), "strict": bool(tool.strict)}
 
 
-def _choice(choice: Choice, tools: tuple[Tool, ...]) -> str | Json:
+def _choice(choice: Choice, tools: Choosable) -> str | Json:
     if choice.mode == "named":
         return _named(choice.name or "", tools)
     if choice.allowed is None or choice.mode == "none":
@@ -112,11 +108,11 @@ def _choice(choice: Choice, tools: tuple[Tool, ...]) -> str | Json:
     return {"type": "allowed_tools", "mode": choice.mode, "tools": allowed}
 
 
-def _named(name: str, tools: tuple[Tool, ...]) -> Json:
-    tool = next((tool for tool in tools if tool.name == name), Tool(name))
+def _named(name: str, tools: Choosable) -> Json:
+    tool = tools.find(name) or Tool(name)
     if tool.custom:
-        return {"type": "custom", "name": name}
-    return {"type": "function", "name": naming.flattened(name, tool.namespace)}
+        return {"type": "custom", "name": tool.name}
+    return {"type": "function", "name": naming.flattened(tool.name, tool.namespace)}
 
 
 def _origins(conversation: Conversation, losses: Losses) -> Mapping[str, naming.Origin]:
@@ -154,7 +150,7 @@ def _write_reasoning(body: Json, conversation: Conversation, facts: Facts, losse
         said["effort"] = wish.effort
     elif wish.budget is not None:
         losses.change("reasoning.budget")
-        said["effort"] = next((effort for below, effort in _BUDGETS if wish.budget < below), "high")
+        said["effort"] = effort_of(wish.budget)
     if wish.shown:
         said["summary"] = "auto"
     if said:
@@ -169,11 +165,11 @@ def _write_sampling(body: Json, conversation: Conversation, facts: Facts, losses
             continue
         if facts.quirks.sampling:
             body[name] = value
-        elif value != _SAMPLING[name]:
+        elif value != NEUTRAL[name]:
             losses.drop(name)
     for name in ("top_k", "seed", "logit_bias", "presence_penalty", "frequency_penalty", "top_logprobs"):
         value = getattr(wish, name)
-        if value is not None and value != {} and value != _SAMPLING.get(name):
+        if value is not None and value != {} and value != NEUTRAL.get(name):
             losses.meet(name)
     if wish.logprobs:
         losses.meet("logprobs")
