@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from metrics.record import Record
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock, SystemClock
+from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.link import parse
 from proxy.upstream import Call, Reply
@@ -301,3 +302,135 @@ def test_an_embedded_store_that_nobody_started_is_none() -> None:
         await replica.close()
 
     asyncio.run(main())
+
+
+class Rewritten:
+    """A configuration that can be written anew, as a replica reads it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __call__(self) -> tuple[Config, str]:
+        """As it is written now."""
+        return self.config, "apex.yaml"
+
+    def replica(self, provider: Provider, *, open_to_all: bool = False) -> Replica:
+        """A replica that began with it."""
+        surroundings = Surroundings(SystemClock(), random.Random(1), {}, open_to_all=open_to_all, reread=self)
+        return Replica(self.config, surroundings, provider)
+
+
+def test_a_reload_is_for_the_next_request() -> None:
+    """Clients, keys, models and addresses are the new ones; the replica is the same."""
+
+    async def main() -> None:
+        provider, written = Provider(), Rewritten(configured())
+        replica = written.replica(provider)
+        before = replica.fleet.snapshot
+        assert (await ask(replica)).status_code == 200
+        written.config = configured(
+            clients=[{"name": "others", "key": "sk-another-client"}],
+            providers={"local": {"base_url": "http://127.0.0.1:7/v1", "api_key": "sk-provider-2"}},
+        )
+        assert await replica.reloading.reload()
+        assert (await ask(replica)).status_code == 401
+        assert (await ask(replica, "sk-another-client")).status_code == 200
+        assert [call.url.split("/")[2] for call in provider.calls] == ["127.0.0.1:9", "127.0.0.1:7"]
+        assert dict(provider.calls[1].headers)["authorization"] == "Bearer sk-provider-2"
+        assert replica.fleet.snapshot.created == before.created
+        assert before.tenants.of(KEY.encode()) is not None  # whoever began with it goes on with it
+        await replica.close()
+
+    asyncio.run(main())
+
+
+def test_whoever_keeps_a_part_of_a_configuration_is_told() -> None:
+    """Bounds, queue, retries and pages; and what is told of providers holds no secret, old or new."""
+
+    async def main() -> None:
+        said = {
+            "error": {"message": "no sk-provider-1 and no sk-provider-2", "type": "invalid_request_error"}
+        }
+        written = Rewritten(configured())
+        replica = written.replica(Provider(400, said))
+        told: list[Config] = []
+        replica.on_renewal(told.append)
+        written.config = configured(
+            providers={"local": {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk-provider-2"}},
+            queue={"max_length": 7},
+            overload={"max_in_flight": 5},
+            retry={"budget": 0.5},
+            cors={"origins": ["*"]},
+        )
+        await replica.reloading.reload()
+        assert told == [written.config]
+        assert replica.waiting.settings is written.config.queue
+        assert replica.guard.bounds is written.config.overload
+        answer = (await ask(replica)).json()["error"]["message"]
+        assert "sk-provider" not in answer
+        transport = httpx.ASGITransport(app=replica.client_app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+            page = await client.get("/v1/models", headers={"origin": "https://any.example"})
+        assert page.headers["access-control-allow-origin"] == "*"
+        await replica.close()
+
+    asyncio.run(main())
+
+
+def test_a_stored_response_follows_the_rules_of_the_moment() -> None:
+    """Its store goes by other bounds and keys after a reload; the replicas' list knows at once."""
+
+    async def main() -> None:
+        with PrivateStore() as store:
+            settings = {"redis": {"url": store.url}}
+            written = Rewritten(configured(**settings))
+            surroundings = Surroundings(SystemClock(), random.Random(1), {}, reread=written)
+            replica = Replica(written.config, surroundings, Provider(), parse(store.url))
+            await replica.start()
+            written.config = configured(**settings, responses={"ttl": "1d"})
+            await replica.reloading.reload()
+            assert replica.shelf is not None
+            assert replica.shelf.store.rules.settings.ttl == 86_400
+            wanted = config_hash(written.config)
+            assert replica.replicas is not None
+            await until(lambda: [m.config_hash for m in replica.replicas.members] == [wanted])  # type: ignore[union-attr]
+            await replica.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("open_to_all", [True, False])
+def test_who_may_call_without_a_key_depends_on_whether_there_are_clients(open_to_all: bool) -> None:
+    """Everybody, where that was wished and there are none; nobody as soon as there is one."""
+
+    async def main() -> list[int]:
+        written = Rewritten(configured(clients=[]))
+        replica = written.replica(Provider(), open_to_all=open_to_all)
+        seen = [(await ask(replica, "")).status_code]
+        written.config = configured()
+        await replica.reloading.reload()
+        seen += [(await ask(replica, "")).status_code, (await ask(replica)).status_code]
+        await replica.close()
+        return seen
+
+    assert asyncio.run(main()) == [200 if open_to_all else 401, 401, 200]
+
+
+def test_only_operators_reload() -> None:
+    """Where there is a token, it is asked for here as everywhere on their port."""
+
+    async def main() -> list[int]:
+        written = Rewritten(configured(operations={"token": "sk-operators-0"}))
+        replica = written.replica(Provider())
+        transport = httpx.ASGITransport(app=replica.operations_app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://operations") as client:
+            bearer = {"authorization": "Bearer sk-operators-0"}
+            statuses = [
+                (await client.post("/admin/reload")).status_code,
+                (await client.get("/admin/reload", headers=bearer)).status_code,
+                (await client.post("/admin/reload", headers=bearer)).status_code,
+            ]
+        await replica.close()
+        return statuses
+
+    assert asyncio.run(main()) == [401, 405, 200]

@@ -714,3 +714,36 @@ def test_listeners_hear_what_may_let_somebody_be_picked() -> None:
     replica.adopt({FIRST.id: OPEN}, 7)
     replica.adopt_all({FIRST.id: OPEN}, 7, lost=False)
     assert heard == [1, 2] * 2
+
+
+def test_another_configuration_keeps_what_is_known() -> None:
+    """Health, what is in flight and what holds a target back; bounds and models are the new ones."""
+    replica = made()
+    turn = replica.take(FIRST)
+    teach(replica, *[FAILED] * CONFIG.health.failures)
+    teach(replica, Report(Effect.BACK_OFF, overload=True), target=SECOND)
+    before, changes = replica.snapshot, []
+    replica.on_change(lambda: changes.append(1))
+    other = config({"a": 2, "b": 1}, health={"failures": 9, "max_ejected": 0.25})
+    replica.renew(fleet.snapshot(other, Tenants(other.clients, b"pepper"), 7))
+    assert changes
+    assert before.config is CONFIG
+    assert (replica.snapshot.config, replica.most_ejected) == (other, 0.25)
+    assert replica.health.records == before.health.records
+    assert replica.health.rules.failures == 9
+    assert len(replica.snapshot.models[MODEL].targets) == 3
+    assert replica.in_flight == {FIRST.id: 1}
+    assert replica.throttle.limit(SECOND.id) is not None
+    replica.end(turn)
+    assert replica.in_flight == {}
+
+
+def test_new_bounds_count_from_the_next_report_on() -> None:
+    """One failure more is enough where two were not."""
+    replica = made()
+    teach(replica, FAILED, FAILED)
+    other = config({"a": 2}, health={"failures": 3})
+    replica.renew(fleet.snapshot(other, Tenants(other.clients, b"pepper"), 7))
+    assert replica.standing(FIRST).until == 0
+    teach(replica, FAILED)
+    assert replica.standing(FIRST).until > NOW

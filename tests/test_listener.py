@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from proxy.config.settings import Bounds
+from proxy.config.settings import Bounds, Config
 from proxy.listener import Listener, bind
 
 Application = Callable[..., Awaitable[None]]
@@ -643,3 +643,64 @@ def test_a_port_can_be_shared_or_not() -> None:
     if socket.has_ipv6:
         with contextlib.suppress(OSError), bind("::1", 0, shared=False) as six:
             assert six.family is socket.AF_INET6
+
+
+def test_one_that_leaves_answers_each_connection_once_more() -> None:
+    """What is asked while it does, on old connections and new ones, is told that it is the last."""
+
+    async def scenario() -> None:
+        app = App()
+        async with opened(app) as there:
+            kept, idle = await there.connect(), await there.connect()
+            kept.send(POST % 2 + b"ab")
+            _, headers, _ = await kept.whole_answer()
+            assert "connection" not in headers
+            kept.send(POST % 2)
+            while app.calls < 2:  # noqa: ASYNC110  (an application cannot be awaited)
+                await asyncio.sleep(0.01)
+            there.listener.leave()
+            kept.send(b"ab")
+            for line in (kept, idle, await there.connect()):
+                if line is not kept:
+                    line.send(POST % 2 + b"ab")
+                status, headers, _ = await line.whole_answer()
+                assert (status, headers["connection"]) == (200, "close")
+                await line.cut()
+
+    run(scenario)
+
+
+def test_a_request_whose_head_has_begun_is_answered_though_the_server_stops() -> None:
+    """An idle connection is closed at once."""
+
+    async def scenario() -> None:
+        async with opened(App()) as there:
+            late, idle = await there.connect(), await there.connect()
+            request = POST % 2 + b"ab"
+            late.send(request[:20])
+            await asyncio.sleep(0.1)
+            there.listener.leave()
+            there.listener.stop()
+            await idle.cut()
+            late.send(request[20:])
+            status, headers, _ = await late.whole_answer()
+            assert (status, headers["connection"]) == (200, "close")
+            await there.serving
+
+    run(scenario)
+
+
+def test_other_bounds_hold_for_connections_there_are() -> None:
+    """The next request on a connection that was kept is measured by them."""
+
+    async def scenario() -> None:
+        async with opened(App()) as there:
+            line = await there.connect()
+            long = b"GET / HTTP/1.1\r\nhost: h\r\nx: %b\r\n\r\n" % (b"x" * 1500)
+            line.send(long)
+            assert (await line.answer())[0] == 200
+            there.listener.renew(Config.model_validate({"bounds": {"header_block": 1024}}))
+            line.send(long)
+            await refused(line, 431)
+
+    run(scenario)

@@ -725,6 +725,27 @@ def test_many_changes_leave_in_several_calls() -> None:
     run(scenario())
 
 
+def test_the_script_decides_by_the_bounds_of_the_moment() -> None:
+    """A reload may change them; then the next call says so."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        await shares(line, peers)
+        told = []
+        other = config({"a": 2}, health={"failures": 9})
+        for view in (None, fleet.snapshot(other, Tenants(other.clients, b"pepper"), 7)):
+            if view is not None:
+                of.renew(view)
+            of.outbox.put(Change(Kind.FAIL, "n"))
+            await peers.flush()
+            [(_, args)] = [said for said in line.said if said[0] == "health"]
+            told.append(msgspec.json.decode(args[1])["failures"])
+            line.said.clear()
+        assert told == [FAILURES, 9]
+
+    run(scenario())
+
+
 def test_successes_wait_for_each_other_and_nothing_else_waits() -> None:
     """They are one change with a count; a failure leaves in the same moment, with what waited."""
 

@@ -2,7 +2,7 @@ import pytest
 from fakes.configs import config
 
 from proxy.errors import Said
-from proxy.redaction import DEEPEST, LONGEST, MOST, Redactor, secrets_of
+from proxy.redaction import DEEPEST, LONGEST, MOST, REMEMBERED, Redactor, secrets_of
 
 CANARY = "canary-7f3a9c"
 MASK = "[redacted]"
@@ -136,3 +136,13 @@ def test_what_a_configuration_holds() -> None:
         "my-resource",
     }
     assert "1" not in secrets_of(made)
+
+
+def test_secrets_of_earlier_configurations_are_removed_for_a_day() -> None:
+    """Requests that were sent them are still on their way; what is configured still stays known."""
+    redactor = Redactor(["first-key", "kept-key"])
+    redactor.renew(["kept-key", "second-key"], 10.0)
+    redactor.renew(["kept-key", "third-key"], 20.0)
+    assert redactor.text("first-key second-key third-key kept-key") == " ".join([MASK] * 4)
+    redactor.renew(["kept-key", "third-key"], 15.0 + REMEMBERED)
+    assert redactor.text("first-key second-key third-key kept-key") == f"first-key {MASK} {MASK} {MASK}"

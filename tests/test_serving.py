@@ -1,6 +1,7 @@
 """Tests of `proxy.serving`: ports, and the order in which a replica starts and ends."""
 
 import asyncio
+import dataclasses
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import structlog
 from proxy import serving
 from proxy.app import Replica, Surroundings
 from proxy.clock import SystemClock
+from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
 from proxy.serving import Ports, PortTakenError, Signals
 
@@ -122,6 +124,7 @@ def test_the_first_signal_says_stop_and_the_second_now() -> None:
         assert not signals.now.is_set()
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(signals.now.wait(), 5.0)
+        assert signals.first is signal.SIGTERM
 
     asyncio.run(main())
 
@@ -155,10 +158,50 @@ def test_a_replica_is_ready_after_it_has_started_and_no_longer_once_told_to_stop
     asyncio.run(main())
 
 
-async def probe(port: int) -> int:
-    """The status of the readiness probe."""
+async def probe(port: int, ballast: str = "x") -> int:
+    """The status of the readiness probe, asked with so large a header."""
     async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code
+        answer = await client.get(f"http://127.0.0.1:{port}/readyz", headers={"x-ballast": ballast})
+        return answer.status_code
+
+
+def test_a_hangup_reads_the_configuration_anew() -> None:
+    """Both ports go by its bounds then; one that is no good changes nothing, and ends nothing."""
+    written: list[Config | ConfigError] = [
+        ConfigError([Problem("one", "is wrong", "")]),
+        configured(bounds={"header_block": "1KiB"}),
+    ]
+
+    def reread() -> tuple[Config, str]:
+        found = written.pop(0)
+        if isinstance(found, ConfigError):
+            raise found
+        return found, "apex.yaml"
+
+    async def main() -> list[int]:
+        config = configured()
+        ports = serving.open_ports(config)
+        client, operations = numbers(ports)
+        known: list[Replica] = []
+
+        async def started(replica: Replica) -> None:
+            known.append(replica)
+
+        own = dataclasses.replace(surroundings(), reread=reread)
+        running = asyncio.ensure_future(serving.run(config, own, ports, started))
+        while not known or not known[0].ready:  # noqa: ASYNC110  (readiness is a plain flag)
+            await asyncio.sleep(0)
+        seen = []
+        for left in (1, 0):
+            os.kill(os.getpid(), signal.SIGHUP)
+            while len(written) > left or (not left and known[0].fleet.snapshot.config is config):  # noqa: ASYNC110  (a plain attribute)
+                await asyncio.sleep(0.01)
+            seen += [await probe(client, "x" * 2000), await probe(operations, "x" * 2000)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 10.0)
+        return seen
+
+    assert asyncio.run(main()) == [200, 200, 431, 431]
 
 
 def test_what_fails_at_the_start_ends_the_replica() -> None:

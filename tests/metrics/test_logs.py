@@ -149,3 +149,17 @@ def test_what_does_not_fit_is_counted() -> None:
     assert dropped == [3]
     assert log.dropped == 3
     assert len(lines) == logs._PENDING + 1
+
+
+def test_the_level_can_be_changed_for_loggers_that_have_spoken() -> None:
+    """They are cached, and hear of it all the same."""
+    stream = io.StringIO()
+    threshold = logs.configure(stream, "warning", pretty=False)
+    log = structlog.get_logger("any")
+    for level in ("info", "debug", "error"):
+        log.info("said", level_then=level)
+        log.error("always")
+        threshold.change(level)
+    log.info("said", level_then="error")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["always", "said", "always", "said", "always"]

@@ -544,3 +544,16 @@ def test_an_old_memory_of_a_free_limit_is_no_second_burst(idle: int, flap: int) 
         assert admitted >= 0.9 * (60 + 20 * 15) or flap
 
     asyncio.run(run())
+
+
+def test_what_was_refused_is_asked_anew_once_limits_may_have_changed() -> None:
+    """A client whose limit was raised does not wait for what the old one said."""
+
+    async def life(world: World) -> None:
+        await world.reserve(ONE)
+        assert not (await world.refused(ONE)).cached
+        assert (await world.refused(ONE)).cached
+        world.limiter.forget()
+        await world.reserve(limits(Quota(requests_per_minute=2)))
+
+    live(life)
