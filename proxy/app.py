@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, cors, fleet, link, operations, peers
+from proxy import __version__, cors, fleet, link, operations, peers, shelving
 from proxy.admission import Admission
 from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
@@ -29,7 +29,7 @@ from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.counting import Counting
 from proxy.demand import Estimator
-from proxy.detached import Detached, DetachedParts, bury
+from proxy.detached import Detached, DetachedParts
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet, Snapshot
 from proxy.link import Address, Change, Link, parse
@@ -45,13 +45,9 @@ from proxy.relay import PATIENCE, Patience
 from proxy.reloading import Reloading, ReloadParts, Reread
 from proxy.replicas import About, Replicas, load_script
 from proxy.responses import keyspace
-from proxy.responses.background import BackgroundRuns
 from proxy.responses.census import Census
-from proxy.responses.following import Following
 from proxy.responses.scripts import load_scripts as load_response_scripts
-from proxy.responses.sealing import Sealer
 from proxy.responses.store import LINK as STORE_LINK
-from proxy.responses.store import ResponseStore, Rules
 from proxy.retrieval import Retrieval
 from proxy.retry import RetryBudget
 from proxy.sockets import SocketParts, Sockets
@@ -98,6 +94,7 @@ class Replica:
         clock, draw = surroundings.clock, surroundings.draw
         self.name = f"{draw.getrandbits(48):012x}"
         self._surroundings = surroundings
+        self._private = surroundings.store_url is not None
         self._created = int(clock.wall())
         self.fleet = Fleet(self._prepared(config), clock, draw, self.name, self._live)
         self.instruments = Instruments(CollectorRegistry(), __version__)
@@ -167,7 +164,8 @@ class Replica:
         self.client_app.cors = cors.policy(config.cors)
         self.limiter.forget()
         if self.shelf is not None:
-            self.shelf.store.renew(_sealer(config), Rules(config.responses, self.name))
+            rules = shelving.rules(config, self.name, private=self._private)
+            self.shelf.store.renew(shelving.sealer(config), rules)
         for told in self._on_renewal:
             told(config)
         self.fleet.renew(fresh)
@@ -217,7 +215,9 @@ class Replica:
             fleet=self.fleet,
             reception=reception,
             pipeline=pipeline,
-            sockets=Sockets(SocketParts(reception, handle, began, self._observe, clock, self.tasks)),
+            sockets=Sockets(
+                SocketParts(reception, pipeline, self.archive, began, self._observe, clock, self.tasks)
+            ),
             asides=asides,
             clock=clock,
             began=began,
@@ -251,9 +251,8 @@ class Replica:
             scripts=list(scripts.values()),
             settings=STORE_LINK,
         )
-        store = ResponseStore(connection, scripts, _sealer(config), Rules(config.responses, self.name))
-        runs = BackgroundRuns(store, connection)
-        return Shelf(connection, store, runs, Following(store, runs, connection, surroundings.clock, bury))
+        rules = shelving.rules(config, self.name, private=self._private)
+        return shelving.shelf(connection, scripts, config, rules, surroundings.clock)
 
     def _limits(self, clock: Clock, scripts: Mapping[str, Script]) -> tuple[Limiter, RedisStore | None]:
         """The limiter: over the cluster where there is a link, else in this process alone."""
@@ -330,8 +329,10 @@ class Replica:
             self.link.on_change(self._link_changed)
             self._background.spawn(self.replicas.run(), "replicas")
             await self._share(self.link)
-        if self.shelf is not None:
+        if self.shelf is not None and self.link is not None:
             await self._open(self.shelf)
+            config = self.fleet.snapshot.config
+            self._background.spawn(shelving.look(self.link, self.shelf, config), "eviction")
         self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
@@ -380,10 +381,6 @@ class Replica:
         await self._link_tasks.close()
         await self.upstream.close()
         self.request_log.close()
-
-
-def _sealer(config: Config) -> Sealer:
-    return Sealer([(key.id, key.raw()) for key in config.responses.keys], secrets.token_bytes)
 
 
 def build(config: Config, surroundings: Surroundings) -> Replica:

@@ -28,7 +28,7 @@ LAYERS = [
     "attempt",
     "pipeline",
     "detached counting compaction sockets vitals",
-    "retrieval",
+    "retrieval shelving",
     "endpoints websocket",
     "operations listener reloading",
     "app",
