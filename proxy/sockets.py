@@ -2,8 +2,9 @@
 
 A client sends `response.create` with the fields of `POST /v1/responses`; what comes back are the events of
 the stream. Responses that are not stored can be followed all the same, on the same connection: it knows the
-latest one. (Open Responses of 2026-04-24, and OpenAI's guide to the WebSocket mode: turns one by one, at
-most 60 minutes, `error` events with a status.)
+latest one. With `generate` false what is said is only taken note of: the next turn goes on from there.
+(Open Responses of 2026-04-24, and OpenAI's guide to the WebSocket mode: turns one by one, at most 60
+minutes, `error` events with a status.)
 
 A turn is a request like any other: authenticated, limited, recorded. What only headers can say (losses of a
 translation, who answered) is in its record alone. Browsers let any page open a WebSocket to anywhere, so a
@@ -14,7 +15,7 @@ import asyncio
 import collections
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -23,17 +24,21 @@ from metrics import record as records
 from metrics.record import Record
 from proxy.access import authenticate
 from proxy.answers import broken, identity_headers, refusal_headers
+from proxy.archive import Archive
 from proxy.clock import Clock
 from proxy.ends import Body, Kept
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
+from proxy.pipeline import Pipeline
 from proxy.reception import Reception
 from proxy.responses.document import Stored
 from proxy.tasks import Tasks
 from proxy.wire import sse
 from proxy.wire.codec import Voice
+from proxy.wire.dialects import CODECS
 from proxy.wire.envelope import Fields, encode
-from proxy.wire.model import Endpoint
+from proxy.wire.model import Dialect, Endpoint, Usage
+from proxy.wire.responses import resource
 
 PATH = "/v1/responses"
 LONGEST = 3600.0
@@ -49,9 +54,10 @@ STOPPING: Final = "stopping"
 
 CRASHED = Refusal(500, "The proxy failed on this request.", kind="server_error", code="internal_error")
 
-_UNSUPPORTED: Final = ("background", "stream_id", "generate")
+_UNSUPPORTED: Final = ("background", "stream_id")
 """Fields that would change what happens here, in ways there are not."""
 
+_ANY_INPUT = msgspec.Raw(b'"-"')
 _object = msgspec.json.Decoder(dict[str, Any])
 _fields = msgspec.json.Decoder(Fields)
 
@@ -61,15 +67,29 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class TurnSource:
-    """A `Source`: the body of a request out of a `response.create` message."""
+    """A `Source`: the body of a request out of a `response.create` message.
+
+    `silent`: nothing is to be generated.
+    """
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._body = b""
+        self._refusal: Refusal | None = None
+        self.silent = False
+        try:
+            self._read(text)
+        except Refusal as refusal:
+            self._refusal = refusal
 
     async def body(self) -> bytes:
         """The body. Raises `Refusal` 400 for any other message."""
+        if self._refusal is not None:
+            raise self._refusal
+        return self._body
+
+    def _read(self, text: str) -> None:
         try:
-            fields = _fields.decode(self._text)
+            fields = _fields.decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             raise Refusal(400, "A message must be a JSON object in text.", code="invalid_json") from None
         if bytes(fields.pop("type", b"")) != b'"response.create"':
@@ -77,15 +97,15 @@ class TurnSource:
                 400, "The type of a message must be 'response.create'.", param="type", code="invalid_value"
             )
         for name in _UNSUPPORTED:
-            usual = b"true" if name == "generate" else b"false"
-            if bytes(fields.pop(name, b"null")) not in (b"null", usual):
+            if bytes(fields.pop(name, b"null")) not in (b"null", b"false"):
                 raise Refusal(
                     400,
                     f"'{name}' is not possible over a WebSocket here.",
                     param=name,
                     code="unsupported_value",
                 )
-        return encode({**fields, "stream": True})
+        self.silent = bytes(fields.pop("generate", b"null")) == b"false"
+        self._body = encode({**fields, "stream": True})
 
 
 class SocketSink:
@@ -121,12 +141,12 @@ class SocketSink:
 class SocketParts:
     """What sockets work with; made by `app`.
 
-    `began` counts a turn, `handle` is the pipeline's; `observe` sees the record of a handshake that was
-    refused.
+    `began` counts a turn; `observe` sees the record of a handshake that was refused.
     """
 
     reception: Reception
-    handle: Callable[[Exchange], Coroutine[Any, Any, None]]
+    pipeline: Pipeline
+    archive: Archive
     began: Callable[[], None]
     observe: Callable[[Record], None]
     clock: Clock
@@ -138,7 +158,8 @@ class Sockets:
 
     def __init__(self, parts: SocketParts) -> None:
         self._reception = parts.reception
-        self._handle = parts.handle
+        self._pipeline = parts.pipeline
+        self._archive = parts.archive
         self._began = parts.began
         self._observe = parts.observe
         self._clock = parts.clock
@@ -180,11 +201,13 @@ class Sockets:
                 return
             if text is None:
                 return
-            sink = SocketSink(line.say)
-            turn = self._reception.open(Endpoint.RESPONSES, voice, head, TurnSource(text), sink)
+            source = TurnSource(text)
+            turn = self._reception.open(Endpoint.RESPONSES, voice, head, source, SocketSink(line.say))
             turn.local = local
             self._began()
-            running = self._tasks.spawn(self._handle(turn), "turn")
+            pipeline = self._pipeline
+            work = pipeline.through(turn, self._note) if source.silent else pipeline.handle(turn)
+            running = self._tasks.spawn(work, "turn")
             await line.until(running)
             if not running.cancelled() and running.exception() is not None:
                 await _crash(turn)
@@ -198,6 +221,21 @@ class Sockets:
             raise TimeoutError
         async with asyncio.timeout(left):
             return await line.next()
+
+    async def _note(self, turn: Exchange) -> None:
+        """Keep what a turn says as a response without output. Raises `Refusal` 400, 503."""
+        await self._archive.recall(turn)
+        assert turn.envelope is not None
+        fields = {**turn.envelope.fields, "input": _ANY_INPUT}
+        echo = CODECS[Dialect.RESPONSES].read(fields).echo
+        begun = resource.response(echo, turn.stamp, "in_progress")
+        ended = {**begun, "status": "completed", "completed_at": turn.stamp.created}
+        ended["usage"] = resource.usage_object(Usage())
+        await self._archive.keep(turn, encode(ended))
+        turn.record.status, turn.record.outcome = 200, records.COMPLETED
+        events = [("response.created", begun), ("response.in_progress", begun), ("response.completed", ended)]
+        for number, (kind, told) in enumerate(events):
+            await turn.sink.write(resource.lifecycle_event(kind, told, number))
 
     async def _turn_away(self, hello: Exchange, refusal: Refusal, line: "_Line") -> None:
         """Refuse the handshake like any request (ASGI's denial response)."""
