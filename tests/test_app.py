@@ -117,7 +117,7 @@ def test_one_request_shows_everywhere() -> None:
             ("tests", "chat", "completed")
         ]
         assert watched[0].request_id == answer.headers["x-request-id"]
-        assert b'model="chat"' in replica.instruments.render()
+        assert b'model="chat"' in replica.instruments.render()[0]
         await replica.close()
         assert provider.closed
 
