@@ -10,7 +10,7 @@ UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
 
-.PHONY: help demo test check format cluster cluster-short conformance bench-quick micro startup js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance dashboards bench-quick micro startup js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ cluster-short: $(DEV)/ready ## the same, two minutes' worth
 
 conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a table (a part: ARGS="--only tool")
 	@$(DEV)/bin/python tests/conformance/conformance.py $(ARGS)
+
+dashboards: $(DEV)/ready ## every panel's numbers, from a real Prometheus over real replicas (needs prometheus)
+	@$(DEV)/bin/pytest -q -s tests/dashboards
 
 bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
 	$(DEV)/bin/python benchmarks/quick.py $(ARGS)

@@ -1,0 +1,101 @@
+"""No secret and no word of a prompt gets into logs, metrics, headers or errors."""
+
+import contextlib
+import http.client
+import json
+
+import pytest
+from harness import PATIENCE, Mock, Serve, eventually
+from lively import Operations
+
+pytestmark = pytest.mark.process
+
+CANARIES = {
+    "client": "sk-canary-client-4f1d2c",
+    "provider": "sk-canary-provider-77aa01",
+    "header": "canary-header-0c0ffee0",
+    "token": "sk-canary-operators-9b9b9b",
+    "sealing": "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTEyMzQ=",
+    "prompt": "canary-prompt-of-a-client",
+    "answer": "canary-answer-of-a-model",
+}
+TELLS_ALL = {
+    "rules": [
+        {
+            "match": {"every": 3},
+            "then": {"status": 401, "error": {"message": f"Incorrect key {CANARIES['provider']}"}},
+        },
+        {
+            "match": {"every": 2},
+            "then": {"status": 503, "error": {"message": f"{CANARIES['header']} at {CANARIES['provider']}"}},
+        },
+    ],
+    "default": {"text": CANARIES["answer"]},
+}
+
+
+def asked(port: int, path: str, body: object, key: str, method: str = "POST") -> tuple[str, bytes]:
+    """The headers and the body of an answer."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse()
+        return str(answer.getheaders()), answer.read()
+
+
+def test_canaries_stay_where_they_are() -> None:
+    """Whatever providers say of them, whatever goes wrong."""
+    with Mock(TELLS_ALL) as mock:
+        config = {
+            "listen": {"port": 0},
+            "operations": {"port": 0, "token": CANARIES["token"]},
+            "clients": [{"name": "app", "key": CANARIES["client"], "limits": {"requests_per_minute": 600}}],
+            "providers": {
+                "mock": {
+                    "base_url": f"http://127.0.0.1:{mock.port}/v1",
+                    "api_key": CANARIES["provider"],
+                    "headers": {"x-secret": CANARIES["header"]},
+                }
+            },
+            "models": {"chat": {"providers": [{"provider": "mock"}]}},
+            "responses": {"keys": [{"id": "1", "key": CANARIES["sealing"]}]},
+            "costs": {"header": True},
+            "log": {"level": "debug"},
+        }
+        with Serve(config) as proxy:
+            heads, errors = [], []
+            chat = {"model": "chat", "messages": [{"role": "user", "content": CANARIES["prompt"]}]}
+            for number in range(30):
+                key = CANARIES["client"] if number % 5 else CANARIES["token"]
+                model = "chat" if number % 7 else CANARIES["client"]
+                body = chat | {"stream": number % 2 == 0, "model": model, "user": CANARIES["prompt"]}
+                head, said = asked(proxy.port, "/v1/chat/completions", body, key)
+                heads.append(head)
+                if b"choices" not in said and model == "chat":
+                    errors.append(said.decode())
+            asked(
+                proxy.port,
+                "/v1/responses",
+                {"model": "chat", "input": CANARIES["prompt"]},
+                CANARIES["client"],
+            )
+            eventually(lambda: len(proxy.events("request")) >= 25)
+            operations = Operations((proxy.operations,))
+            auth = {"authorization": f"Bearer {CANARIES['token']}"}
+            told = [
+                operations.get(proxy.operations, path, **auth, **more).decode()
+                for path in ("/metrics", "/targets", "/replicas")
+                for more in ({}, {"accept": "application/openmetrics-text"})
+            ]
+            assert proxy.stop() == 0
+            lines = "\n".join([*proxy.err, *proxy.out])
+    everything = {"log": lines, "metrics": str(told), "headers": str(heads), "errors": str(errors)}
+    found = [
+        (where, what)
+        for where, text in everything.items()
+        for what, canary in CANARIES.items()
+        if canary in text
+    ]
+    assert errors
+    assert "request" in lines
+    assert found == []
