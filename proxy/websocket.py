@@ -5,7 +5,14 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from proxy.errors import Refusal
 from proxy.sockets import GOING_AWAY, STOPPING
+from proxy.wire.chat.voice import ChatVoice
+
+_REFUSAL = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b"
+)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -13,6 +20,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     And that a client which leaves unread what was written to it does not keep its connection for ever.
     """
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. A handshake that cannot be read has no other end: it would be waited for for ever."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            body = ChatVoice().refusal(Refusal(400, "The headers of the handshake are too many or too long."))
+            self.transport.write(_REFUSAL % (len(body), body))
+            self.transport.close()
 
     def shutdown(self) -> None:
         """The server stops: the application is told, and closes when its turn is over."""
