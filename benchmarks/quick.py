@@ -3,6 +3,7 @@
     python benchmarks/quick.py                       about four minutes
     python benchmarks/quick.py --compare HEAD        another revision (or folder) in the same rounds
     python benchmarks/quick.py --translated          beside it everything translated to Messages and back
+    python benchmarks/quick.py --silent              beside it the same without metrics and request lines
     python benchmarks/quick.py --origin nginx        a provider faster than the mock; no streams
 
 The measured process has one core; the provider and the load share the other. `core` says how much of its
@@ -30,7 +31,7 @@ import samples
 import sides
 from rounds import Level, Series
 from running import NotRunningError, Side
-from sides import Bench
+from sides import SILENT, Bench
 from table import figure, spread, table
 
 OUT = sides.ROOT / "benchmarks" / "out"
@@ -79,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--translated", action="store_true", help="ours again, before a provider of another dialect"
     )
+    parser.add_argument("--silent", action="store_true", help="ours again, without metrics and request lines")
     parser.add_argument("--json", type=Path, help="where the figures go (benchmarks/out/quick-TIME.json)")
     return parser.parse_args()
 
@@ -93,6 +95,8 @@ def _sides(stack: contextlib.ExitStack, bench: Bench, given: argparse.Namespace)
     measured.append(sides.ours(stack, bench, port, OURS, sides.ROOT))
     if given.translated:
         measured.append(sides.ours(stack, bench, port, TRANSLATED, sides.ROOT, foreign=True))
+    if given.silent:
+        measured.append(sides.ours(stack, bench, port, SILENT, sides.ROOT))
     if given.compare:
         tree = sides.tree_of(given.compare, bench.folder)
         measured.append(sides.ours(stack, bench, port, OTHER, tree))
@@ -144,7 +148,7 @@ def _heading(given: argparse.Namespace) -> str:
 
 
 def _table(series: Sequence[Series], names: Sequence[str], rate: str) -> str:
-    compared = [name for name in (OTHER, TRANSLATED) if name in names]
+    compared = [name for name in (OTHER, TRANSLATED, SILENT) if name in names]
     unit = rate.removesuffix("s/s")
     first = "p50 ms" if unit == "request" else "first content ms"
     head = [

@@ -19,6 +19,7 @@ from running import Command, Side, free_port, started
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/v1/chat/completions"
+SILENT = "silent"
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/{name}.pid; error_log {folder}/{name}.errors warn;
@@ -101,12 +102,14 @@ def ours(
     """`apex-proxy serve` out of the source folder `tree`, with this interpreter's packages.
 
     With `foreign` its provider speaks another dialect than the load does, so that everything is translated.
+    The side named `SILENT` counts nothing and writes no request lines.
     """
     port = free_port()
+    program = [str(ROOT / "benchmarks" / "silent.py")] if name == SILENT else ["-m", "proxy"]
     file = bench.folder / f"{name}.yaml"
     file.write_text(_config(port, behind, foreign=foreign), encoding="utf-8")
     command = Command(
-        [sys.executable, "-m", "proxy", "serve", "--config", str(file)],
+        [sys.executable, *program, "serve", "--config", str(file)],
         bench.core,
         tree,
         {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
