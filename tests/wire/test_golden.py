@@ -150,10 +150,14 @@ def in_both_forms(case: Path) -> bool:
 
 @pytest.mark.parametrize("case", [case for case in CASES if in_both_forms(case)], ids=str)
 def test_stream_and_whole_agree(case: Path) -> None:
-    """What an SDK puts together of the stream is the whole reply."""
+    """What an SDK puts together of the stream is the whole reply; nobody has counted one that was cut."""
     client, upstream, content = golden(case)
     way = passage(client, upstream, content, stream=True)
     pieces = [event(upstream, value) for value in content["stream"]["upstream"]]
-    out = assembled(client, events(told(way.stream(), pieces).raw))
-    whole, _ = way.reply(json.dumps(content["reply"]["upstream"]).encode())
-    assert list(Matching().differences(json.loads(whole), out)) == []
+    streamed = told(way.stream(), pieces)
+    out = assembled(client, events(streamed.raw))
+    body, _ = way.reply(json.dumps(content["reply"]["upstream"]).encode())
+    whole = json.loads(body)
+    if streamed.usage is None:
+        del whole["usage"], out["usage"]
+    assert list(Matching().differences(whole, out)) == []
