@@ -20,7 +20,7 @@ from proxy.responses.background import BackgroundRuns
 from proxy.responses.document import Stored, lineage
 from proxy.responses.following import Following
 from proxy.responses.store import Outcome, ResponseStore, unavailable
-from proxy.wire.envelope import Envelope, Fields, encode
+from proxy.wire.envelope import Envelope, Fields, encode, weight_of
 from proxy.wire.responses.stored import check_outputs, replayable, shown, stored_input
 
 _FOREIGN: Final = ("conversation", "prompt")
@@ -221,11 +221,11 @@ def _refuse_foreign(fields: Fields) -> None:
 
 def _grown(envelope: Envelope, sent: bytes) -> Envelope:
     """The envelope with the whole history as its input: that is what it will cost."""
-    grown = len(sent) - len(envelope.fields.get("input", b""))
+    before = bytes(envelope.fields.get("input", b""))
     fields = {**envelope.fields, "input": msgspec.Raw(sent)}
-    return dataclasses.replace(
-        envelope, fields=fields, size=envelope.size + grown, weight=envelope.weight + grown
-    )
+    size = envelope.size + len(sent) - len(before)
+    weight = envelope.weight + weight_of(sent) - weight_of(before)
+    return dataclasses.replace(envelope, fields=fields, size=size, weight=weight)
 
 
 def _refers(item: Json) -> bool:

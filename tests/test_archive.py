@@ -19,6 +19,7 @@ from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.responses.document import Stored
 from proxy.wire.codec import Stamp
+from proxy.wire.envelope import FILE
 from proxy.wire.model import Endpoint
 
 Json = dict[str, Any]
@@ -259,6 +260,24 @@ def test_what_is_followed_is_sent_in_front(url: str) -> None:
         body = {"model": MODEL, "input": "three", "previous_response_id": name(second)}
         grown = len(json.dumps(sent(third), separators=(",", ":"))) - len('"three"')
         assert third.envelope.size == len(json.dumps(body)) + grown == third.envelope.weight
+
+    run(url, scenario)
+
+
+def test_pictures_that_were_sent_before_weigh_little(url: str) -> None:
+    """What they cost has little to do with how many bytes they are."""
+
+    async def scenario(desk: Desk) -> None:
+        picture = {
+            "type": "input_image",
+            "image_url": "data:image/png;base64," + "A" * 100_000,
+            "detail": "auto",
+        }
+        first = await desk.answers(input=[{"role": "user", "content": [picture]}])
+        second = await desk.recalls(input="And this?", previous_response_id=name(first))
+        assert second.envelope is not None
+        assert second.envelope.size > 100_000
+        assert FILE < second.envelope.weight < FILE + 1_000
 
     run(url, scenario)
 

@@ -46,6 +46,16 @@ def test_a_preflight_names_everything() -> None:
 def test_our_headers_can_be_read() -> None:
     """A page may read the headers that every answer carries."""
     exposed = dict(policy("*").headers(PAGE))[b"access-control-expose-headers"].split(b", ")
+    for vendor in (b"x-ratelimit-limit-%b", b"anthropic-ratelimit-%b-limit", b"anthropic-ratelimit-%b-reset"):
+        assert {vendor % b"requests", vendor % b"tokens"} <= set(exposed)
+    assert {b"x-apex-store", b"x-apex-warnings"} <= set(exposed)
     assert {b"x-request-id", b"x-apex-target", b"x-apex-attempts", b"retry-after", b"x-should-retry"} <= set(
         exposed
     )
+
+
+def test_pages_that_may_call_may_open_sockets() -> None:
+    """And no others: nobody asks before."""
+    assert policy("*").admits(PAGE)
+    assert policy("https://app.example").admits(PAGE)
+    assert not policy("https://app.example").admits(b"https://other.example")

@@ -69,7 +69,7 @@ def read(body: bytes, max_depth: int) -> Envelope:
         model=model,
         stream=stream,
         size=len(body),
-        weight=_weight(body),
+        weight=weight_of(body),
         fields=fields,
         wants_usage=stream and _asks_usage(fields),
         choices=_count(fields, "n") or 1,
@@ -151,7 +151,8 @@ def _repeats(fields: Fields, times: int) -> bool:
     return times - sum(bytes(raw).count(_MODEL) for raw in fields.values()) > 1
 
 
-def _weight(body: bytes) -> int:
+def weight_of(body: bytes) -> int:
+    """What a body counts as, in bytes: each file in it as `FILE`."""
     if _DATA_URL not in body:
         return len(body)
     files = [match.end() - match.start() for match in _FILE.finditer(body)]
