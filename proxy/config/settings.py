@@ -323,7 +323,9 @@ class Cors(Section):
     """Which web pages may call the proxy from a browser."""
 
     origins: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = Field(
-        min_length=1, description="Their origins, such as `https://app.example.com`; `*` for every page."
+        min_length=1,
+        description="Their origins, such as `https://app.example.com`; `*` for every page. No other page may "
+        "open a WebSocket either.",
     )
     max_age: Duration = Field(
         default=600.0, description="How long a browser may remember the answer to its preflight."
