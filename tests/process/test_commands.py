@@ -279,3 +279,12 @@ def test_the_console_script_is_the_module() -> None:
     with Child(str(script), "--version") as child:
         assert child.ended() == 0
     assert child.out == [f"apex-proxy, version {product.__version__}"]
+
+
+def test_an_open_operations_port_is_told_of() -> None:
+    """At the start, unless who looks needs a token."""
+    host = {"host": "0.0.0.0", "port": 0}
+    with Serve(configured(operations=host)) as proxy:
+        assert "operations.token" in proxy.event("operations_unguarded")["hint"]
+    with Serve(configured(operations={**host, "token": "sk-of-operators"})) as proxy:
+        assert proxy.events("operations_unguarded") == []
