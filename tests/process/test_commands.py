@@ -72,9 +72,11 @@ def test_check_tells_all_five_mistakes(tmp_path: Path) -> None:
 def test_serve_refuses_without_clients(tmp_path: Path) -> None:
     """Nobody could call, so there is nothing to serve; the line says both ways out."""
     file = written(tmp_path, {**GOOD, "clients": []})
-    said = refused(apex("serve", "--config", str(file), "--port", "0"))
-    assert "clients" in said
-    assert "--insecure-no-auth" in said
+    with apex("serve", "--config", str(file), "--port", "0") as child:
+        assert child.ended() == 1
+    assert child.err[0].endswith("has 1 error:")
+    assert "clients" in child.err[1]
+    assert "--insecure-no-auth" in child.err[1]
 
 
 def test_insecure_no_auth_answers_everybody() -> None:
