@@ -673,7 +673,7 @@ def test_the_models_limit_refuses_for_everybody() -> None:
         (request(), GOOD, TOKENS),
         (request(stream=True), Answer([stream("a", "b", "c")]), TOKENS),
         (request(), Answer([json.dumps({"choices": [{}], "usage": counted(10**15, 1)}).encode()]), 10**9),
-        (request(), Answer([json.dumps({"choices": [{}], "usage": counted(-9, 1)}).encode()]), 0),
+        (request(), Answer([json.dumps({"choices": [{}], "usage": counted(-9, 1)}).encode()]), 1),
     ],
     ids=["whole", "stream", "absurd", "negative"],
 )

@@ -60,9 +60,10 @@ class Stopper:
 
     def _read(self, text: str) -> list[Event]:
         held = self._held + text
-        found = min(((held.find(s), s) for s in self._sequences if s in held), default=None)
-        if found is not None:
-            at, self.met = found
+        found = min(((held.find(s) + len(s), -len(s), s) for s in self._sequences if s in held), default=None)
+        if found is not None:  # the one that is whole first, as it would have ended the model
+            self.met = found[2]
+            at = found[0] + found[1]
             self._held = ""
             return [*([Added(held[:at])] if at else []), Closed()]
         since = min((_overlap(held, s) for s in self._sequences), default=len(held))

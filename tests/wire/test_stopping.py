@@ -63,10 +63,12 @@ def test_only_what_may_be_a_beginning_is_held_back() -> None:
     size=st.integers(1, 5),
 )
 def test_pieces_change_nothing(words: str, sequences: list[str], size: int) -> None:
-    """The text ends where the first sequence begins, however it came."""
+    """The text ends before the sequence that is whole first, however it came."""
     pieces = [words[at : at + size] for at in range(0, len(words), size)]
-    places = [words.find(sequence) for sequence in sequences if sequence in words]
-    assert said(cut(text(*pieces), *sequences)) == (words[: min(places)] if places else words)
+    ends = [
+        (words.find(sequence) + len(sequence), -len(sequence)) for sequence in sequences if sequence in words
+    ]
+    assert said(cut(text(*pieces), *sequences)) == (words[: sum(min(ends))] if ends else words)
 
 
 def test_a_count_amid_the_text() -> None:
