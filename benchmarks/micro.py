@@ -404,7 +404,9 @@ def _unseen(_record: Record) -> None:
 
 
 def _no_sockets(stage: Stage, reception: Reception, pipeline: Pipeline) -> Sockets:
-    return Sockets(SocketParts(reception, pipeline.handle, lambda: None, _unseen, stage.clock, Tasks()))
+    return Sockets(
+        SocketParts(reception, pipeline, Archive(None), lambda: None, _unseen, stage.clock, Tasks())
+    )
 
 
 def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitable[None]]:
