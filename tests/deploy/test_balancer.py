@@ -32,6 +32,14 @@ def test_who_gets_requests() -> None:
     assert has("balance leastconn")
 
 
+def test_where_nobody_is_ready_all_are_asked() -> None:
+    """Checks that come late on a busy machine must not turn slow answers into none."""
+    assert has("use_backend unasked if { nbsrv(replicas) eq 0 }")
+    unasked = TEXT.partition("\nbackend unasked\n")[2].partition("\n\n")[0]
+    assert "server-template" in unasked
+    assert "check" not in unasked
+
+
 def test_a_replica_that_leaves_is_left_in_time() -> None:
     """Two checks fail well within the time in which it still answers."""
     found = re.search(r"inter (\d)s fastinter (\d+)ms .*fall (\d)", TEXT)

@@ -189,7 +189,10 @@ def test_grafana_shows_what_is_in_the_repository() -> None:
     assert (source["uid"], source["url"]) == ("prometheus", "http://prometheus:9090")
     (provider,) = read(folder / "dashboards" / "files.yml")["providers"]
     places = {place: source for source, place, _ in mounts(services()["grafana"])}
-    assert places[provider["options"]["path"]] == "./deploy/grafana/dashboards"
+    path = provider["options"]["path"]
+    assert places[path] == "./deploy/grafana/dashboards"
+    first = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (DEPLOY / "grafana" / "dashboards" / first.removeprefix(f"{path}/")).is_file()
 
 
 def test_grafana_has_no_account() -> None:
