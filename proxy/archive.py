@@ -8,7 +8,7 @@ answer says so in `x-apex-store`.
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +26,8 @@ from proxy.wire.responses.stored import check_outputs, replayable, shown, stored
 _FOREIGN: Final = ("conversation", "prompt")
 """What only OpenAI knows the content of: a chain would go on without it."""
 
-_OURS = re.compile(r"_([0-9a-f]{24})_i?\d+")
-"""How an item's id ends that was made here: it names the response that the item belongs to."""
+_OURS = re.compile(r"[a-z]+_([0-9a-f]{24})_i?[0-9]+")
+"""The id of an item that was made here. It names the response that the item belongs to."""
 
 _any = msgspec.json.Decoder()
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -123,14 +123,11 @@ class Archive:
         wanted = {item["id"]: place for place, item in enumerate(own) if _refers(item)}
         if not wanted:
             return {}
-        known = {_any.decode(item["id"]): item for item in history if "id" in item}
-        found = {name: _object.decode(encode(known[name])) for name in wanted if name in known}
-        for owner in {match[1] for name in wanted.keys() - found.keys() if (match := _OURS.search(name))}:
-            for raw in await self._items(exchange, f"resp_{owner}"):
-                item = _object.decode(raw)
-                if item["id"] in wanted:
-                    found[item["id"]] = item
+        found = _by_id(history, wanted)
         for name, place in wanted.items():
+            if name not in found and (ours := _OURS.fullmatch(name)):
+                items = await self._items(exchange, f"resp_{ours[1]}")
+                found |= _by_id(map(_fields.decode, items), wanted)
             if name not in found:
                 raise Refusal(
                     400,
@@ -230,6 +227,14 @@ def _grown(envelope: Envelope, sent: bytes) -> Envelope:
 
 def _refers(item: Json) -> bool:
     return bool(item["type"] == "item_reference")
+
+
+def _by_id(items: Iterable[Fields], wanted: Container[str]) -> dict[str, Json]:
+    """Those of the items that are wanted, by their ids."""
+    names = ((_any.decode(item.get("id", b"null")), item) for item in items)
+    return {
+        name: _object.decode(encode(item)) for name, item in names if isinstance(name, str) and name in wanted
+    }
 
 
 def _call(item: Fields) -> Json:

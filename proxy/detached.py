@@ -22,6 +22,7 @@ from proxy.exchange import Exchange, Headers, Held, Thread
 from proxy.reception import Reception
 from proxy.relay import Patience
 from proxy.responses.document import Stored
+from proxy.responses.following import CODE, MESSAGE
 from proxy.responses.outbox import Event
 from proxy.responses.store import Outcome, unavailable
 from proxy.tasks import Tasks
@@ -51,7 +52,7 @@ _head = msgspec.json.Decoder(_Head)
 
 def bury(stored: Stored, sequence: int) -> tuple[Stored, bytes]:
     """A response whose replica has gone, as failed, and its last event."""
-    return _failed(stored, sequence, "server_error", "The replica that ran this response has gone.")
+    return _failed(stored, sequence, CODE, MESSAGE)
 
 
 def not_found(id_: str) -> Refusal:
@@ -335,15 +336,17 @@ class Detached:
 
 def _begun(exchange: Exchange) -> dict[str, Any]:
     """The response as it begins. Raises `Refusal` 400 where nobody could answer what is asked."""
-    envelope, model = exchange.envelope, exchange.model
+    envelope, model, thread = exchange.envelope, exchange.model, exchange.thread
     assert envelope is not None
     assert model is not None
+    assert thread is not None
     try:
         asked = CODECS[Dialect.RESPONSES].read(envelope.fields)
     except Refusal:
         if not any(Dialect.RESPONSES in target.dialects for target in model.targets):
             raise
-        known = {"model": envelope.model, "background": True}  # more than we can read passes as it came
+        # What we cannot read passes as it came; of the rest this much is known.
+        known = {"model": envelope.model, "background": True, "previous_response_id": thread.previous}
         return response(echo(known), exchange.stamp, "in_progress")
     exchange.conversation = msgspec.structs.replace(asked, stream=True)
     return response(asked.echo, exchange.stamp, "in_progress")

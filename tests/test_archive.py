@@ -474,6 +474,21 @@ def test_what_is_not_there_cannot_be_referred_to(url: str, id_: str) -> None:
     run(url, scenario)
 
 
+def test_items_without_a_good_name_are_nobodys(url: str) -> None:
+    """Some servers name nothing, or oddly; that is no reason to fail."""
+
+    async def scenario(desk: Desk) -> None:
+        odd = [{"type": "odd"}, {"type": "odd", "id": {}}, {"type": "odd", "id": 5}]
+        first = await desk.recalls(input="one")
+        await desk.archive.keep(first, reply(first, *odd))
+        said = [{"type": "item_reference", "id": f"msg_{first.stamp.token}_i0"}]
+        await desk.recalls(input=said)
+        second = await desk.recalls(input=said, previous_response_id=name(first))
+        assert [item["type"] for item in sent(second)] == ["message", "odd", "odd", "odd", "message"]
+
+    run(url, scenario)
+
+
 def test_what_is_anothers_cannot_be_referred_to(url: str) -> None:
     """Its id tells which response it is in, and not whose."""
 

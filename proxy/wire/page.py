@@ -73,6 +73,12 @@ that send them back. They are unpacked, unchanged, for the same model and left o
 Responses are stored by the proxy and not by the provider: `store`, `previous_response_id` and `background`
 are kept from providers, which get the whole history each time. A chain therefore goes on over another
 provider, another key and another replica. `responses:` in the configuration says how long and how much.
+
+An `item_reference` may name an item of the chain, or one that the proxy itself has named. What OpenAI alone
+knows, a `conversation` or a `prompt`, cannot be part of a stored response: such requests need `store: false`.
+
+Over a WebSocket (`/v1/responses`) turns follow each other one by one; a response that is not stored can be
+followed on its own connection. Losses of a translation are told in the log and the metrics only.
 """
 
 
