@@ -109,7 +109,7 @@ def test_what_is_no_whole_summary_is_none(body: bytes) -> None:
 
 def test_thoughts_are_no_summary() -> None:
     """Thoughts are no summary."""
-    assert summary(replied("Hm.", kind="reasoning")) == ""
+    assert summary(replied("Hm.", kind="reasoning")) is None
 
 
 def test_the_users_words_stay_and_the_rest_is_one_item() -> None:
@@ -138,3 +138,17 @@ def test_the_users_words_stay_and_the_rest_is_one_item() -> None:
     assert made["id"] == f"resp_{STAMP.token}"
     assert (made["usage"]["input_tokens"], made["usage"]["output_tokens"]) == (7, 5)
     assert made["usage"]["total_tokens"] == 12
+
+
+def test_odd_things_beside_a_summary_break_nothing() -> None:
+    """Servers and clients send what no schema knows."""
+    parts = [5, {"type": "output_text"}, {"text": None}, {"type": "output_text", "text": "So far."}]
+    odd: list[Any] = [None, 3, {"type": "message"}, {"type": "message", "content": "x"}]
+    output = [*odd, {"type": "message", "content": parts}]
+    assert summary(json.dumps({"status": "completed", "output": output}).encode()) == "So far."
+    given: list[Any] = ["x", 5, None, {"role": "user"}, {"role": "user", "content": "Hi"}, {"role": "user"}]
+    made = compacted("So far.", fields(input=given), Usage(), STAMP)
+    assert [item.get("content") for item in made["output"][:-1]] == [
+        None,
+        [{"type": "input_text", "text": "Hi"}],
+    ]

@@ -37,20 +37,11 @@ _PASSED = (
 _any = msgspec.json.Decoder()
 
 
-class _Part(msgspec.Struct):
-    text: str = ""
-
-
-class _Item(msgspec.Struct):
-    type: str = ""
-    content: list[_Part] | None = None
-
-
 class _Reply(msgspec.Struct):
-    """As much of the response as the summary is in."""
+    """As much of the response as the summary is in. Servers put odd things beside it."""
 
     status: str
-    output: list[_Item]
+    output: list[object]
 
 
 _reply = msgspec.json.Decoder(_Reply)
@@ -71,10 +62,13 @@ def summary(body: bytes) -> str | None:
     """The summary out of the response to the question; None where it is cut or there is none."""
     try:
         reply = _reply.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
-    parts = [part for item in reply.output if item.type == "message" for part in item.content or ()]
-    return "".join(part.text for part in parts) if reply.status == "completed" else None
+    if reply.status != "completed":
+        return None
+    messages = [item for item in _records(reply.output) if item.get("type") == "message"]
+    texts = [part.get("text") for item in messages for part in _records(item.get("content"))]
+    return "".join(text for text in texts if isinstance(text, str)) or None
 
 
 def pack(summary: str) -> str:
@@ -98,7 +92,7 @@ def compacted(said: str, asked: Fields, usage: Usage, stamp: Stamp) -> Json:
     kept = [
         {**item, "type": "message", "id": f"msg_{stamp.token}_i{place}", "status": "completed"}
         for place, item in enumerate(given)
-        if item.get("role") == "user" and item.get("type", "message") == "message"
+        if isinstance(item, dict) and item.get("role") == "user" and item.get("type", "message") == "message"
     ]
     for item in kept:
         if isinstance(item.get("content"), str):
@@ -111,3 +105,7 @@ def compacted(said: str, asked: Fields, usage: Usage, stamp: Stamp) -> Json:
         "output": [*kept, sealed],
         "usage": usage_object(usage),
     }
+
+
+def _records(value: object) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
