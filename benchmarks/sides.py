@@ -107,7 +107,7 @@ def ours(
     port = free_port()
     program = [str(ROOT / "benchmarks" / "silent.py")] if name == SILENT else ["-m", "proxy"]
     file = bench.folder / f"{name}.yaml"
-    file.write_text(_config(port, behind, foreign=foreign), encoding="utf-8")
+    file.write_text(_config(port, behind, foreign=foreign, today=tree == ROOT), encoding="utf-8")
     command = Command(
         [sys.executable, *program, "serve", "--config", str(file)],
         bench.core,
@@ -118,8 +118,8 @@ def ours(
     return Side(name, f"http://127.0.0.1:{port}{PATH}", stack.enter_context(started(command, port)))
 
 
-def _config(port: int, behind: int, *, foreign: bool) -> str:
-    """JSON, which is YAML too."""
+def _config(port: int, behind: int, *, foreign: bool, today: bool) -> str:
+    """JSON, which is YAML too. `today`: the sources know the settings of today."""
     entry = {"provider": "mock"}
     other = {"kind": "anthropic", "quirks": {"sampling": True}} if foreign else {}
     return json.dumps(
@@ -131,7 +131,7 @@ def _config(port: int, behind: int, *, foreign: bool) -> str:
                 "mock": {"base_url": f"http://127.0.0.1:{behind}/v1", "api_key": samples.KEY, **other}
             },
             "models": {model: {"providers": [{**entry, "model": model}]} for model in samples.MODELS},
-            "drain_grace": 0,
+            **({"drain_grace": 0} if today else {}),
             "drain_timeout": 1,
         }
     )
