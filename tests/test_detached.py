@@ -498,6 +498,22 @@ def test_its_events_can_be_followed_at_once(url: str) -> None:
 
 
 @pytest.mark.process
+def test_it_outlives_the_key_that_began_it(url: str) -> None:
+    """Who may ask was known when it began."""
+
+    async def scenario(stage: Stage) -> None:
+        sink = await stage.ask()
+        stage.scene.fleet.snapshot = Scene(
+            config({"a": 1}, client={"keys": ["sk-another-key"]}), {}
+        ).fleet.snapshot
+        assert (await stage.ask()).status == 401
+        await stage.over()
+        assert (await stage.found(sink))["status"] == "completed"
+
+    play(url, scenario)
+
+
+@pytest.mark.process
 def test_it_follows_others(url: str) -> None:
     """The history is put in front once."""
 

@@ -78,7 +78,7 @@ An `item_reference` may name an item of the chain, or one that the proxy itself 
 knows, a `conversation` or a `prompt`, cannot be part of a stored response: such requests need `store: false`.
 
 Over a WebSocket (`/v1/responses`) turns follow each other one by one; a response that is not stored can be
-followed on its own connection. Losses of a translation are told in the log and the metrics only.
+followed on its own connection. Losses of a translation are told in the metric only.
 """
 
 
