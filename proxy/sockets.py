@@ -7,8 +7,9 @@ latest one. With `generate` false what is said is only taken note of: the next t
 minutes, `error` events with a status.)
 
 A turn is a request like any other: authenticated, limited, recorded. What only headers can say (losses of a
-translation, who answered) is not told; with `x-apex-strict` in the handshake nothing is lost. Browsers let any
-page open a WebSocket to anywhere, so a handshake with an `Origin` is only taken from pages that `cors` lets in.
+translation, who answered) is not told; with `x-apex-strict` in the handshake nothing is lost. Browsers let
+any page open a WebSocket to anywhere, so a handshake with an `Origin` is only taken from pages that `cors`
+lets in.
 """
 
 import asyncio
