@@ -209,18 +209,24 @@ class Attempts:
                     self._used(exchange, target, noted.usage, 1)
             return
         stream = exchange.reply = passage.stream()
+        whole = False
         try:
             await relay.stream(stream, target.timeouts)
+            whole = True
         finally:
             if exchange.committed:  # what was seen of a stream counts, however it ended
                 exchange.record.events = stream.events
-                self._price(exchange, target, stream.usage)
-                self._used(exchange, target, stream.usage, stream.events)
+                usage = stream.usage if whole else _cut(stream.usage, stream.events)
+                self._price(exchange, target, usage)
+                self._used(exchange, target, usage, stream.events, learn=whole)
 
-    def _used(self, exchange: Exchange, target: Target, usage: Usage | None, events: int) -> None:
+    def _used(
+        self, exchange: Exchange, target: Target, usage: Usage | None, events: int, *, learn: bool = True
+    ) -> None:
         """Note what the reply has cost; what a provider did not count is estimated and not learned from."""
         if usage is not None:
-            self._admission.learn(exchange, target, usage)
+            if learn:
+                self._admission.learn(exchange, target, usage)
             exchange.record.tokens = Tokens(
                 usage.input, usage.output, usage.cached, usage.reasoning, usage.written
             )
@@ -247,3 +253,8 @@ class Attempts:
             retry_after=retry.hint(reply.headers, self._clock.wall()),
             said=said,
         )
+
+
+def _cut(usage: Usage | None, events: int) -> Usage | None:
+    """What a cut stream has used: some count at its beginning only, and an event is about a token."""
+    return dataclasses.replace(usage, output=max(usage.output, events)) if usage is not None else None

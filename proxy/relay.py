@@ -200,8 +200,11 @@ class Relay:
         if not self._sink.started:
             await self._sink.start(200, self._headers(exchange, self._reply))
         elif exchange.target is not None:  # the head went out early and could not say who answers
-            note = f": x-apex-target: {exchange.target.label}; x-apex-attempts: {len(exchange.attempts)}\n\n"
-            await self._sink.write(note.encode())
+            note = f": x-apex-target: {exchange.target.label}; x-apex-attempts: {len(exchange.attempts)}"
+            losses = exchange.way.passage.losses if exchange.way is not None else None
+            if losses is not None and losses.fields:
+                note += f"; x-apex-warnings: {losses.header()}"
+            await self._sink.write(note.encode() + b"\n\n")
 
     def _wait_for_next(self, idle: float, latest: float) -> None:
         now = self._now()
