@@ -70,6 +70,10 @@ class Archive:
         envelope = exchange.envelope
         assert envelope is not None
         thread = exchange.thread = _thread(exchange, envelope.fields)
+        if not thread.store and bytes(envelope.fields.get("store", b"")) != b"false":
+            # By default here: from now on everybody reads it as if it had been said.
+            fields = {**envelope.fields, "store": msgspec.Raw(b"false")}
+            envelope = exchange.envelope = dataclasses.replace(envelope, fields=fields)
         if thread.store:
             thread.outcome = self._foreseen()
         if _kept(thread) or thread.previous is not None:

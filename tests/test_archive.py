@@ -176,6 +176,17 @@ def test_nothing_is_kept_where_nothing_is_to_be(url: str, body: Json) -> None:
     run(url, scenario, responses={"store_by_default": bool(body)})
 
 
+def test_what_is_not_kept_by_default_says_so_from_then_on(url: str) -> None:
+    """The reply repeats it, and sealed reasoning is given to the client, who alone can keep it."""
+
+    async def scenario(desk: Desk) -> None:
+        exchange = await desk.recalls(input="Hi")
+        assert exchange.envelope is not None
+        assert bytes(exchange.envelope.fields["store"]) == b"false"
+
+    run(url, scenario, responses={"store_by_default": False})
+
+
 def test_what_is_not_kept_is_not_looked_at(url: str) -> None:
     """Its input may be anything: the provider refuses it in its own words."""
 
