@@ -138,6 +138,12 @@ def test_a_replica_has_time_to_end() -> None:
     assert seconds(services()["proxy"]["stop_grace_period"]) > own.drain_grace + own.drain_timeout + 5
 
 
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_replica_that_has_not_started_can_be_stopped(name: str) -> None:
+    """Process 1 hears only the signals that it asked for, and asking takes it a second."""
+    assert services()[name]["init"] is True
+
+
 def test_no_secret() -> None:
     """Every key that stands in a file says that it is none."""
     files = [COMPOSE, *(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")]
