@@ -77,7 +77,7 @@ def changed(value: Any, todo: list[tuple[int, int]]) -> Any:
 
 
 @pytest.mark.parametrize("upstream", DIALECTS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(data=st.data())
 def test_odd_streams(upstream: str, data: st.DataObject) -> None:
     """They end, well or with an error that the client is told."""
@@ -90,7 +90,7 @@ def test_odd_streams(upstream: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("upstream", DIALECTS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(data=st.data())
 def test_odd_replies(upstream: str, data: st.DataObject) -> None:
     """They are a reply or a fault."""
@@ -107,7 +107,7 @@ def test_odd_replies(upstream: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("client", DIALECTS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(data=st.data())
 def test_odd_requests(client: str, data: st.DataObject) -> None:
     """They are sent on or refused; never with what would be a fault of ours."""
