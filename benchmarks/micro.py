@@ -413,7 +413,7 @@ def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitab
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
 
-    reception = Reception(stage.fleet, stage.clock, stage.draw)
+    reception = Reception(stage.fleet, stage.clock, stage.draw, Redactor(()))
     edge = Edge(
         EdgeParts(
             fleet=stage.fleet,

@@ -156,6 +156,8 @@ TARGET_BOUND = Metric(
 )
 MODEL_TARGETS = Metric("apex_model_targets", G, "Targets of a model.", ("model",))
 MODEL_READY = Metric("apex_model_targets_ready", G, "Targets of a model that may be tried now.", ("model",))
+RELOADS = Metric("apex_reloads_total", C, "Reloads of the configuration, by how they ended.", ("outcome",))
+READY = Metric("apex_model_targets_ready", G, "Targets of a model that may be tried now.", ("model",))
 
 # Limits and queues.
 LIMIT_DECISIONS = Metric(
@@ -265,6 +267,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
         (
             REPLICAS,
             CONFIG_INFO,
+            RELOADS,
             READY,
             REDIS_CALLS,
             REDIS_BATCHES,
@@ -302,7 +305,7 @@ LABELS: dict[str, str] = {
     "name": "a configured client's name, a model's alias, or a provider key's public id",
     "outcome": "of requests `completed`, `refused` (the caller's own fault), `failed` (a provider's or the "
     "proxy's), `broken` (after the stream had begun), `client_gone` or `crashed` (a bug); of attempts `ok`, "
-    "`cancelled` or a reason",
+    "`cancelled` or a reason; of reloads `taken` or `refused`",
     "provider": "a provider of the configuration",
     "reason": "of attempts a fault (`connect`, `first_token_timeout`, ...), or `status_` with a usual "
     "status, else its class (`status_4xx`); of refusals a usual code, else `other`; of Redis why a call "

@@ -18,6 +18,9 @@ from metrics.record import BROKEN, CRASHED, FAILED, Attempt, Record, Tokens
 
 _encode = msgspec.json.Encoder().encode
 _PENDING = 10_000
+_PENDING_BODIES = 500
+"""Lines that wait to be written: fewer where they hold on to bodies."""
+
 CLOSING = 2.0
 TOGETHER = 0.02
 """Seconds for which lines wait for others."""
@@ -110,7 +113,7 @@ class RequestLog:
 
     def write(self, record: Record) -> None:
         """Leave the line of `record`. Never waits."""
-        if len(self._waiting) >= _PENDING:
+        if len(self._waiting) >= (_PENDING if record.bodies is None else _PENDING_BODIES):
             self.dropped += 1
             self._unsaid += 1
             return
@@ -183,6 +186,7 @@ def line(record: Record) -> dict[str, object]:
         "tokens_reasoning": tokens.reasoning or None,
         "cost": round(record.cost, 8) if record.cost is not None else None,
         "trace": record.trace or None,
+        **(record.bodies() if record.bodies is not None else {}),
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -1,10 +1,12 @@
 """The record of one request: filled along its path, rendered once at its end.
 
-Everything here is fit for a log: no key, no header, no text of a prompt or an answer. Durations are in
-seconds, sizes in bytes. Fields that become metric labels hold values of closed sets only.
+Everything here is fit for a log: no key, no header, and no text of a prompt or an answer unless that is
+asked for. Durations are in seconds, sizes in bytes. Fields that become metric labels hold values of closed
+sets only.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 COMPLETED = "completed"
 REFUSED = "refused"
@@ -50,7 +52,8 @@ class Record:
     lost in translation, from closed sets. `ttft` is the time from the request's start to the first content
     sent, None where there was none; `stalled` the longest wait for the provider after that, `events` how many
     a stream had. `cost` is in dollars, None where nobody knows. `trace` is the id of the caller's trace, 32
-    hex digits, or "".
+    hex digits, or "". `bodies` tells what was said, without secrets, where the log is to have that; it
+    may take its time.
     """
 
     request_id: str
@@ -76,3 +79,4 @@ class Record:
     trace: str = ""
     bytes_in: int = 0
     losses: tuple[tuple[str, str], ...] = ()
+    bodies: Callable[[], Mapping[str, str]] | None = None

@@ -11,7 +11,6 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -32,7 +31,7 @@ from proxy.demand import Estimator
 from proxy.detached import Detached, DetachedParts
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet, Snapshot
-from proxy.link import Address, Change, Link, parse
+from proxy.link import Address, Change, Link, journal, parse
 from proxy.overload import Guard
 from proxy.overview import overview
 from proxy.peers import CHANNEL, Peers
@@ -126,7 +125,7 @@ class Replica:
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
-        reception = Reception(self.fleet, clock, draw)
+        reception = Reception(self.fleet, clock, draw, self._redactor)
         admission = Admission(self.limiter, estimator)
         pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
@@ -142,10 +141,10 @@ class Replica:
         )
         counting = Counting(self.fleet, upstream, estimator, self.archive, clock)
         self.client_app = self._edge(config, clock, reception, pipeline, counting)
-        self.operations_app: FastAPI = self._watched(config, self._vitals(clock, admission.allowances))
         self.reloading = Reloading(
             ReloadParts(surroundings.reread, lambda: self.fleet.snapshot.config, self._prepared, self._renew)
         )
+        self.operations_app: FastAPI = self._watched(config, self._vitals(clock, admission.allowances))
         self.reloading.attach(self.operations_app)
 
     def _prepared(self, config: Config) -> Snapshot:
@@ -300,6 +299,7 @@ class Replica:
                 live=self._live,
                 ready=lambda: self.ready,
                 dropped=lambda: self.request_log.dropped,
+                reloads=self.reloading.outcomes,
                 links=present,
                 store=shelf.store if shelf is not None else None,
                 census=Census(shelf.link, clock.monotonic, budget=budget) if shelf is not None else None,
@@ -315,8 +315,7 @@ class Replica:
 
     def _link_changed(self, change: Change) -> None:
         """The link came or went. A server that may have forgotten is told what it had."""
-        log = structlog.get_logger("redis")
-        log.warning("redis", state=change.state.value, server=change.server, reason=change.reason.value)
+        journal.tell(change)
         if self.link is not None and self._store is not None and self.link.generation != self._generation:
             self._generation = self.link.generation
             self._store.doubt()
@@ -324,9 +323,9 @@ class Replica:
     async def start(self) -> None:
         """Connect, and start what runs in the background. Redis being away is no reason not to."""
         if self.link is not None and self.replicas is not None:
+            self.link.on_change(self._link_changed)
             await self.link.start()
             self._generation = self.link.generation
-            self.link.on_change(self._link_changed)
             self._background.spawn(self.replicas.run(), "replicas")
             await self._share(self.link)
         if self.shelf is not None and self.link is not None:
@@ -348,6 +347,8 @@ class Replica:
 
     async def _open(self, shelf: Shelf) -> None:
         """Connect to where responses are kept."""
+        if self.fleet.snapshot.config.redis.responses_url:  # else the other link says so already
+            shelf.link.on_change(journal.tell)
         await shelf.link.start()
         shelf.link.subscribe(keyspace.CHANNEL, shelf.runs.hear, shelf.runs.missed)
         self._background.spawn(shelf.store.run(), "responses")

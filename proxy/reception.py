@@ -11,6 +11,8 @@ from metrics.record import Record
 from proxy.clock import Clock
 from proxy.exchange import Exchange, Head, Sink, Source
 from proxy.fleet import Fleet
+from proxy.redaction import Redactor
+from proxy.transcript import Transcript
 from proxy.wire.codec import Stamp, Voice
 from proxy.wire.model import Endpoint
 
@@ -19,11 +21,12 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reception:
-    """Opens exchanges."""
+    """Opens exchanges. What is said in them is overheard where the log is to have it."""
 
     fleet: Fleet
     clock: Clock
     draw: random.Random
+    redactor: Redactor
 
     def open(
         self,
@@ -38,7 +41,12 @@ class Reception:
         stamp = stamp or self.stamp()
         record = Record(f"req_{stamp.token}", endpoint.value, self.clock.monotonic())
         record.trace = _trace(head) if head.forwarded else ""
-        return Exchange(endpoint, voice, head, source, sink, self.fleet.snapshot, record, stamp)
+        snapshot = self.fleet.snapshot
+        if snapshot.config.log.bodies:
+            most = snapshot.config.log.body_limit
+            source = sink = overheard = Transcript(source, sink, most, self.redactor.excerpt)
+            record.bodies = overheard.read
+        return Exchange(endpoint, voice, head, source, sink, snapshot, record, stamp)
 
     def stamp(self) -> Stamp:
         """What makes a reply that begins now distinct: 96 random bits, as 24 hex digits."""

@@ -24,6 +24,7 @@ REMEMBERED = 86_400.0
 """Seconds for which a secret is removed that is configured no more: longer than any request knows it."""
 
 _MASK = "[redacted]"
+_BLOB = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
 _LOOKS_SECRET = re.compile(
     r"https?://[^\s\"'<>]+"
     r"|\b(?:sk|pk|rk|key|xai|gsk|hf)[-_][A-Za-z0-9_\-*.]{6,}"
@@ -66,6 +67,19 @@ class Redactor:
             text = text[: -self._longest or None]
         return _LOOKS_SECRET.sub(_MASK, text)[:LONGEST]
 
+    def excerpt(self, said: bytes, *, whole: bool) -> str:
+        """What was `said`, as text without secrets; long runs of base64 (pictures, files) are only named.
+
+        Not `whole`: the end was cut off, and goes as far as half a secret may stand there.
+        """
+        text = said.decode("utf-8", "replace")
+        if self._known is not None:
+            text = self._known.sub(_MASK, text)
+        if not whole:
+            text = text[: -self._longest or None]
+        text = _BLOB.sub(lambda blob: f"[{len(blob[0])} characters of base64]", text)
+        return _LOOKS_SECRET.sub(_MASK, text)
+
     def said(self, said: Said) -> Said:
         """A provider's error with all its strings made fit to pass on."""
         return Said(
@@ -96,8 +110,6 @@ class Redactor:
 def secrets_of(config: Config) -> set[str]:
     """Every key, configured header value and host of a configuration."""
     found = {key.get_secret_value() for client in config.clients for key in client.keys}
-    if config.operations.token is not None:
-        found.add(config.operations.token.get_secret_value())
     if config.operations.token is not None:
         found.add(config.operations.token.get_secret_value())
     places: list[Provider | Entry] = list(config.providers.values())

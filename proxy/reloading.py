@@ -58,6 +58,8 @@ class Reloading:
         self._parts = parts
         self._lock = asyncio.Lock()
         self._log = structlog.get_logger("reload")
+        self.outcomes = {"taken": 0, "refused": 0}
+        """How reloads ended, since the start."""
 
     @property
     def possible(self) -> bool:
@@ -74,9 +76,11 @@ class Reloading:
             try:
                 fresh = await asyncio.to_thread(self._prepared, before)
             except ConfigError as error:
+                self.outcomes["refused"] += 1
                 self._log.error("reload_refused", source=error.source, errors=list(map(str, error.problems)))
                 raise
             self._parts.take(fresh)
+            self.outcomes["taken"] += 1
             was, now = config_hash(before), config_hash(fresh.config)
             self._log.info("reloaded", config_hash=now, was=was)
             return fresh.config != before

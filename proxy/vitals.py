@@ -32,7 +32,7 @@ class Organs:
     """What a replica is made of, as far as it is looked at; made by `app`.
 
     `live` is how many replicas there are, `links` are the links to Redis by what they are for, `dropped` says
-    how many lines the request log has dropped.
+    how many lines the request log has dropped, `reloads` how reloads ended.
     """
 
     clock: Clock
@@ -45,6 +45,7 @@ class Organs:
     live: Callable[[], int]
     ready: Callable[[], bool]
     dropped: Callable[[], int]
+    reloads: Mapping[str, int]
     links: Mapping[str, Link]
     store: ResponseStore | None = None
     census: Census | None = None
@@ -79,6 +80,8 @@ class Vitals:
         yield Reading(catalogue.LAG, organs.guard.lag)
         yield Reading(catalogue.BODY_BYTES, organs.guard.bytes)
         yield Reading(catalogue.LINES_DROPPED, organs.dropped())
+        for outcome, count in organs.reloads.items():
+            yield Reading(catalogue.RELOADS, count, (outcome,))
         yield Reading(catalogue.CONFIG_INFO, 1, (config_hash(organs.fleet.snapshot.config),))
 
     def _targets(self) -> Iterator[Reading]:

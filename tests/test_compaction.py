@@ -23,6 +23,7 @@ from proxy.compaction import Compaction
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.wire.model import Endpoint
 from proxy.wire.responses.compacted import unpack
 
@@ -50,7 +51,7 @@ class Made:
     async def ask(self, **body: Any) -> None:
         """Compact something."""
         scene = self.scene
-        reception = Reception(scene.fleet, scene.clock, random.Random(7))
+        reception = Reception(scene.fleet, scene.clock, random.Random(7), Redactor(()))
         compaction = Compaction(reception, scene.pipeline.handle, self._count)
         said = json.dumps({"model": MODEL, **body}).encode()
         self.exchange = scene.exchange(said, endpoint=Endpoint.RESPONSES)

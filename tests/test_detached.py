@@ -24,6 +24,7 @@ from proxy.detached import Detached, DetachedParts, RunSink, bury
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.exchange import Thread
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.relay import Patience
 from proxy.responses.background import BackgroundRuns, Standing
 from proxy.responses.document import Stored
@@ -389,7 +390,7 @@ class Stage:
         self.detached = Detached(
             DetachedParts(
                 archive=self.scene.archive,
-                reception=Reception(self.scene.fleet, LoopClock(), random.Random(7)),
+                reception=Reception(self.scene.fleet, LoopClock(), random.Random(7), Redactor(())),
                 handle=self.scene.pipeline.handle,
                 began=self._count,
                 running=self.running,

@@ -19,6 +19,7 @@ from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet, snapshot
 from proxy.pipeline import Pipeline
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.sockets import Sockets
 from proxy.tenants import Tenants
 from proxy.wire.codec import Voice
@@ -132,7 +133,7 @@ class Entrance:
         self.edge = Edge(
             EdgeParts(
                 fleet=fleet,
-                reception=Reception(fleet, clock, draw),
+                reception=Reception(fleet, clock, draw, Redactor(())),
                 pipeline=Stub(work),
                 sockets=self.plugs,
                 asides=dict.fromkeys(endpoints.ASIDES, aside),

@@ -1,3 +1,4 @@
+import asyncio
 import dataclasses
 import random
 
@@ -9,6 +10,7 @@ from proxy.clock import ManualClock
 from proxy.ends import Body, Kept
 from proxy.exchange import Exchange
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.wire.codec import Stamp
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import Dialect, Endpoint
@@ -16,7 +18,7 @@ from proxy.wire.model import Dialect, Endpoint
 
 def reception(seed: int = 1) -> Reception:
     """A reception over a small fleet."""
-    return Reception(fleet_of(config({"a": 1})), ManualClock(), random.Random(seed))
+    return Reception(fleet_of(config({"a": 1})), ManualClock(), random.Random(seed), Redactor(()))
 
 
 def received(desk: Reception, stamp: Stamp | None = None) -> Exchange:
@@ -68,3 +70,16 @@ def test_a_callers_trace_is_noted_where_it_has_one(given: str, trace: str) -> No
     head = dataclasses.replace(HEAD, forwarded=(("openai-beta", "x"), ("traceparent", given)))
     exchange = reception().open(Endpoint.CHAT, CODECS[Dialect.CHAT], head, Body(b"{}"), Kept())
     assert exchange.record.trace == trace
+
+
+def test_what_is_said_is_kept_only_where_the_log_is_to_have_it() -> None:
+    """A reload turns it on and off; by default nothing stands between an exchange and its client."""
+    desk = reception()
+    quiet = received(desk)
+    assert quiet.record.bodies is None
+    assert isinstance(quiet.sink, Kept)
+    loud = Reception(fleet_of(config({"a": 1}, log={"bodies": True})), desk.clock, desk.draw, desk.redactor)
+    exchange = received(loud)
+    asyncio.run(exchange.source.body())
+    assert exchange.record.bodies is not None
+    assert exchange.record.bodies() == {"body_in": "{}"}

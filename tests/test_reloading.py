@@ -57,6 +57,7 @@ def test_what_is_written_is_taken() -> None:
     with capture_logs() as lines:
         assert reloaded(replica)
     assert replica.running is NEW
+    assert replica.reloading.outcomes == {"taken": 1, "refused": 0}
     [line] = lines
     assert (line["event"], line["was"], line["config_hash"]) == (
         "reloaded",
@@ -86,6 +87,7 @@ def test_what_is_wrong_is_told_and_the_old_one_stays() -> None:
     [line] = lines
     assert (line["event"], line["source"]) == ("reload_refused", "apex.yaml")
     assert line["errors"] == ["one: is wrong", "two: is wrong; mend it"]
+    assert replica.reloading.outcomes == {"taken": 0, "refused": 1}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from metrics.record import Record
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.exchange import Head
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.sockets import (
     AHEAD,
     AHEAD_LETTERS,
@@ -143,7 +144,7 @@ class Plug:
         scene = self.scene
         self.sockets = Sockets(
             SocketParts(
-                reception=Reception(scene.fleet, scene.clock, random.Random(7)),
+                reception=Reception(scene.fleet, scene.clock, random.Random(7), Redactor(())),
                 pipeline=scene.pipeline,
                 archive=scene.archive,
                 began=self._count,

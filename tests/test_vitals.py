@@ -48,6 +48,7 @@ def organs() -> Organs:
         live=lambda: 3,
         ready=lambda: True,
         dropped=lambda: 2,
+        reloads={"taken": 3, "refused": 1},
         links={},
     )
 
@@ -100,6 +101,11 @@ def test_a_replica_says_how_it_is(metric: Metric, value: float) -> None:
 def test_the_configuration_is_told_by_its_digest() -> None:
     """So that a cluster with two of them is seen."""
     assert of(catalogue.CONFIG_INFO) == {(config_hash(CONFIG),): 1}
+
+
+def test_reloads_are_told_by_how_they_ended() -> None:
+    """Both from the start on, so that the first one that is refused is a rise."""
+    assert of(catalogue.RELOADS) == {("taken",): 3, ("refused",): 1}
 
 
 FIRST_IS = (FIRST.id, "a")

@@ -372,6 +372,11 @@ CLUSTER = Page(
             "cps",
             about="The log's reader cannot keep up.",
         ),
+        Panel(
+            "Reloads",
+            {"{{outcome}}": "sum by (outcome) (increase(apex_reloads_total[5m]))"},
+            about="One that is refused changes nothing; the log of the replica says why.",
+        ),
         Panel("Targets without a price", {"": "max(apex_targets_unpriced)"}),
     ],
 )

@@ -4,6 +4,7 @@
 an argument; no other module reads a setting from anywhere else. The tree itself is in `config.settings`.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from proxy.config import consistency, document, legacy
+from proxy.config.log import Log
 from proxy.config.problems import ConfigError, Fault, Problem, Text, faults
 from proxy.config.resilience import (
     AdaptiveConcurrency,
@@ -32,7 +34,6 @@ from proxy.config.settings import (
     Entry,
     Limits,
     Listen,
-    Log,
     Model,
     Operations,
     Provider,
@@ -79,16 +80,20 @@ ENVIRONMENT = "the environment"
 
 REDIS_VARIABLE = "APEX_REDIS_URL"
 
+_LARGEST = 64 * 1024
+"""Bytes of a file that a value refers to."""
+
 _OWN = frozenset({"listen", "operations", "redis", "log"})
 
 
-def load(text: str, env: Mapping[str, str], source: str = "") -> Config:
+def load(text: str, env: Mapping[str, str], source: str = "", folder: Path | None = None) -> Config:
     """The configuration in a YAML text. Raises `ConfigError` with every problem at once.
 
     `env` fills `${NAME}`; its `APEX_REDIS_URL` goes before `redis.url`. `source` names the text in errors.
+    `folder` is where the paths of `${file:PATH}` begin.
     """
     read_text = document.parsed(text, source)
-    filled = document.substituted(read_text.data, env)
+    filled = document.substituted(read_text.data, env, functools.partial(_content, folder or Path()))
     known = Text(lines=read_text.lines, templates=filled.templates)
     data = {} if filled.data is None else filled.data
     return _checked(data, env, known, source, [*read_text.faults, *filled.faults])
@@ -121,7 +126,19 @@ def read(path: Path, env: Mapping[str, str]) -> Config:
     except UnicodeDecodeError as error:
         found = f"bytes that are no UTF-8 (at byte {error.start})"
         raise ConfigError([Problem(str(path), found, "UTF-8 text")], str(path)) from None
-    return load(text, env, str(path))
+    return load(text, env, str(path), path.parent)
+
+
+def _content(folder: Path, name: str) -> str:
+    """What a file that a value refers to holds, without the line end that editors add."""
+    with (folder / name).open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"it is larger than {_LARGEST} bytes")
+    try:
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError("it is no UTF-8 text") from None
 
 
 def discover(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Config, str]:

@@ -2,11 +2,12 @@
 
 Values follow YAML 1.2's core rules: only `true` and `false` are booleans, only decimal digits are numbers
 and dates are text, so `api_version: 2024-10-21` and `name: no` are what they look like. `${NAME}` is
-replaced in the parsed values, never in the text: what a variable holds cannot become structure.
+replaced in the parsed values, never in the text: what a variable holds cannot become structure. So is
+`${file:PATH}`, by what that file holds.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -25,6 +26,10 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _PUNCTUATION = re.compile(r"[^\w\s]{1,3}|<[a-z ]+>")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FILE = "file:"
+
+Files = Callable[[str], str]
+"""The text in a file. Raises `OSError`, or `ValueError` with why it cannot be used."""
 
 
 @dataclass(slots=True)
@@ -61,11 +66,12 @@ def parsed(text: str, source: str = "") -> Document:
     return document
 
 
-def substituted(data: object, env: Mapping[str, str]) -> Substituted:
-    """The data with `${NAME}` replaced from `env` in every text value; `$${` stands for a plain `${`."""
-    result = Substituted()
-    result.data = _substitute(data, (), env, result)
-    return result
+def substituted(data: object, env: Mapping[str, str], files: Files) -> Substituted:
+    """The data with `${NAME}` replaced from `env` in every text value, and `${file:PATH}` from `files`.
+
+    `$${` stands for a plain `${`.
+    """
+    return _Substitution(env, files).run(data)
 
 
 def _too_deep(text: str) -> int | None:
@@ -193,25 +199,55 @@ _SCALARS: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
 )
 
 
-def _substitute(value: object, path: Path, env: Mapping[str, str], result: Substituted) -> object:
-    if isinstance(value, dict):
-        return {key: _substitute(item, (*path, key), env, result) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, (*path, index), env, result) for index, item in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
-        return value
-    result.templates[path] = value
-    result.faults.extend(_variable_faults(value, path, env))
-    return _VARIABLE.sub(lambda match: "${" if match[1] is None else env.get(match[1], match[0]), value)
+class _Substitution:
+    """Replaces variables in data, noting templates and faults."""
 
+    def __init__(self, env: Mapping[str, str], files: Files) -> None:
+        self._env = env
+        self._files = files
+        self._result = Substituted()
 
-def _variable_faults(text: str, path: Path, env: Mapping[str, str]) -> Iterator[Fault]:
-    for match in _VARIABLE.finditer(text):
+    def run(self, data: object) -> Substituted:
+        self._result.data = self._value(data, ())
+        return self._result
+
+    def _value(self, value: object, path: Path) -> object:
+        if isinstance(value, dict):
+            return {key: self._value(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._value(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        self._result.templates[path] = value
+        return _VARIABLE.sub(lambda match: self._replaced(match, path, value), value)
+
+    def _replaced(self, match: re.Match[str], path: Path, text: str) -> str:
+        """What stands for a variable; itself, with a fault noted, where there is nothing."""
         name = match[1]
         if name is None:
-            continue
-        if not _NAME.fullmatch(name) or not match[0].endswith("}"):
+            return "${"
+        whole = match[0].endswith("}")
+        if whole and name.startswith(_FILE):
+            return self._file(name.removeprefix(_FILE), path) or match[0]
+        if not whole or not _NAME.fullmatch(name):
             found = "a malformed variable" if secret(path) else shown(text)
-            yield Fault(path, found, "${NAME} for a variable", "write $${ for a plain ${")
-        elif name not in env:
-            yield Fault(path, f"the variable `{name}` is not set", "")
+            allowed = "${NAME} for a variable, ${file:PATH} for a file"
+            self._fault(path, found, allowed, "write $${ for a plain ${")
+        elif name not in self._env:
+            self._fault(path, f"the variable `{name}` is not set", "")
+        return self._env.get(name, match[0])
+
+    def _file(self, name: str, path: Path) -> str:
+        try:
+            if text := self._files(name):
+                return text
+            why = "it is empty"
+        except OSError as error:
+            why = (error.strerror or type(error).__name__).lower()
+        except ValueError as error:
+            why = str(error)
+        self._fault(path, f"the file `{name}` cannot be used ({why})", "")
+        return ""
+
+    def _fault(self, path: Path, found: str, allowed: str, mend: str = "") -> None:
+        self._result.faults.append(Fault(path, found, allowed, mend))

@@ -33,6 +33,9 @@ with comments.
 - Unknown keys are errors, and so is a key that stands twice.
 - `${NAME}` in any text value is replaced by that environment variable; one that is not set is an error.
   `$${` stands for a plain `${`. What a variable holds is always text, never structure.
+- `${file:PATH}` is replaced by what that file holds, without its last line end: a secret that Docker or
+  Kubernetes mounts, `key: "${file:/run/secrets/openai}"`. A path that is not absolute begins beside the
+  configuration. Files are read again at each [reload](change.md), variables are not.
 - A **duration** is a number of seconds, or text with a unit: `500ms`, `2s`, `5m`, `1h`, `1d`.
 - A **size** is a number of bytes, or text with a unit: `64KB` (1000 bytes each), `32MiB` (1024 x 1024).
 - A **secret** is shown nowhere: not in logs, errors, dumps or answers.

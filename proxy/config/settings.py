@@ -31,6 +31,7 @@ from proxy.config.fields import (
     Wait,
     listed,
 )
+from proxy.config.log import Log
 from proxy.config.pricing import Costs, Price
 from proxy.config.resilience import (
     AdaptiveConcurrency,
@@ -329,17 +330,6 @@ class Cors(Section):
     )
     max_age: Duration = Field(
         default=600.0, description="How long a browser may remember the answer to its preflight."
-    )
-
-
-class Log(Section):
-    """What the program says about itself, on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least important lines that are written."
-    )
-    format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="`auto` writes for people on a terminal and JSON everywhere else."
     )
 
 

@@ -9,6 +9,7 @@ breaker       when to stop asking (pure)
 cluster  sentinel   how servers are found
 subscription  one channel
 script  failure  counters   what is asked, what goes wrong, what is counted
+journal       what the log says of it
 """
 
 from proxy.link.address import Address, AddressError, parse

@@ -302,3 +302,28 @@ def test_loading_is_light() -> None:
         "asyncio",
     }
     assert not heavy.intersection(run.stdout.split())
+
+
+def test_a_value_may_be_in_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    """As Docker and Kubernetes mount secrets. It is read each time, without its last line end."""
+    file, secret = tmp_path / "apex.yaml", tmp_path / "key"
+    file.write_text(SMALL.replace("provider-key", '"${file:key}"'))
+    for held, key in (("sk-first-key\n", "sk-first-key"), ("sk-second-key", "sk-second-key")):
+        secret.write_text(held)
+        [item] = read(file, ENV).providers["local"].api_keys
+        assert item.key.get_secret_value() == key
+
+
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [(b"", "it is empty"), (b"\xff", "it is no UTF-8 text"), (b"x" * 65537, "it is larger than")],
+)
+def test_a_file_that_cannot_be_used_is_one_problem(tmp_path: Path, held: bytes, why: str) -> None:
+    """With its name and why; what it holds is not shown."""
+    file = tmp_path / "apex.yaml"
+    file.write_text(SMALL.replace("provider-key", '"${file:key}"'))
+    (tmp_path / "key").write_bytes(held)
+    with pytest.raises(ConfigError) as caught:
+        read(file, ENV)
+    [problem] = caught.value.problems
+    assert str(problem).startswith(f"providers.local.api_key (line 5): the file `key` cannot be used ({why}")

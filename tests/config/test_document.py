@@ -140,10 +140,15 @@ def test_other_texts_are_one_problem_too(text: str) -> None:
     assert len(caught.value.problems) == 1
 
 
+def nothing(name: str) -> str:
+    """There are no files."""
+    raise FileNotFoundError(2, "No such file or directory", name)
+
+
 def test_variables_are_replaced_in_values() -> None:
     """Every text value takes part, keys and other values do not, and `$${` escapes."""
     data = {"${A}": ["${A}", "x${A}y${B}", 5, None], "c": {"d": "$${A} $A $$ ${A}"}}
-    result = substituted(data, {"A": "1", "B": "[2]"})
+    result = substituted(data, {"A": "1", "B": "[2]"}, nothing)
     assert result.data == {"${A}": ["1", "x1y[2]", 5, None], "c": {"d": "${A} $A $$ 1"}}
     assert result.templates[("c", "d")] == "$${A} $A $$ ${A}"
     assert not result.faults
@@ -151,13 +156,13 @@ def test_variables_are_replaced_in_values() -> None:
 
 def test_what_a_variable_holds_is_text() -> None:
     """A value is not looked at again: neither as YAML nor for further variables."""
-    result = substituted({"a": "${A}"}, {"A": "{b: ${B}}"})
+    result = substituted({"a": "${A}"}, {"A": "{b: ${B}}"}, nothing)
     assert result.data == {"a": "{b: ${B}}"}
 
 
 def test_each_unset_variable_is_named_with_its_path() -> None:
     """A variable that is not set is a fault; one that is set but empty is none here."""
-    result = substituted({"a": ["${NO}", "${EMPTY}"], "b": "${NO} ${NEITHER}"}, {"EMPTY": ""})
+    result = substituted({"a": ["${NO}", "${EMPTY}"], "b": "${NO} ${NEITHER}"}, {"EMPTY": ""}, nothing)
     assert [(fault.path, fault.found) for fault in result.faults] == [
         (("a", 0), "the variable `NO` is not set"),
         (("b",), "the variable `NO` is not set"),
@@ -168,8 +173,34 @@ def test_each_unset_variable_is_named_with_its_path() -> None:
 @pytest.mark.parametrize("text", ["${A", "${}", "${A-B}", "${1}"])
 def test_malformed_variables_are_faults(text: str) -> None:
     """Something that begins like a variable must be one; a secret is not repeated."""
-    [fault] = substituted({"a": text}, {"A": "1"}).faults
-    assert fault.allowed == "${NAME} for a variable"
+    [fault] = substituted({"a": text}, {"A": "1"}, nothing).faults
+    assert fault.allowed == "${NAME} for a variable, ${file:PATH} for a file"
     assert text in fault.found
-    [hidden] = substituted({"api_key": text}, {}).faults
+    [hidden] = substituted({"api_key": text}, {}, nothing).faults
     assert hidden.found == "a malformed variable"
+
+
+def test_files_are_replaced_in_values() -> None:
+    """By what they hold, which is text and nothing else."""
+    held = {"/run/secrets/a": "one", "b": "${A} {c: d}"}
+    result = substituted({"k": ["${file:/run/secrets/a}", "x ${file:b} $${file:b}"]}, {}, held.__getitem__)
+    assert result.data == {"k": ["one", "x ${A} {c: d} ${file:b}"]}
+    assert not result.faults
+
+
+def test_a_file_that_cannot_be_used_is_a_fault() -> None:
+    """Because it is not there, is empty, or is what nobody would call a secret."""
+
+    def files(name: str) -> str:
+        if name == "empty":
+            return ""
+        if name == "large":
+            raise ValueError("it is larger than 65536 bytes")
+        return nothing(name)
+
+    result = substituted({"a": "${file:gone}", "b": "${file:empty}", "c": "${file:large}"}, {}, files)
+    assert [(fault.path, fault.found) for fault in result.faults] == [
+        (("a",), "the file `gone` cannot be used (no such file or directory)"),
+        (("b",), "the file `empty` cannot be used (it is empty)"),
+        (("c",), "the file `large` cannot be used (it is larger than 65536 bytes)"),
+    ]

@@ -8,6 +8,7 @@ from proxy.ends import Body, Kept
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet, snapshot
 from proxy.reception import Reception
+from proxy.redaction import Redactor
 from proxy.tenants import Tenants
 from proxy.wire import envelope
 from proxy.wire.dialects import CODECS
@@ -29,7 +30,7 @@ def opened(
 ) -> Exchange:
     """An exchange that has just begun; with a `body`, one that has been read and routed to the one model."""
     fleet = fleet_of(made)
-    reception = Reception(fleet, ManualClock(), random.Random(7))
+    reception = Reception(fleet, ManualClock(), random.Random(7), Redactor(()))
     exchange = reception.open(endpoint, CODECS[DIALECT_OF[endpoint]], head, Body(body), Kept())
     if body:
         exchange.envelope = envelope.read(body, 64)

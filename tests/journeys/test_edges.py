@@ -158,7 +158,7 @@ def test_a_canary_is_never_seen(spoken: str, stream: bool) -> None:
 
     setting = Setting(
         providers={"one": SPOKEN[spoken]},
-        config={"clients": [{"name": "dev", "key": CANARY}]},
+        config={"clients": [{"name": "dev", "key": CANARY}], "log": {"bodies": True}},
         accounts={
             "one": {"api_keys": [CANARY], "headers": {"x-extra": CANARY}, "extra_body": {"user": CANARY}}
         },

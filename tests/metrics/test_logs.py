@@ -163,3 +163,11 @@ def test_the_level_can_be_changed_for_loggers_that_have_spoken() -> None:
     log.info("said", level_then="error")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["always", "said", "always", "said", "always"]
+
+
+def test_what_was_said_is_in_the_line_only_where_it_was_kept() -> None:
+    """It is made fit for the log when the line is rendered."""
+    record = full()
+    assert "body_in" not in logs.line(record)
+    record.bodies = lambda: {"body_in": "hello", "body_out": "hi"}
+    assert (logs.line(record)["body_in"], logs.line(record)["body_out"]) == ("hello", "hi")

@@ -99,6 +99,25 @@ def test_sighup_changes_clients_models_and_limits_and_cuts_no_stream(mock: Mock)
         assert proxy.stop() == 0
 
 
+def test_a_mounted_secret_is_read_again_and_bodies_are_logged_for_a_while(mock: Mock) -> None:
+    """A key that was changed in its own file, and a look at what is said: each is a reload."""
+    with Serve(configured(mock)) as proxy:
+        secret = proxy.file.parent / "secret"
+        secret.write_text(OTHER)
+        clients = [{"name": "others", "key": "${file:secret}"}]
+        proxy.rewrite(configured(mock, clients=clients, log={"bodies": True}))
+        assert ask(proxy.operations, "/admin/reload")[0] == 200
+        assert (chat(proxy, KEY), chat(proxy, OTHER)) == (401, 200)
+        secret.write_text(KEY)
+        proxy.rewrite(configured(mock, clients=clients))
+        assert ask(proxy.operations, "/admin/reload")[0] == 200
+        assert (chat(proxy, KEY), chat(proxy, OTHER)) == (200, 401)
+        assert proxy.stop() == 0
+        [line] = [one for one in proxy.events("request") if "body_in" in one and one["status"] == 200]
+        assert json.loads(line["body_in"]) == asking()
+        assert json.loads(line["body_out"])["object"] == "chat.completion"
+
+
 def test_a_bad_file_is_refused_with_all_its_errors(mock: Mock) -> None:
     """In the log and in the answer, in the words of `check`; what runs goes on as it was."""
     with Serve(configured(mock)) as proxy:

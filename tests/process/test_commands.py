@@ -134,6 +134,7 @@ def test_the_environment_stands_in_for_a_file(tmp_path: Path) -> None:
         with apex(*arguments, environ=environ, cwd=tmp_path) as child:
             port = child.event("ready")["port"]
             assert child.events("store_started") == []
+            assert child.event("redis")["reason"] == "connection"
             assert chat(port, "fast") == "Hello from mock. You said: Hello"
             assert chat(port, "big#mock") == "Hello from mock. You said: Hello"
             assert mock.stats()["models"] == {"big": 2}

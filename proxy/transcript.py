@@ -1,0 +1,82 @@
+"""What was said in one exchange, for the log: kept only where `log.bodies` asks for it.
+
+The beginning of the body that came and of the answer that went, as their bytes pass by. They are made fit for
+eyes (`redaction`) by whoever renders the line, which is a thread of its own: not a request's time.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from proxy.exchange import Headers, Sink, Source
+
+
+class Redact(Protocol):
+    """Makes bytes that were said fit to be seen."""
+
+    def __call__(self, said: bytes, *, whole: bool) -> str:
+        """`said` as text without secrets. `whole`: nothing of it was cut off."""
+
+
+class Transcript:
+    """Stands between an exchange and its client, as its source and its sink, and keeps what it overhears.
+
+    At most `most` bytes each way.
+    """
+
+    def __init__(self, source: Source, sink: Sink, most: int, redact: Redact) -> None:
+        self._source = source
+        self._sink = sink
+        self._most = most
+        self._redact = redact
+        self._heard = b""
+        self._said: list[bytes] = []
+        self._sizes = [0, 0]
+
+    @property
+    def started(self) -> bool:
+        """As the sink says."""
+        return self._sink.started
+
+    async def body(self) -> bytes:
+        """The whole body, as the source has it."""
+        body = await self._source.body()
+        self._heard = body[: self._most]
+        self._sizes[0] = len(body)
+        return body
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Pass it on."""
+        self._note(body)
+        await self._sink.answer(status, headers, body)
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Pass it on."""
+        await self._sink.start(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        """Pass it on."""
+        self._note(data)
+        await self._sink.write(data)
+
+    async def end(self, data: bytes = b"") -> None:
+        """Pass it on."""
+        self._note(data)
+        await self._sink.end(data)
+
+    def _note(self, data: bytes) -> None:
+        left = self._most - self._sizes[1]
+        self._sizes[1] += len(data)
+        if left > 0:
+            self._said.append(data[:left])
+
+    def read(self) -> Mapping[str, str]:
+        """`body_in` and `body_out`, whatever there was of them."""
+        told = {}
+        for name, said, size in zip(
+            ("body_in", "body_out"), (self._heard, b"".join(self._said)), self._sizes, strict=True
+        ):
+            if said:
+                whole = size == len(said)
+                text = self._redact(said, whole=whole)
+                told[name] = text if whole else f"{text} [cut; {size} bytes]"
+        return told
