@@ -20,6 +20,7 @@ from hostile import HostileServer, Peer, Script, serving
 from proxy.errors import Fault
 from proxy.upstream import Call, Reply, Upstream
 from proxy.upstream.aiohttp_client import AiohttpUpstream
+from proxy.upstream.transport import PooledUpstream
 
 
 class Transport(Protocol):
@@ -34,7 +35,7 @@ class Transport(Protocol):
         """
 
 
-TRANSPORTS: list[tuple[str, Transport]] = [("aiohttp", AiohttpUpstream)]
+TRANSPORTS: list[tuple[str, Transport]] = [("aiohttp", AiohttpUpstream), ("pooled", PooledUpstream)]
 LOOPS: list[tuple[str, Callable[[], asyncio.AbstractEventLoop]]] = [
     ("asyncio", asyncio.new_event_loop),
     ("uvloop", uvloop.new_event_loop),

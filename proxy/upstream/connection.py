@@ -1,0 +1,310 @@
+"""One connection to an origin: a request is written to it, and the response is parsed off it by llhttp.
+
+llhttp (under `httptools`) judges the framing, and none of its leniencies is switched on. What it does not
+judge is bounded here: the size of a head, of trailers and of chunk extensions, the transfer coding, the
+version, and bytes that answer no request. Whatever breaks a response closes the connection at once; what had
+arrived of the body before stays there to be read.
+
+Header text is latin-1 both ways, so bytes that are not ASCII pass unchanged through a str.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from proxy.errors import FaultKind
+
+_HEAD_LIMIT = 64 * 1024  # a head, or whatever else comes without a byte of body, in bytes
+_READ_BUFFER = 64 * 1024  # reading pauses when so much lies unread, in bytes
+
+
+class Home(Protocol):
+    """Where connections come from and go back to."""
+
+    def give_back(self, connection: "Connection") -> None:
+        """It can carry another request."""
+
+    def proven(self, connection: "Connection") -> None:
+        """It has served for the first time."""
+
+    def lost(self, connection: "Connection") -> None:
+        """It is closed. Told once."""
+
+
+class Malformed(ValueError):
+    """A response that llhttp lets pass and we do not."""
+
+
+class Connection(asyncio.Protocol):
+    """One response after another, each parsed into `status`, `headers` and what `take` returns."""
+
+    __slots__ = (
+        "_bare",
+        "_head_only",
+        "_keep",
+        "_loop",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_raw",
+        "_size",
+        "_transport",
+        "_waiter",
+        "ended",
+        "fault",
+        "headed",
+        "headers",
+        "heard",
+        "home",
+        "open",
+        "reused",
+        "since",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._parser: HttpResponseParser | None = None
+        self._transport: asyncio.Transport
+        self._waiter: asyncio.Future[None] | None = None
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._parts: list[bytes] = []
+        self._size = 0  # bytes in them
+        self._bare = 0  # bytes received since the last one of a body
+        self._keep = False  # the server lets the connection be used again
+        self._head_only = False  # the response is one to HEAD
+        self._paused = False
+        self.home: Home | None = None
+        self.open = False
+        """Whether the socket is, as far as is known."""
+        self.reused = False
+        """Whether it has carried a response before."""
+        self.since = 0.0
+        """When it was given back, by the loop's clock."""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.heard = False
+        """Whether a byte of the response has come."""
+        self.headed = False
+        """Whether its head has come whole, and is fit to be shown."""
+        self.ended = True
+        """Whether nothing more will come of it, for better or for worse."""
+        self.fault: FaultKind | None = None
+        """What broke it."""
+
+    # What the transport does with it.
+
+    def speak(self, request: Sequence[bytes], *, head_only: bool) -> None:
+        """Write `request` and make ready for its response. On a lost connection that ends it."""
+        self.heard = self.headed = self.ended = False
+        self.fault = None
+        self._bare = 0
+        if not self.open:
+            self._break(FaultKind.RESET)
+            return
+        if self._parser is None or self._head_only:  # llhttp would still wait for the body of a HEAD
+            self._parser = HttpResponseParser(self)
+        self._head_only = head_only
+        if len(request) == 1:
+            self._transport.write(request[0])
+        else:
+            self._transport.writelines(request)
+
+    def news(self) -> asyncio.Future[None]:
+        """Done when the head has come, more of the body, or the end."""
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
+
+    @property
+    def readable(self) -> bool:
+        """Whether `take` has something."""
+        return self._size > 0
+
+    def take(self) -> bytes:
+        """What has come of the body."""
+        parts = self._parts
+        self._parts = []
+        self._size = 0
+        if self._paused:
+            self._resume()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def leave(self) -> FaultKind | None:
+        """Go home where the response has ended well, else close at once; what broke the response."""
+        if (
+            self._keep
+            and self.ended
+            and self.open
+            and self.home is not None
+            and not self._transport.get_write_buffer_size()  # what is half written can carry no other request
+        ):
+            if self._parts:
+                self.take()
+            self._keep = False
+            if not self.reused:
+                self.reused = True
+                self.home.proven(self)
+            self.home.give_back(self)
+            return None
+        self.abort()
+        return self.fault
+
+    def abort(self) -> None:
+        """Close the socket now, with whatever is still to be written; a pending read ends with RESET."""
+        self._break(FaultKind.RESET)
+        if self.open:
+            self._transport.abort()
+            self._retire()
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """Its end of TLS, where it has one."""
+        secured = self._transport.get_extra_info("ssl_object")
+        return secured if isinstance(secured, ssl.SSLObject) else None
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is not a subclass of it
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`; bytes that answer no request make the connection unfit for the next one."""
+        if self.ended or self._parser is None:
+            self.abort()
+            return
+        self.heard = True
+        self._bare += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._spoil()
+            return
+        if self._bare > _HEAD_LIMIT or (self._head_only and self.headed and not data.endswith(b"\r\n\r\n")):
+            self._spoil()
+        elif self._size > _READ_BUFFER and not self._paused and self.open:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        """The peer closed its side: so do we, without waiting until all is written."""
+        self._over(None)
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._over(exc)
+        self._retire()
+        self._parser = None  # they refer to each other
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        """A response begins: the one that is waited for, or what follows an interim one."""
+        if self.ended:
+            raise Malformed
+        self._raw = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or of the trailers."""
+        self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """A head is there. An interim one is passed over."""
+        assert self._parser is not None
+        self.status = status = self._parser.get_status_code()
+        if not 200 <= status <= 599:
+            if 100 <= status < 200 and status != 101:
+                return
+            raise Malformed
+        self.headers = headers = _joined(self._raw)
+        if (
+            self._bare > _HEAD_LIMIT
+            and sum(len(name) + len(value) for name, value in self._raw) > _HEAD_LIMIT
+        ):
+            raise Malformed
+        coding = headers.get("transfer-encoding")
+        if coding is not None and coding.lower() != "chunked":
+            raise Malformed  # no other was asked for, and none would be undone
+        self._keep = self._parser.should_keep_alive()
+        if not self._keep and self._parser.get_http_version() not in {"1.0", "1.1"}:
+            raise Malformed
+        self.headed = True
+        if self._head_only:
+            self.ended = True
+        self._wake()
+
+    def on_body(self, part: bytes) -> None:
+        """More of the body."""
+        if self.ended:
+            raise Malformed
+        self._bare = 0
+        self._parts.append(part)
+        self._size += len(part)
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        """The body has come to its end, as its framing says."""
+        if self.headed:
+            self.ended = True
+            self._wake()
+
+    # How it ends.
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _break(self, fault: FaultKind) -> None:
+        """The response ends here, unless it has."""
+        if not self.ended:
+            self.ended = True
+            self.fault = fault
+            self._keep = False
+            self._wake()
+
+    def _spoil(self) -> None:
+        """What has come is no HTTP: neither the response, unless it is whole, nor what could follow it."""
+        self._keep = False
+        self._break(FaultKind.PROTOCOL)
+        self.abort()
+
+    def _over(self, error: Exception | None) -> None:
+        """The peer is gone. That ends a body which only the close delimits."""
+        if self.ended:
+            return
+        if error is not None or not self.headed:
+            self._break(FaultKind.RESET)
+        elif "content-length" in self.headers or "transfer-encoding" in self.headers:
+            self._break(FaultKind.TRUNCATED)
+        else:
+            self._keep = False
+            self.ended = True
+            self._wake()
+
+    def _retire(self) -> None:
+        if self.open:
+            self.open = False
+            if self.home is not None:
+                self.home.lost(self)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self.open:
+            self._transport.resume_reading()
+
+
+def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Fields under lower-case names. The values of a repeated one are joined by ", "."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
