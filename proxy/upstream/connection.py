@@ -9,6 +9,7 @@ Header text is latin-1 both ways, so bytes that are not ASCII pass unchanged thr
 """
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -18,6 +19,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from proxy.errors import FaultKind
 
 _HEAD_LIMIT = 64 * 1024  # a head, or whatever else comes without a byte of body, in bytes
+_NAMES = 512  # names of header fields that need not be decoded again
 _READ_BUFFER = 64 * 1024  # reading pauses when so much lies unread, in bytes
 
 
@@ -43,13 +45,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bare",
+        "_fields",
         "_head_only",
         "_keep",
         "_loop",
         "_parser",
         "_parts",
         "_paused",
-        "_raw",
         "_size",
         "_transport",
         "_waiter",
@@ -70,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
-        self._raw: list[tuple[bytes, bytes]] = []
+        self._fields: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0  # bytes in them
         self._bare = 0  # bytes received since the last one of a body
@@ -180,8 +182,10 @@ class Connection(asyncio.Protocol):
         self.heard = True
         self._bare += len(data)
         try:
+            if self._bare > _HEAD_LIMIT and not self.headed:
+                data = self._behind_head(data)
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
+        except (HttpParserError, HttpParserUpgrade, Malformed):
             self._spoil()
             return
         if self._bare > _HEAD_LIMIT or (self._head_only and self.headed and not data.endswith(b"\r\n\r\n")):
@@ -189,6 +193,15 @@ class Connection(asyncio.Protocol):
         elif self._size > _READ_BUFFER and not self._paused and self.open:
             self._paused = True
             self._transport.pause_reading()
+
+    def _behind_head(self, data: bytes) -> bytes:
+        """Parse `data` as far as a head may reach; the rest. Raises `Malformed` if no head ends there."""
+        assert self._parser is not None
+        within = len(data) - (self._bare - _HEAD_LIMIT)
+        self._parser.feed_data(data[:within])
+        if not self.headed:
+            raise Malformed
+        return data[within:]
 
     def eof_received(self) -> None:
         """The peer closed its side: so do we, without waiting until all is written."""
@@ -207,11 +220,13 @@ class Connection(asyncio.Protocol):
         """A response begins: the one that is waited for, or what follows an interim one."""
         if self.ended:
             raise Malformed
-        self._raw = []
+        self._fields = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head, or of the trailers."""
-        self._raw.append((name, value))
+        """A field of a head, or of the trailers. The values of a repeated one are joined."""
+        fields, key = self._fields, _key(name)
+        text = value.decode("latin-1").rstrip(" \t")
+        fields[key] = f"{fields[key]}, {text}" if key in fields else text
 
     def on_headers_complete(self) -> None:
         """A head is there. An interim one is passed over."""
@@ -221,12 +236,8 @@ class Connection(asyncio.Protocol):
             if 100 <= status < 200 and status != 101:
                 return
             raise Malformed
-        self.headers = headers = _joined(self._raw)
-        if (
-            self._bare > _HEAD_LIMIT
-            and sum(len(name) + len(value) for name, value in self._raw) > _HEAD_LIMIT
-        ):
-            raise Malformed
+        self.headers = headers = self._fields
+        self._fields = {}  # trailers go there
         coding = headers.get("transfer-encoding")
         if coding is not None and coding.lower() != "chunked":
             raise Malformed  # no other was asked for, and none would be undone
@@ -301,10 +312,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Fields under lower-case names. The values of a repeated one are joined by ", "."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+@functools.lru_cache(_NAMES)
+def _key(name: bytes) -> str:
+    """A field's name as it is looked up."""
+    return name.decode("latin-1").lower()
