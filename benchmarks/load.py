@@ -11,15 +11,14 @@ import argparse
 import asyncio
 import json
 import re
-import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httptools
-import samples
 import uvloop
+from centiles import centile
+from openloop import request_of
 
 _CONTENT = re.compile(rb'"content":\s?"[^"]')
 _DONE = b"data: [DONE]"
@@ -106,19 +105,13 @@ class Plan:
     seconds: float
 
 
-async def run(url: str, body: bytes, plan: Plan) -> dict[str, float]:
-    """Put the load on `url` and say what came back."""
-    parts = urlsplit(url)
-    request = (
-        f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {samples.KEY}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode() + body
-    host, _, port = parts.netloc.rpartition(":")
+async def run(address: tuple[str, int], request: bytes, plan: Plan) -> dict[str, float]:
+    """Put the load on `address` and say what came back."""
     tally = Tally()
     loop = asyncio.get_running_loop()
     clients = []
     for _ in range(plan.streams):
-        _, client = await loop.create_connection(lambda: Client(request, tally), host, int(port))
+        _, client = await loop.create_connection(lambda: Client(request, tally), *address)
         clients.append(client)
         await asyncio.sleep(plan.warm / 2 / plan.streams)
     await asyncio.sleep(plan.warm / 2)
@@ -133,13 +126,13 @@ async def run(url: str, body: bytes, plan: Plan) -> dict[str, float]:
 
 
 def _told(tally: Tally) -> dict[str, float]:
-    centiles = statistics.quantiles(tally.first, n=100) if len(tally.first) > 1 else [0.0] * 99
+    first = sorted(tally.first)
     return {
         "streams": tally.streams,
         "failed": tally.failed,
         "all_events": tally.events,
-        "first_p50": centiles[49],
-        "first_p99": centiles[98],
+        "first_p50": centile(first, 0.5),
+        "first_p99": centile(first, 0.99),
     }
 
 
@@ -151,9 +144,11 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--warm", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--header", action="append", default=[])
     given = parser.parse_args()
+    address, request = request_of(given.url, given.body.read_bytes(), given.header)
     plan = Plan(given.streams, given.warm, given.seconds)
-    print(json.dumps(uvloop.run(run(given.url, given.body.read_bytes(), plan))))
+    print(json.dumps(uvloop.run(run(address, request, plan))))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import levels
 import rounds
 import samples
 import sides
+from levels import Load
 from rounds import Level, Series
 from running import NotRunningError, Side
 from sides import SILENT, Bench
@@ -63,7 +65,7 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             print(f"--compare {given.compare}: {error.stderr.decode().strip()}")
             return 2
-        series = rounds.run(measured, _levels(bench, given), given.rounds, _progress)
+        series = rounds.run(_levels(bench, given, measured), given.rounds, _progress)
     _report(series, [side.name for side in measured], given)
     return 0 if all(one.rounds for one in series) else 1
 
@@ -103,14 +105,14 @@ def _sides(stack: contextlib.ExitStack, bench: Bench, given: argparse.Namespace)
     return measured
 
 
-def _levels(bench: Bench, given: argparse.Namespace) -> list[Level]:
-    plain = [rounds.requests(bench, count, given.seconds, given.warm) for count in given.connections]
+def _levels(bench: Bench, given: argparse.Namespace, measured: Sequence[Side]) -> list[Level]:
+    load = Load(given.seconds, given.warm)
+    plain = [levels.requests(bench, load, count, measured) for count in given.connections]
     if not given.streams or given.origin == "nginx":
         return plain
-    return [
-        *plain,
-        *(rounds.streams(bench, model, given.streams, given.seconds) for model in samples.MODELS[1:]),
-    ]
+    burst = Load(given.seconds, 1.0, samples.BURST)
+    paced = Load(given.seconds, samples.PACED_TOKENS * samples.PACED_PAUSE, samples.PACED)
+    return [*plain, *(levels.streams(bench, one, given.streams, measured) for one in (burst, paced))]
 
 
 def _progress(line: str) -> None:

@@ -1,37 +1,42 @@
 """Interleaved rounds: every side is measured in every round, so what disturbs the machine disturbs all.
 
 One round of one level measures all sides, each after a warm-up, in an order that moves on by one each
-time. A round in which any request failed counts for no side. Ratios are taken inside a round and their
-median is told, which is steadier than the ratio of medians.
+time. A round in which any request failed counts for no side, and a side that fails twice is left out of
+that level. Ratios are taken inside a round and their median is told, which is steadier than the ratio of
+medians.
 """
 
-import json
-import math
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import samples
-from running import Side, pinned
-from sides import ROOT, Bench
+from running import Side
 
 Figures = dict[str, float]
 """What one measurement gave, by name; a name ending in `_us` is in microseconds."""
 
 Measure = Callable[[Side], Figures]
+Check = Callable[[str, Figures], str]
+"""Of a side's name and figures: why they void the round; empty where they do not."""
+
+STRIKES = 2
+"""So many failures of one side, and its level goes on without it."""
+
+
+def sound(name: str, figures: Figures) -> str:  # noqa: ARG001  (a check's signature)
+    """No request failed."""
+    return f"{int(figures['failed'])} failed" if figures["failed"] else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One load: its name in the table, which figure is the rate, and how it is measured."""
+    """One load: its name in the table, which figure is the rate, how it is measured, and on whom."""
 
     name: str
     rate: str
     measure: Measure
+    sides: Sequence[Side]
+    check: Check = sound
 
 
 @dataclass(slots=True)
@@ -42,6 +47,15 @@ class Series:
     rate: str
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def sides(self) -> list[str]:
+        """Who has figures in every good round."""
+        return [name for name in (self.rounds[0] if self.rounds else ()) if self.has(name)]
+
+    def has(self, side: str) -> bool:
+        """Whether this side has figures in every good round."""
+        return bool(self.rounds) and all(side in figures for figures in self.rounds)
 
     def values(self, side: str, name: str) -> list[float]:
         """One figure of one side in all good rounds."""
@@ -58,10 +72,12 @@ class Series:
             for figures in self.rounds
         )
 
+    def added(self, side: str, other: str, name: str) -> float:
+        """The median over the rounds of `side` less `other`."""
+        return statistics.median(figures[side][name] - figures[other][name] for figures in self.rounds)
 
-def run(
-    sides: Sequence[Side], levels: Sequence[Level], rounds: int, say: Callable[[str], None]
-) -> list[Series]:
+
+def run(levels: Sequence[Level], rounds: int, say: Callable[[str], None]) -> list[Series]:
     """All levels, round by round. A voided round is made up for, at most `rounds` times a level."""
     series = [Series(level.name, level.rate) for level in levels]
     for number in range(2 * rounds):
@@ -71,80 +87,23 @@ def run(
         if not open_ones:
             break
         say(f"round {number + 1}: {', '.join(level.name for level, _ in open_ones)}")
-        order = [*sides[number % len(sides) :], *sides[: number % len(sides)]]
         for level, one in open_ones:
-            _round({side.name: level.measure(side) for side in order}, one)
+            _round(level, one, number)
     return series
 
 
-def _round(figures: dict[str, Figures], series: Series) -> None:
-    failed = {name: int(found["failed"]) for name, found in figures.items() if found["failed"]}
-    if failed:
-        series.voided.append(", ".join(f"{name}: {count} failed" for name, count in failed.items()))
-    else:
-        series.rounds.append(figures)
-
-
-def requests(bench: Bench, connections: int, seconds: float, warm: float) -> Level:
-    """Plain requests of 1 KB from wrk, on so many connections, for whole seconds, as wrk counts them."""
-    body = _body(bench, samples.WHOLE, stream=False)
-
-    def load(side: Side, duration: float) -> Figures:
-        script = str(ROOT / "benchmarks" / "wrk.lua")
-        options = ["-t1", f"-c{connections}", f"-d{math.ceil(duration)}s", "--timeout", "10s", "-s", script]
-        return _told(bench, ["wrk", *options, side.url, "--", str(body), samples.KEY])
-
-    def measure(side: Side) -> Figures:
-        load(side, warm)
-        before = side.cpu()
-        found = load(side, seconds)
-        spent = side.cpu() - before
-        return {
-            "rate": found["requests"] / found["seconds"],
-            "cpu_us": spent / found["requests"] * 1e6 if found["requests"] else 0.0,
-            "busy": spent / found["seconds"],
-            "p50_us": found["p50"] * 1e6,
-            "p99_us": found["p99"] * 1e6,
-            "failed": found["failed"] or float(not found["requests"]),
-        }
-
-    return Level(f"{connections} connections", "requests/s", measure)
-
-
-def streams(bench: Bench, model: str, clients: int, seconds: float) -> Level:
-    """So many streams at once, from our own clients."""
-    body = _body(bench, model, stream=True)
-    paced = model == samples.PACED
-    warm = samples.PACED_TOKENS * samples.PACED_PAUSE if paced else 1.0
-
-    def measure(side: Side) -> Figures:
-        before, began = side.cpu(), time.perf_counter()
-        arguments = [sys.executable, str(ROOT / "benchmarks" / "load.py"), side.url, str(body)]
-        options = [f"--streams={clients}", f"--warm={warm}", f"--seconds={seconds}"]
-        found = _told(bench, [*arguments, *options])
-        spent = side.cpu() - before
-        return {
-            "rate": found["events"] / found["seconds"],
-            "streams": found["streams"] / found["seconds"],
-            "cpu_us": spent / found["all_events"] * 1e6 if found["all_events"] else 0.0,
-            "busy": spent / (time.perf_counter() - began),
-            "p50_us": found["first_p50"] * 1e6,
-            "p99_us": found["first_p99"] * 1e6,
-            "memory_mib": side.memory(),
-            "failed": found["failed"] or float(not found["streams"]),
-        }
-
-    return Level(f"{clients} streams, {'paced' if paced else 'no pause'}", "events/s", measure)
-
-
-def _body(bench: Bench, model: str, *, stream: bool) -> Path:
-    file = bench.folder / f"{model}.json"
-    file.write_bytes(samples.chat_request(model, 1024, stream=stream))
-    return file
-
-
-def _told(bench: Bench, arguments: Sequence[str]) -> Figures:
-    """Run a load on the other core; the JSON of the last line it prints."""
-    done = subprocess.run(pinned(bench.other, arguments), check=True, capture_output=True, text=True)
-    found: Figures = json.loads(done.stdout.strip().rpartition("\n")[2])
-    return found
+def _round(level: Level, series: Series, number: int) -> None:
+    """One round of one level, given up at the first side that voids it."""
+    sides = [side for side in level.sides if side.name not in series.left_out]
+    turn = number % len(sides)
+    found: dict[str, Figures] = {}
+    for side in [*sides[turn:], *sides[:turn]]:
+        found[side.name] = level.measure(side)
+        why = level.check(side.name, found[side.name])
+        if why:
+            series.voided.append(f"{side.name}: {why}")
+            strikes = [reason for reason in series.voided if reason.startswith(f"{side.name}: ")]
+            if len(strikes) >= STRIKES and side is not level.sides[0]:
+                series.left_out.append(side.name)
+            return
+    series.rounds.append({side.name: found[side.name] for side in sides})

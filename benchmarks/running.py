@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 20.0
-"""Seconds a process may take to listen."""
+PATIENCE = 60.0
+"""Seconds a process may take to listen: one that imports for five on a busy core."""
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -36,25 +36,59 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A way to the provider that is measured. `pid` is None for the direct one, which has no process."""
+    """A way to the provider that is measured. `pid` is None for the direct one, which has no process.
+
+    `headers` go with every request, as `name: value`. `parented`: the work is done by children of `pid`,
+    so that all of them count.
+    """
 
     name: str
     url: str
     pid: int | None = None
+    headers: tuple[str, ...] = ()
+    parented: bool = False
 
     def cpu(self) -> float:
         """Seconds of CPU time its process has used so far, user and system."""
-        if self.pid is None:
-            return 0.0
-        after_name = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / _TICK
+        return sum(map(cpu_of, self._pids()))
 
     def memory(self) -> float:
         """MiB of resident memory."""
+        return sum(map(resident, self._pids()))
+
+    def share(self) -> float:
+        """MiB of memory that is its own, a page that n processes share counting 1/n (PSS)."""
+        return sum(map(proportional, self._pids()))
+
+    def _pids(self) -> list[int]:
         if self.pid is None:
-            return 0.0
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+            return []
+        return family(self.pid) if self.parented else [self.pid]
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU time that a process has used so far, user and system."""
+    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / _TICK
+
+
+def resident(pid: int) -> float:
+    """MiB of a process's resident memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+
+def proportional(pid: int) -> float:
+    """MiB of a process's memory, with its part of what is shared."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    born = [int(child) for file in threads for child in file.read_text(encoding="ascii").split()]
+    return [pid, *(one for child in born for one in family(child))]
 
 
 def free_port() -> int:

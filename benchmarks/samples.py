@@ -18,11 +18,23 @@ BURST = "bench-burst"
 PACED = "bench-paced"
 """The model of streams with a pause between events, as a provider that is thinking sends them."""
 
+SLOW = "bench-slow"
+"""The model of streams for a thousand clients: one stream every few seconds, so that the rig keeps up."""
+
 MODELS = (WHOLE, BURST, PACED)
+"""What the mock answers by a rule of its own."""
+
+TRANSLATED = "-translated"
+"""Behind a model's name: the provider is asked in another dialect than the client speaks."""
+
 BURST_TOKENS = 100
 PACED_TOKENS = 50
 PACED_PAUSE = 0.04
 """Seconds between two events of a paced stream, which therefore takes two seconds."""
+
+SLOW_TOKENS = 40
+SLOW_PAUSE = 0.1
+"""The same of a slow one, which takes four."""
 
 
 _PROSE = b"The quick brown fox, it is said, once jumped over a very lazy dog. "

@@ -2,7 +2,10 @@
 
 All have the same provider behind them and the same core to themselves in turn. nginx is at its best:
 one process, no access log, kept connections, no buffering of streams. Ours runs as `apex-proxy serve`
-does, embedded store, metrics and request lines included.
+does, metrics and request lines included.
+
+Two kinds of provider. `quick.py` has one, the mock or nginx. `bench.py` has three ways to one: whole
+answers from nginx, which costs least, the same behind TLS, and streams from `origin.py`.
 """
 
 import contextlib
@@ -15,11 +18,15 @@ from io import BytesIO
 from pathlib import Path
 
 import samples
+import trustme
 from running import Command, Side, free_port, started
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/v1/chat/completions"
 SILENT = "silent"
+
+PLAIN, TLS, STREAMS = "plain", "tls", "streams"
+"""The ways to the provider of `bench.py`."""
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/{name}.pid; error_log {folder}/{name}.errors warn;
@@ -33,18 +40,27 @@ http {{
 }}
 """
 _PROXY = """
-  upstream origin {{ server 127.0.0.1:{origin}; keepalive 512; keepalive_requests 1000000000; }}
+  upstream origin_{origin} {{ server 127.0.0.1:{origin}; keepalive 1024; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=2048; client_max_body_size 64m; client_body_buffer_size 64k;
     location / {{
-      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass {scheme}://origin_{origin}; proxy_ssl_name localhost; {verified}
+      proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off; proxy_read_timeout 600;
     }}
   }}
 """
+_TLS = """
+    ssl_certificate {folder}/origin.pem; ssl_certificate_key {folder}/origin.pem;
+    ssl_session_cache shared:s:4m;
+"""
+_VERIFIED = """
+      proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_verify on; proxy_ssl_session_reuse on;
+"""
 _FIXED = """
   server {{
-    listen 127.0.0.1:{port} backlog=2048;
+    listen 127.0.0.1:{port} {options} backlog=2048; client_max_body_size 64m; client_body_buffer_size 64k;
+    {tls}
     location / {{ default_type application/json; return 200 '{reply}'; }}
   }}
 """
@@ -63,8 +79,7 @@ def origin(stack: contextlib.ExitStack, bench: Bench, kind: str) -> int:
     """Start the provider, on the other core: `mock`, or `nginx`, which answers faster but cannot stream."""
     port = free_port()
     if kind == "nginx":
-        reply = samples.chat_reply().decode()
-        _nginx(stack, bench, "origin", port, _FIXED.format(port=port, reply=reply))
+        _nginx(stack, bench, "origin", port, _fixed(port))
         return port
     script = bench.folder / "origin.yaml"
     script.write_text(samples.mock_script(), encoding="utf-8")
@@ -72,6 +87,70 @@ def origin(stack: contextlib.ExitStack, bench: Bench, kind: str) -> int:
     arguments += ["--no-record", "--script", str(script)]
     stack.enter_context(started(Command(arguments, bench.other, ROOT, {}, bench.folder / "origin.log"), port))
     return port
+
+
+def _fixed(port: int, folder: Path | None = None) -> str:
+    """A server of one reply; with `folder` behind TLS, by the certificate in there."""
+    tls = _TLS.format(folder=folder) if folder else ""
+    return _FIXED.format(
+        port=port, reply=samples.chat_reply().decode(), tls=tls, options="ssl" if folder else ""
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """The ports of a provider, by the way to it; `ca` is the file of the authority that TLS goes by."""
+
+    plain: int
+    tls: int
+    streams: int
+    ca: Path
+
+    def urls(self) -> dict[str, str]:
+        """Where it answers, by way."""
+        return {
+            PLAIN: f"http://127.0.0.1:{self.plain}",
+            TLS: f"https://127.0.0.1:{self.tls}",
+            STREAMS: f"http://127.0.0.1:{self.streams}",
+        }
+
+
+def origins(stack: contextlib.ExitStack, bench: Bench) -> Origins:
+    """Start a provider for each way, all on the other core."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(bench.folder / "ca.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        bench.folder / "origin.pem"
+    )
+    plain, tls, streams = free_port(), free_port(), free_port()
+    _nginx(stack, bench, "origin", plain, _fixed(plain) + _fixed(tls, bench.folder))
+    arguments = [sys.executable, str(ROOT / "benchmarks" / "origin.py"), "--port", str(streams)]
+    command = Command(arguments, bench.other, ROOT, {}, bench.folder / "streams.log")
+    stack.enter_context(started(command, streams))
+    return Origins(plain, tls, streams, bench.folder / "ca.pem")
+
+
+def floor(origin: Origins) -> dict[str, Side]:
+    """The provider without anything before it, by way."""
+    return {way: Side("direct", url + PATH) for way, url in origin.urls().items()}
+
+
+def proxied(stack: contextlib.ExitStack, bench: Bench, origin: Origins) -> dict[str, Side]:
+    """The yardstick, nginx with `proxy_pass`, by way: one process, a port for each."""
+    ports = {way: free_port() for way in origin.urls()}
+    verified = _VERIFIED.format(folder=bench.folder)
+    behind = {PLAIN: origin.plain, TLS: origin.tls, STREAMS: origin.streams}
+    servers = [
+        _PROXY.format(
+            port=ports[way],
+            origin=behind[way],
+            scheme="https" if way == TLS else "http",
+            verified=verified if way == TLS else "",
+        )
+        for way in ports
+    ]
+    pid = _nginx(stack, bench, "nginx", ports[PLAIN], "".join(servers))
+    return {way: Side("nginx", f"http://127.0.0.1:{port}{PATH}", pid) for way, port in ports.items()}
 
 
 def direct(port: int) -> Side:
@@ -82,7 +161,8 @@ def direct(port: int) -> Side:
 def nginx(stack: contextlib.ExitStack, bench: Bench, behind: int) -> Side:
     """The yardstick: nginx with `proxy_pass`."""
     port = free_port()
-    pid = _nginx(stack, bench, "nginx", port, _PROXY.format(port=port, origin=behind))
+    proxy = _PROXY.format(port=port, origin=behind, scheme="http", verified="")
+    pid = _nginx(stack, bench, "nginx", port, proxy)
     return Side("nginx", f"http://127.0.0.1:{port}{PATH}", pid)
 
 

@@ -74,14 +74,14 @@ def ready(config: Path, redis: str) -> float:
             process.communicate()
 
 
-def measure(turns: int) -> Times:
+def measure(turns: int, redis: str = "redis://127.0.0.1:6379") -> Times:
     """All three in turns, after one of each that compiles and warms what can be."""
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "apex.yaml"
         config.write_text(json.dumps(_CONFIG), "utf-8")
         for turn in range(turns + 1):
-            spent = imported(), ready(config, "redis://127.0.0.1:6379"), ready(config, "embedded")
+            spent = imported(), ready(config, redis), ready(config, "embedded")
             print(f"turn {turn} of {turns}" if turn else "warmed up", file=sys.stderr, flush=True)
             if turn:
                 for kept, seconds in zip(

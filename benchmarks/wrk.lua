@@ -1,5 +1,5 @@
 -- One POST, over and over; at the end one line of JSON that says what came back.
--- wrk -s wrk.lua URL -- BODY_FILE KEY
+-- wrk -s wrk.lua URL -- BODY_FILE KEY ["NAME: VALUE" ...]
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -7,6 +7,10 @@ function init(args)
   wrk.body = file:read("*a")
   wrk.headers["content-type"] = "application/json"
   wrk.headers["authorization"] = "Bearer " .. args[2]
+  for place = 3, #args do
+    local name, value = args[place]:match("^(.-): (.*)$")
+    wrk.headers[name] = value
+  end
   file:close()
 end
 

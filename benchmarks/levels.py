@@ -1,0 +1,147 @@
+"""What can be measured of a side: whole requests flat out, requests at a rate, streams."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import samples
+from rounds import Figures, Level, sound
+from running import Side, pinned
+from sides import ROOT, Bench
+
+FLOOR = "direct"
+WORST_FLOOR_US = 3000.0
+"""The rig's own p99.9 in an open loop; above it the machine was not ours and the round is void."""
+
+_HERE = ROOT / "benchmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests of `size` bytes for `model`, for so long, after so long a warm-up."""
+
+    seconds: float
+    warm: float = 1.0
+    model: str = samples.WHOLE
+    size: int = 1024
+
+    def body(self, bench: Bench, *, stream: bool = False) -> Path:
+        """The file of the request."""
+        file = bench.folder / f"{self.model}-{self.size}.json"
+        file.write_bytes(samples.chat_request(self.model, self.size, stream=stream))
+        return file
+
+
+def requests(bench: Bench, load: Load, connections: int, sides: Sequence[Side], name: str = "") -> Level:
+    """Whole requests from wrk, on so many connections, for whole seconds, as wrk counts them."""
+
+    def wrk(side: Side, duration: float) -> Figures:
+        script = str(_HERE / "wrk.lua")
+        options = ["-t1", f"-c{connections}", f"-d{math.ceil(duration)}s", "--timeout", "30s", "-s", script]
+        return told(
+            bench, ["wrk", *options, side.url, "--", str(load.body(bench)), samples.KEY, *side.headers]
+        )
+
+    def measure(side: Side) -> Figures:
+        warmed = wrk(side, load.warm)
+        before = side.cpu()
+        found = wrk(side, load.seconds)
+        spent = side.cpu() - before
+        return {
+            "rate": found["requests"] / found["seconds"],
+            "requests": found["requests"],
+            "all_requests": found["requests"] + warmed["requests"],
+            "cpu_us": spent / found["requests"] * 1e6 if found["requests"] else 0.0,
+            "busy": spent / found["seconds"],
+            "p50_us": found["p50"] * 1e6,
+            "p99_us": found["p99"] * 1e6,
+            "failed": found["failed"] or float(not found["requests"]),
+        }
+
+    return Level(name or f"{connections} connections", "requests/s", measure, sides)
+
+
+def streams(bench: Bench, load: Load, clients: int, sides: Sequence[Side], name: str = "") -> Level:
+    """So many streams at once, from our own clients."""
+    body = load.body(bench, stream=True)
+    paced = not load.model.startswith(samples.BURST)
+
+    def measure(side: Side) -> Figures:
+        before, began = side.cpu(), time.perf_counter()
+        found = told(bench, streaming(side, body, clients, load))
+        spent = side.cpu() - before
+        return {
+            "rate": found["events"] / found["seconds"],
+            "streams": found["streams"] / found["seconds"],
+            "cpu_us": spent / found["all_events"] * 1e6 if found["all_events"] else 0.0,
+            "core_rate": found["all_events"] / spent if spent else 0.0,
+            "busy": spent / (time.perf_counter() - began),
+            "p50_us": found["first_p50"] * 1e6,
+            "p99_us": found["first_p99"] * 1e6,
+            "memory_mib": side.memory(),
+            "failed": found["failed"] or float(not found["events"]),
+        }
+
+    title = name or f"{clients} streams, {'paced' if paced else 'no pause'}"
+    return Level(title, "events/s", measure, sides)
+
+
+def streaming(side: Side, body: Path, clients: int, load: Load) -> list[str]:
+    """The command of the streaming clients."""
+    options = [f"--streams={clients}", f"--warm={load.warm}", f"--seconds={load.seconds}"]
+    return [sys.executable, str(_HERE / "load.py"), side.url, str(body), *options, *_headers(side)]
+
+
+def at_rate(bench: Bench, load: Load, rate: float, sides: Sequence[Side], name: str = "") -> Level:
+    """Requests at a fixed rate; void where the floor itself was slow."""
+    body = load.body(bench)
+
+    def measure(side: Side) -> Figures:
+        before = side.cpu()
+        found = told(bench, sending(side, body, rate, load))
+        return {
+            "rate": rate,
+            **latencies(found),
+            "cpu_us": (side.cpu() - before) / found["all_requests"] * 1e6,
+        }
+
+    return Level(name or f"{rate:,.0f} requests/s", "requests/s", measure, sides, steady)
+
+
+def sending(side: Side, body: Path, rate: float, load: Load) -> list[str]:
+    """The command of the open loop."""
+    options = [f"--rate={rate}", f"--seconds={load.seconds}", f"--warm={load.warm}"]
+    return [sys.executable, str(_HERE / "openloop.py"), side.url, str(body), *options, *_headers(side)]
+
+
+def latencies(found: Figures) -> Figures:
+    """What the open loop told, in microseconds."""
+    return {
+        "requests": found["requests"],
+        "all_requests": found["all_requests"],
+        **{f"{name}_us": found[name] * 1e6 for name in ("p50", "p99", "p999", "late_p99")},
+        "failed": found["failed"],
+    }
+
+
+def steady(name: str, figures: Figures) -> str:
+    """Nothing failed, and the floor was a floor."""
+    if name == FLOOR and figures["p999_us"] > WORST_FLOOR_US:
+        return f"the rig's own p99.9 was {figures['p999_us'] / 1000:.1f} ms"
+    return sound(name, figures)
+
+
+def _headers(side: Side) -> list[str]:
+    return [part for header in side.headers for part in ("--header", header)]
+
+
+def told(bench: Bench, arguments: Sequence[str]) -> Figures:
+    """Run a load on the other core; the JSON of the last line it prints."""
+    done = subprocess.run(pinned(bench.other, arguments), check=True, capture_output=True, text=True)
+    found: Figures = json.loads(done.stdout.strip().rpartition("\n")[2])
+    return found

@@ -1,0 +1,197 @@
+"""What `bench.py` measures, a function a section: each gives the series of its table.
+
+A peer takes part where it can: at fixed rates only up to `SHARE` of what it does flat out, for beyond
+that its queue is measured and not its latency.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import levels
+import rounds
+import samples
+from levels import Load
+from peers import Installed
+from proof import Witness
+from proxies import OVER_TLS, Proxy, Setting
+from rounds import Figures, Level, Series
+from running import Side, pinned
+from sides import PLAIN, STREAMS, TLS, Bench
+from store import SCRIPTS, Store
+
+CONNECTIONS = (1, 16, 64, 256)
+RATES = (20, 200, 500, 1000)
+SHARE = 0.6
+SIZES = {"1 KB": 1024, "16 KB": 16 * 1024, "113 KB": 113_000, "1 MB": 1024**2, "4 MB": 4 * 1024**2}
+_FEW = 4
+_MANY = 16
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long a run is: good rounds a level, seconds of a measurement, requests of the fastest open loop."""
+
+    rounds: int
+    seconds: float
+    requests: int
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """All that runs. `peers` are LiteLLM, LiteLLM with granian and Portkey, as far as they are there."""
+
+    bench: Bench
+    floor: dict[str, Side]
+    nginx: dict[str, Side]
+    ours: Proxy
+    off: Proxy
+    peers: Sequence[dict[str, Side]]
+    setting: Setting
+    found: Installed
+    witness: Witness
+
+    @property
+    def store(self) -> Store:
+        """What ours share their state in."""
+        return self.setting.store
+
+    def sides(self, way: str) -> list[Side]:
+        """Everybody, on one way; the floor first."""
+        return [
+            self.floor[way],
+            self.nginx[way],
+            self.ours.side,
+            self.off.side,
+            *(peer[way] for peer in self.peers if way in peer),
+        ]
+
+
+def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """Flat out, at 1 to 256 connections."""
+    load = Load(scale.seconds)
+    made = [
+        rig.witness.watched(levels.requests(rig.bench, load, count, rig.sides(PLAIN)), _cut(count))
+        for count in CONNECTIONS
+    ]
+    return rounds.run(made, scale.rounds, say)
+
+
+def _cut(connections: int) -> int:
+    """Requests that wrk may have cut: one a connection, after the warm-up and after the measurement."""
+    return 2 * connections
+
+
+def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """An open loop: latency at rates that do not wait for answers."""
+    sides = rig.sides(PLAIN)
+    probe = levels.requests(rig.bench, Load(1.0), _MANY, sides)
+    able = {side.name: probe.measure(side)["rate"] * SHARE for side in sides}
+    made = []
+    for rate in RATES:
+        fit = [side for side in sides if able[side.name] >= rate]
+        seconds = scale.requests / rate / scale.rounds if rate == max(RATES) else scale.seconds
+        level = levels.at_rate(rig.bench, Load(seconds), rate, fit)
+        made.append(rig.witness.watched(level, 0))
+    return rounds.run(made, scale.rounds, say)
+
+
+def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """Streams, passed on as they are and translated."""
+    sides = rig.sides(STREAMS)
+    made = []
+    for count, paced in ((100, samples.PACED), (1000, samples.SLOW)):
+        for model in (samples.BURST, paced):
+            warm = {samples.SLOW: samples.SLOW_TOKENS * samples.SLOW_PAUSE}.get(model, 2.0)
+            seconds = max(scale.seconds, 2.0)
+            passed = Load(seconds, warm, model)
+            able = [side for side in sides if count == 100 or side not in _all_of(rig)]
+            pace = "flat out" if model == samples.BURST else "paced"
+            made.append(levels.streams(rig.bench, passed, count, able, f"{count:,} streams passed, {pace}"))
+            translated = Load(seconds, warm, model + samples.TRANSLATED)
+            speaking = [side for side in able if not _only_passes(side)]
+            made.append(
+                levels.streams(rig.bench, translated, count, speaking, f"{count:,} translated, {pace}")
+            )
+    return rounds.run(made, scale.rounds, say)
+
+
+def _all_of(rig: Rig) -> list[Side]:
+    return [peer[STREAMS] for peer in rig.peers]
+
+
+def _only_passes(side: Side) -> bool:
+    """Of nginx, which cannot translate, and Portkey, whose headers name one dialect here."""
+    return side.name in ("nginx", "Portkey")
+
+
+def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
+    sides = rig.sides(PLAIN)
+    made: list[Level] = []
+    for name, size in SIZES.items():
+        connections = _MANY if size < 1024**2 else _FEW
+        load = Load(scale.seconds, size=size)
+        made.append(
+            levels.requests(rig.bench, load, connections, sides, f"{name}, {connections} connections")
+        )
+    fast = sides[:4]
+    small = Load(max(scale.seconds, 2.0))
+    made.append(levels.at_rate(rig.bench, small, 200, fast, "1 KB at 200/s"))
+    made.append(_beside(rig.bench, small, fast))
+    return rounds.run(made, scale.rounds, say)
+
+
+def _beside(bench: Bench, small: Load, sides: Sequence[Side]) -> Level:
+    """The same small requests while five large ones a second go the same way."""
+    large = Load(small.seconds, small.warm, size=SIZES["4 MB"])
+    plain = levels.at_rate(bench, small, 200, sides, "1 KB at 200/s beside 4 MB at 5/s")
+    body = large.body(bench)
+
+    def measure(side: Side) -> Figures:
+        command = pinned(bench.other, levels.sending(side, body, 5, large))
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as beside:
+            figures = plain.measure(side)
+            beside.wait()
+        return figures
+
+    # The floor is disturbed as well, by the load's own work: its p99.9 voids nothing here.
+    return Level(plain.name, plain.rate, measure, sides)
+
+
+def tls(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """Whole requests to a provider behind TLS."""
+    load = Load(scale.seconds, model=OVER_TLS)
+    sides = rig.sides(TLS)
+    made = [levels.requests(rig.bench, load, count, sides) for count in (16, 64)]
+    return rounds.run(made, scale.rounds, say)
+
+
+def redis(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """What a request costs the store."""
+    made = levels.requests(rig.bench, Load(scale.seconds), 64, [rig.ours.side], "64 connections")
+    return rounds.run(
+        [Level(made.name, "requests/s", partial(_stored, rig.store, made), made.sides)], scale.rounds, say
+    )
+
+
+def _stored(store: Store, level: Level, side: Side) -> Figures:
+    before, began = store.totals(), time.perf_counter()
+    figures = level.measure(side)
+    time.sleep(0.5)
+    spent, seconds = store.totals().since(before), time.perf_counter() - began
+    count = figures["all_requests"] or 1.0
+    return {
+        "rate": figures["rate"],
+        "cpu_us": spent.cpu / count * 1e6,
+        "scripts": spent.calls.get(SCRIPTS, 0) / count,
+        "bytes_in": spent.read / count,
+        "bytes_out": spent.written / count,
+        "busy": spent.cpu / seconds,
+        "failed": figures["failed"],
+    }

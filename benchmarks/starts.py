@@ -1,0 +1,40 @@
+"""From the start to ready: ours with a store beside it and with its own, and what others take to import.
+
+Interleaved, with bytecode compiled: one turn of each goes first and is not counted.
+"""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import startup
+from rounds import Series
+from sections import Rig, Say, Scale
+
+_PEER = "import litellm.proxy.proxy_server"
+
+
+def starts(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """Seconds of each turn; a turn is a round."""
+    say(f"{scale.turns} turns of each")
+    times = startup.measure(scale.turns, rig.store.url)
+    found = {
+        "import fastapi, uvicorn, redis": times.libraries,
+        "ours to ready, store beside it": times.external,
+        "ours to ready, embedded store": times.embedded,
+        "import LiteLLM's proxy": [_imported(rig.found.litellm) for _ in range(scale.turns + 1)][1:],
+    }
+    series = Series("start to ready", "seconds")
+    series.rounds = [
+        {name: {"seconds": seconds[turn], "failed": 0.0} for name, seconds in found.items()}
+        for turn in range(scale.turns)
+    ]
+    return [series]
+
+
+def _imported(environment: Path) -> float:
+    began = time.perf_counter()
+    environ = {**os.environ, "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    subprocess.run([environment / "bin" / "python", "-c", _PEER], check=True, env=environ)
+    return time.perf_counter() - began
