@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import samples
@@ -18,6 +18,11 @@ FLOOR = "direct"
 WORST_FLOOR_US = 3000.0
 """The rig's own p99.9 in an open loop; above it the machine was not ours and the round is void."""
 
+LONG = 0.2
+"""Seconds an answer takes, at so many connections, from which on wrk's count would be off."""
+
+_PROBE = 16
+_LONGEST = 5.0
 _HERE = ROOT / "benchmarks"
 
 
@@ -38,32 +43,68 @@ class Load:
 
 
 def requests(bench: Bench, load: Load, connections: int, sides: Sequence[Side], name: str = "") -> Level:
-    """Whole requests from wrk, on so many connections, for whole seconds, as wrk counts them."""
+    """Whole requests flat out, on so many connections.
 
-    def wrk(side: Side, duration: float) -> Figures:
-        script = str(_HERE / "wrk.lua")
-        options = ["-t1", f"-c{connections}", f"-d{math.ceil(duration)}s", "--timeout", "30s", "-s", script]
-        return told(
-            bench, ["wrk", *options, side.url, "--", str(load.body(bench)), samples.KEY, *side.headers]
-        )
+    The load is wrk, for whole seconds, as it counts them. Who takes longer than `LONG` for an answer gets
+    our own closed loop, and so long that each connection is answered more than once.
+    """
+    paces: dict[str, float] = {}
+    body = load.body(bench)
 
     def measure(side: Side) -> Figures:
-        warmed = wrk(side, load.warm)
+        if side.name not in paces:
+            probed = wrk(bench, side, body, min(connections, _PROBE), 1.0)
+            paces[side.name] = probed["requests"] / probed["seconds"]
+            side.rest()
+        else:
+            probed = {"requests": 0.0}
+        if connections > LONG * paces[side.name]:
+            longer = _patient(load, connections, paces[side.name])
+            slow = _slowly(bench, side, body, connections, longer)
+            return {**slow, "all_requests": slow["all_requests"] + probed["requests"]}
+        warmed = wrk(bench, side, body, connections, load.warm)
         before = side.cpu()
-        found = wrk(side, load.seconds)
-        spent = side.cpu() - before
+        found = wrk(bench, side, body, connections, load.seconds)
         return {
-            "rate": found["requests"] / found["seconds"],
-            "requests": found["requests"],
-            "all_requests": found["requests"] + warmed["requests"],
-            "cpu_us": spent / found["requests"] * 1e6 if found["requests"] else 0.0,
-            "busy": spent / found["seconds"],
-            "p50_us": found["p50"] * 1e6,
-            "p99_us": found["p99"] * 1e6,
-            "failed": found["failed"] or float(not found["requests"]),
+            **_flat_out(found, side.cpu() - before),
+            "all_requests": found["requests"] + warmed["requests"] + probed["requests"],
         }
 
     return Level(name or f"{connections} connections", "requests/s", measure, sides)
+
+
+def wrk(bench: Bench, side: Side, body: Path, connections: int, seconds: float) -> Figures:
+    """What wrk told."""
+    options = ["-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "30s"]
+    script = ["-s", str(_HERE / "wrk.lua")]
+    return told(bench, ["wrk", *options, *script, side.url, "--", str(body), samples.KEY, *side.headers])
+
+
+def _patient(load: Load, connections: int, pace: float) -> Load:
+    """Longer, where so many connections take long to be answered."""
+    once = min(connections / max(pace, 1.0), _LONGEST)
+    return replace(load, seconds=max(load.seconds, 2 * once), warm=max(load.warm, once))
+
+
+def _slowly(bench: Bench, side: Side, body: Path, connections: int, load: Load) -> Figures:
+    options = [f"--closed={connections}", f"--seconds={load.seconds}", f"--warm={load.warm}"]
+    command = [sys.executable, str(_HERE / "openloop.py"), side.url, str(body), *options, *_headers(side)]
+    before, began = side.cpu(), time.perf_counter()
+    found = told(bench, command)
+    share = (side.cpu() - before) / (time.perf_counter() - began)
+    return {**_flat_out(found, share * found["seconds"]), "all_requests": found["all_requests"]}
+
+
+def _flat_out(found: Figures, spent: float) -> Figures:
+    return {
+        "rate": found["requests"] / found["seconds"],
+        "requests": found["requests"],
+        "cpu_us": spent / found["requests"] * 1e6 if found["requests"] else 0.0,
+        "busy": spent / found["seconds"],
+        "p50_us": found["p50"] * 1e6,
+        "p99_us": found["p99"] * 1e6,
+        "failed": found["failed"] or float(not found["requests"]),
+    }
 
 
 def streams(bench: Bench, load: Load, clients: int, sides: Sequence[Side], name: str = "") -> Level:

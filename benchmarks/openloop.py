@@ -1,6 +1,7 @@
 """Requests at a fixed rate, whatever the answers do. Prints one line of JSON.
 
     python openloop.py URL BODY_FILE --rate 1000 --seconds 20
+    python openloop.py URL BODY_FILE --closed 64 --seconds 5    each connection asks again when answered
 
 A request has its moment, and its latency counts from that, not from when it was sent: a stall is felt by
 all whose moment falls into it. No event loop of a library is used, for their timers are a millisecond wide:
@@ -124,7 +125,7 @@ class Load:
 
     def run(self, plan: Plan) -> Seen:
         """Send all at their moments, and wait for the answers."""
-        seen = Seen(all=len(plan.moments()))
+        seen = Seen()
         began = time.perf_counter() + 0.01
         due = deque(began + moment for moment in plan.moments())
         counted = began + plan.warm
@@ -140,6 +141,25 @@ class Load:
             if select.select([self._epoll.fileno()], [], [], pause)[0]:
                 self._receive(seen, counted)
         seen.failed += len(self._waiting) + len(self._open) - len(self._idle)
+        return seen
+
+    def saturate(self, connections: int, plan: Plan) -> Seen:
+        """Ask on so many connections, each again when it has its answer; what ends after `warm` is told.
+
+        For those whose answers take so long that a count which begins with nothing in flight would be off
+        by a good part: here all is in flight when the counting begins.
+        """
+        seen = Seen()
+        began = time.perf_counter()
+        counted, over = began + plan.warm, began + plan.warm + plan.seconds
+        while len(self._open) < connections:
+            self._idle.append(self._connect())
+        while (now := time.perf_counter()) < over:
+            free = connections - (len(self._open) - len(self._idle)) - len(self._waiting)
+            self._waiting.extend([now] * free)
+            self._send(seen, began)
+            if select.select([self._epoll.fileno()], [], [], over - now)[0]:
+                self._receive(seen, 0.0 if now >= counted else over)
         return seen
 
     def _connect(self) -> Connection:
@@ -168,6 +188,7 @@ class Load:
             if status is None:
                 continue
             if one.due is not None and status == 200:
+                seen.all += 1
                 if one.due >= counted:
                     seen.latencies.append(time.perf_counter() - one.due)
             elif one.due is not None:
@@ -207,6 +228,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("body", type=Path)
     parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--closed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--warm", type=float, default=1.0)
     parser.add_argument("--header", action="append", default=[])
@@ -214,7 +236,9 @@ def main() -> None:
     load = Load(*request_of(given.url, given.body.read_bytes(), given.header))
     gc.collect()
     gc.disable()
-    print(json.dumps(load.run(Plan(given.rate, given.seconds, given.warm)).told()))
+    plan = Plan(given.rate, given.seconds, given.warm)
+    seen = load.saturate(given.closed, plan) if given.closed else load.run(plan)
+    print(json.dumps({**seen.told(), "seconds": given.seconds}))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def _round(level: Level, series: Series, number: int) -> None:
     found: dict[str, Figures] = {}
     for side in [*sides[turn:], *sides[:turn]]:
         found[side.name] = level.measure(side)
+        side.rest()
         why = level.check(side.name, found[side.name])
         if why:
             series.voided.append(f"{side.name}: {why}")

@@ -16,6 +16,10 @@ from pathlib import Path
 PATIENCE = 60.0
 """Seconds a process may take to listen: one that imports for five on a busy core."""
 
+_PAUSE = 0.2
+_IDLE = 0.1
+"""The share of a core below which a process is at rest."""
+
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,6 +63,15 @@ class Side:
     def share(self) -> float:
         """MiB of memory that is its own, a page that n processes share counting 1/n (PSS)."""
         return sum(map(proportional, self._pids()))
+
+    def rest(self, patience: float = 20.0) -> None:
+        """Wait until it does nothing: what a load has cut off, some go on with for seconds."""
+        late = time.monotonic() + patience
+        while self.pid is not None and time.monotonic() < late:
+            before = self.cpu()
+            time.sleep(_PAUSE)
+            if self.cpu() - before <= _IDLE * _PAUSE:
+                return
 
     def _pids(self) -> list[int]:
         if self.pid is None:

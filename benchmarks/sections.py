@@ -14,7 +14,7 @@ import levels
 import rounds
 import samples
 from levels import Load
-from peers import Installed
+from peers import GRANIAN, PORTKEY, Installed
 from proof import Witness
 from proxies import OVER_TLS, Proxy, Setting
 from rounds import Figures, Level, Series
@@ -83,18 +83,19 @@ def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
 
 
 def _cut(connections: int) -> int:
-    """Requests that wrk may have cut: one a connection, after the warm-up and after the measurement."""
-    return 2 * connections
+    """Requests that wrk may have cut: one a connection, after probe, warm-up and measurement."""
+    return 3 * connections
 
 
 def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """An open loop: latency at rates that do not wait for answers."""
-    sides = rig.sides(PLAIN)
-    probe = levels.requests(rig.bench, Load(1.0), _MANY, sides)
-    able = {side.name: probe.measure(side)["rate"] * SHARE for side in sides}
+    always = rig.sides(PLAIN)[:4]
+    peers = rig.sides(PLAIN)[4:]
+    probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
+    able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
     made = []
     for rate in RATES:
-        fit = [side for side in sides if able[side.name] >= rate]
+        fit = [*always, *(side for side in peers if able[side.name] >= rate)]
         seconds = scale.requests / rate / scale.rounds if rate == max(RATES) else scale.seconds
         level = levels.at_rate(rig.bench, Load(seconds), rate, fit)
         made.append(rig.witness.watched(level, 0))
@@ -103,36 +104,31 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
 
 def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Streams, passed on as they are and translated."""
-    sides = rig.sides(STREAMS)
+    sides = [side for side in rig.sides(STREAMS) if side.name != GRANIAN]
     made = []
     for count, paced in ((100, samples.PACED), (1000, samples.SLOW)):
         for model in (samples.BURST, paced):
             warm = {samples.SLOW: samples.SLOW_TOKENS * samples.SLOW_PAUSE}.get(model, 2.0)
             seconds = max(scale.seconds, 2.0)
             passed = Load(seconds, warm, model)
-            able = [side for side in sides if count == 100 or side not in _all_of(rig)]
             pace = "flat out" if model == samples.BURST else "paced"
-            made.append(levels.streams(rig.bench, passed, count, able, f"{count:,} streams passed, {pace}"))
+            made.append(levels.streams(rig.bench, passed, count, sides, f"{count:,} streams passed, {pace}"))
             translated = Load(seconds, warm, model + samples.TRANSLATED)
-            speaking = [side for side in able if not _only_passes(side)]
+            speaking = [side for side in sides if not _only_passes(side)]
             made.append(
                 levels.streams(rig.bench, translated, count, speaking, f"{count:,} translated, {pace}")
             )
     return rounds.run(made, scale.rounds, say)
 
 
-def _all_of(rig: Rig) -> list[Side]:
-    return [peer[STREAMS] for peer in rig.peers]
-
-
 def _only_passes(side: Side) -> bool:
     """Of nginx, which cannot translate, and Portkey, whose headers name one dialect here."""
-    return side.name in ("nginx", "Portkey")
+    return side.name in ("nginx", PORTKEY)
 
 
 def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
-    sides = rig.sides(PLAIN)
+    sides = [side for side in rig.sides(PLAIN) if side.name != GRANIAN]
     made: list[Level] = []
     for name, size in SIZES.items():
         connections = _MANY if size < 1024**2 else _FEW
