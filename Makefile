@@ -10,7 +10,7 @@ UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
 
-.PHONY: help demo test check format cluster cluster-short conformance dashboards bench-quick micro startup js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance dashboards bench bench-quick soak micro startup js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,14 @@ conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a tab
 dashboards: $(DEV)/ready ## every panel's numbers, from a real Prometheus over real replicas (needs prometheus)
 	@$(DEV)/bin/pytest -q -s tests/dashboards
 
+bench: $(DEV)/ready ## ours beside LiteLLM, Portkey and nginx, 20 minutes (short: ARGS=--quick; a part: ARGS="--only open")
+	$(DEV)/bin/python benchmarks/bench.py $(ARGS)
+
 bench-quick: $(DEV)/ready ## ours and nginx side by side (needs nginx-light and wrk)
 	$(DEV)/bin/python benchmarks/quick.py $(ARGS)
+
+soak: $(DEV)/ready ## ten minutes of mixed traffic: are memory, files and tasks flat? (ARGS="--minutes 3")
+	$(DEV)/bin/python benchmarks/soak.py $(ARGS)
 
 micro: $(DEV)/ready ## microseconds of each step that a request takes
 	$(DEV)/bin/python benchmarks/micro.py $(ARGS)

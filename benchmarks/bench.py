@@ -39,7 +39,7 @@ from sides import PLAIN, STREAMS, TLS, Bench, Origins
 from store import program, store
 
 OUT = sides.ROOT / "benchmarks" / "out"
-FULL = Scale(rounds=3, seconds=3.0, requests=60_000, turns=10)
+FULL = Scale(rounds=3, seconds=2.0, requests=60_000, turns=10)
 QUICK = Scale(rounds=1, seconds=1.0, requests=3_000, turns=2)
 SECTIONS: dict[str, Callable[[Rig, Scale, Callable[[str], None]], list[Series]]] = {
     "saturation": sections.saturation,
@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar=",".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--rounds", type=int, help="good rounds for each level (3)")
-    parser.add_argument("--seconds", type=float, help="of each measurement (3)")
+    parser.add_argument("--seconds", type=float, help="of each measurement (2)")
     parser.add_argument("--tree", type=Path, default=sides.ROOT, help="the sources of ours (these)")
     parser.add_argument("--json", type=Path, help="where the figures go (benchmarks/out/bench-TIME.json)")
     return parser.parse_args()

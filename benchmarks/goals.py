@@ -25,12 +25,14 @@ class Goal:
         """Whether the figure keeps its bound."""
         return self.value >= self.bound if self.least else self.value <= self.bound
 
-    def __str__(self) -> str:
+    def figures(self) -> tuple[str, str]:
+        """What was measured, and the bound in words."""
         sense = "at least" if self.least else "at most"
-        return (
-            f"{'met   ' if self.met else 'MISSED'} {self.what}: {self.value:,.3g}{self.unit} "
-            f"({sense} {self.bound:g}{self.unit})"
-        )
+        return f"{self.value:,.3g}{self.unit}", f"{sense} {self.bound:g}{self.unit}"
+
+    def __str__(self) -> str:
+        measured, bound = self.figures()
+        return f"{'met   ' if self.met else 'MISSED'} {self.what}: {measured} ({bound})"
 
 
 def goals(document: dict[str, Any]) -> list[Goal]:

@@ -20,6 +20,9 @@ import uvloop
 from centiles import centile
 from openloop import request_of
 
+LAST = 2.5
+"""Seconds that streams which are still open may take to end; what is left then is cut, and counts nowhere."""
+
 _CONTENT = re.compile(rb'"content":\s?"[^"]')
 _DONE = b"data: [DONE]"
 
@@ -121,7 +124,7 @@ async def run(address: tuple[str, int], request: bytes, plan: Plan) -> dict[str,
     seconds, events = time.perf_counter() - began, tally.events - before
     tally.counting = False
     tally.stopping = True
-    await asyncio.wait([client.over for client in clients], timeout=10.0)
+    await asyncio.wait([client.over for client in clients], timeout=LAST)
     return {"seconds": seconds, "events": events, **_told(tally)}
 
 

@@ -110,7 +110,7 @@ SECTIONS = {
     ),
     "streams": Section(
         "Streams",
-        "Chat streams of 100 events at once, or paced: 25 events/s each at 100 streams, 10 at 1,000. "
+        "Chat streams of 100 events flat out, or paced: 25 events/s each up to 100 streams, 10 at 1,000. "
         "Translated: the client speaks chat completions, the provider Messages. `per core second` is by "
         "CPU time, whoever was the wall; first is the time to the first content.",
         _EVENTS,

@@ -32,9 +32,9 @@ PACED_TOKENS = 50
 PACED_PAUSE = 0.04
 """Seconds between two events of a paced stream, which therefore takes two seconds."""
 
-SLOW_TOKENS = 40
+SLOW_TOKENS = 30
 SLOW_PAUSE = 0.1
-"""The same of a slow one, which takes four."""
+"""The same of a slow one, which takes three."""
 
 
 _PROSE = b"The quick brown fox, it is said, once jumped over a very lazy dog. "

@@ -7,7 +7,7 @@ that its queue is measured and not its latency.
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import levels
@@ -26,8 +26,10 @@ CONNECTIONS = (1, 16, 64, 256)
 RATES = (20, 200, 500, 1000)
 SHARE = 0.6
 SIZES = {"1 KB": 1024, "16 KB": 16 * 1024, "113 KB": 113_000, "1 MB": 1024**2, "4 MB": 4 * 1024**2}
+_COMPARED = ("1 KB", "113 KB")
 _FEW = 4
 _MANY = 16
+_USUAL = 64
 
 Say = Callable[[str], None]
 
@@ -73,12 +75,12 @@ class Rig:
 
 
 def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
-    """Flat out, at 1 to 256 connections."""
+    """Flat out, at 1 to 256 connections; LiteLLM's other server at `_USUAL` of them."""
     load = Load(scale.seconds)
-    made = [
-        rig.witness.watched(levels.requests(rig.bench, load, count, rig.sides(PLAIN)), _cut(count))
-        for count in CONNECTIONS
-    ]
+    made = []
+    for count in CONNECTIONS:
+        sides = [side for side in rig.sides(PLAIN) if side.name != GRANIAN or count == _USUAL]
+        made.append(rig.witness.watched(levels.requests(rig.bench, load, count, sides), _cut(count)))
     return rounds.run(made, scale.rounds, say)
 
 
@@ -89,12 +91,14 @@ def _cut(connections: int) -> int:
 
 def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """An open loop: latency at rates that do not wait for answers."""
-    always = rig.sides(PLAIN)[:4]
+    floor, nginx, ours, off = rig.sides(PLAIN)[:4]
     peers = rig.sides(PLAIN)[4:]
     probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
     able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
     made = []
     for rate in RATES:
+        # The fastest takes longest: a minute of the two that its bounds are about.
+        always = [floor, ours] if rate == max(RATES) else [floor, nginx, ours, off]
         fit = [*always, *(side for side in peers if able[side.name] >= rate)]
         seconds = scale.requests / rate / scale.rounds if rate == max(RATES) else scale.seconds
         level = levels.at_rate(rig.bench, Load(seconds), rate, fit)
@@ -103,41 +107,51 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
 
 
 def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
-    """Streams, passed on as they are and translated."""
-    sides = [side for side in rig.sides(STREAMS) if side.name != GRANIAN]
-    made = []
-    for count, paced in ((100, samples.PACED), (1000, samples.SLOW)):
-        for model in (samples.BURST, paced):
-            warm = {samples.SLOW: samples.SLOW_TOKENS * samples.SLOW_PAUSE}.get(model, 2.0)
-            seconds = max(scale.seconds, 2.0)
-            passed = Load(seconds, warm, model)
-            pace = "flat out" if model == samples.BURST else "paced"
-            made.append(levels.streams(rig.bench, passed, count, sides, f"{count:,} streams passed, {pace}"))
-            translated = Load(seconds, warm, model + samples.TRANSLATED)
-            speaking = [side for side in sides if not _only_passes(side)]
-            made.append(
-                levels.streams(rig.bench, translated, count, speaking, f"{count:,} translated, {pace}")
-            )
+    """Streams, passed on as they are and translated.
+
+    LiteLLM stands beside paced streams where there are so few that it keeps up, for its queue would be
+    measured otherwise.
+    """
+    seconds = max(scale.seconds, 2.0)
+    burst = Load(seconds, 1.0, samples.BURST)
+    paced = Load(seconds, samples.PACED_TOKENS * samples.PACED_PAUSE, samples.PACED)
+    slow = Load(seconds, samples.SLOW_TOKENS * samples.SLOW_PAUSE, samples.SLOW)
+    ours = [rig.floor[STREAMS], rig.ours.side]
+    rivals = [side for side in rig.sides(STREAMS)[4:] if side.name != GRANIAN]
+    speaking = [side for side in rivals if side.name != PORTKEY]
+    nginx = rig.nginx[STREAMS]
+    plan = (
+        ("100 streams passed, flat out", burst, 100, [*ours, nginx, *rivals]),
+        ("100 translated, flat out", _translated(burst), 100, [*ours, *speaking]),
+        ("1,000 streams passed, flat out", burst, 1000, [*ours, nginx, *speaking]),
+        ("1,000 translated, flat out", _translated(burst), 1000, ours),
+        ("20 streams passed, paced", paced, 20, [*ours, *rivals]),
+        ("100 streams passed, paced", paced, 100, [*ours, nginx]),
+        ("1,000 streams passed, paced", slow, 1000, [*ours, nginx]),
+        ("1,000 translated, paced", _translated(slow), 1000, ours),
+    )
+    made = [levels.streams(rig.bench, load, count, sides, name) for name, load, count, sides in plan]
     return rounds.run(made, scale.rounds, say)
 
 
-def _only_passes(side: Side) -> bool:
-    """Of nginx, which cannot translate, and Portkey, whose headers name one dialect here."""
-    return side.name in ("nginx", PORTKEY)
+def _translated(load: Load) -> Load:
+    return replace(load, model=load.model + samples.TRANSLATED)
 
 
 def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
-    sides = [side for side in rig.sides(PLAIN) if side.name != GRANIAN]
+    always = [rig.floor[PLAIN], rig.nginx[PLAIN], rig.ours.side]
+    rivals = [side for side in rig.sides(PLAIN)[4:] if side.name != GRANIAN]
     made: list[Level] = []
     for name, size in SIZES.items():
         connections = _MANY if size < 1024**2 else _FEW
         load = Load(scale.seconds, size=size)
+        sides = [*always, *rivals] if name in _COMPARED else always
         made.append(
             levels.requests(rig.bench, load, connections, sides, f"{name}, {connections} connections")
         )
-    fast = sides[:4]
     small = Load(max(scale.seconds, 2.0))
+    fast = [rig.floor[PLAIN], rig.ours.side]
     made.append(levels.at_rate(rig.bench, small, 200, fast, "1 KB at 200/s"))
     made.append(_beside(rig.bench, small, fast))
     return rounds.run(made, scale.rounds, say)
@@ -163,9 +177,8 @@ def _beside(bench: Bench, small: Load, sides: Sequence[Side]) -> Level:
 def tls(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Whole requests to a provider behind TLS."""
     load = Load(scale.seconds, model=OVER_TLS)
-    sides = rig.sides(TLS)
-    made = [levels.requests(rig.bench, load, count, sides) for count in (16, 64)]
-    return rounds.run(made, scale.rounds, say)
+    sides = [side for side in rig.sides(TLS) if side.name != GRANIAN]
+    return rounds.run([levels.requests(rig.bench, load, 64, sides)], scale.rounds, say)
 
 
 def redis(rig: Rig, scale: Scale, say: Say) -> list[Series]:

@@ -1,0 +1,90 @@
+"""Writes docs/performance.md and its charts out of a run's document: no figure by hand.
+
+python benchmarks/page.py benchmarks/out/bench-20270101-120000.json
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import goals
+import peers
+import report
+import sides
+
+DOCS = sides.ROOT / "docs"
+_PACKAGES = ("matplotlib",)
+_OPENING = """# Performance
+
+This page is made from one run: `make bench`, then `python benchmarks/page.py FILE`. Figures of different
+runs do not compare; ratios inside one run do.
+
+What is measured has one core to itself in turn, the provider, the load and the store share another, and all
+is on loopback. `ours` has everything on: authentication, limits on requests, tokens and concurrency in a
+store of its own process, metrics, and a log line a request into a file. `ours, all off` has no limits,
+metrics or lines. LiteLLM runs in production mode with one worker, without database and callbacks; Portkey is
+its own Node server; nginx is `proxy_pass` with kept connections. `direct` is the same load straight to the
+provider: what the rig allows.
+"""
+_METHOD = """## Method
+
+- Every side is measured in every round, in an order that moves on by one. Figures are medians over the
+  rounds; `ours / side` is the median of the ratios inside each round, and what is `over direct` the median
+  of the differences inside each.
+- A round with any failed request is void and repeated. A side that fails twice is left out of that load,
+  and the page says so.
+- After each measurement the next one waits until the side is at rest, for some work on what was cut off.
+- Flat out the load is wrk. A side whose answers take longer than 0.2 s at that many connections gets a closed
+  loop that counts with all in flight, since a count from an empty start would be unfair to it.
+- At a fixed rate each request has its moment, latency counts from that, and the load tells how late it was
+  itself. A round is void where the floor's own p99.9 is above 3 ms.
+- Whole answers come from nginx, streams from a program that has rendered every event beforehand.
+- Measurements of ours count as proof too: what the load counted equals what ours counted.
+"""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--docs", type=Path, default=DOCS)
+    given = parser.parse_args()
+    document = json.loads(given.file.read_text(encoding="utf-8"))
+    python = peers.environment(peers.CACHE / "chart", _PACKAGES, print)
+    drawing = [str(python), str(Path(__file__).with_name("chart.py")), str(given.file), str(given.docs)]
+    done = subprocess.run(drawing, check=True, capture_output=True, text=True)
+    (given.docs / "performance.md").write_text(page(document, done.stdout.split()), encoding="utf-8")
+
+
+def page(document: report.Document, charts: Sequence[str]) -> str:
+    """The page; `charts` are file names beside it."""
+    parts = [_OPENING]
+    if document["quick"]:
+        parts.append("**This was a short run: one round, to see that all works. Its figures say little.**\n")
+    parts += [f"![{chart.removesuffix('.svg')}]({chart})\n" for chart in charts]
+    found = goals.goals(document)
+    if found:
+        rows = [[goal.what, *goal.figures(), "yes" if goal.met else "**no**"] for goal in found]
+        parts.append("## Goals\n\n" + markdown(["", "measured", "bound", "met"], rows))
+    for name in document["sections"]:
+        section = report.SECTIONS[name]
+        parts.append(f"## {section.title}\n\n{section.load}\n")
+        parts += [markdown(head, rows) for head, rows in report.grids(name, document) if rows]
+        parts += [f"- {remark}" for remark in report.remarks(name, document)]
+    parts.append("## Proof that everything was on\n")
+    parts.append("\n".join(f"- {line}" for line in report.proof(document)) + "\n")
+    parts.append(_METHOD)
+    parts.append("## Made on\n\n" + markdown(["", ""], [list(row) for row in report.made_on(document)]))
+    return "\n".join(parts)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, all columns but the first two to the right."""
+    rule = ["---" if place < 2 else "---:" for place in range(len(head))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Minutes of mixed traffic on one replica: does it grow? Prints a line a minute, and whether it was flat.
+
+    python benchmarks/soak.py                 ten minutes
+    python benchmarks/soak.py --minutes 3
+
+Whole answers and streams in all three dialects, providers that fail, stall and cut, clients that leave. Flat
+means: memory, open files and tasks of the last minute are within 5 % of the second's (or a handful, where
+they are few). The first minute fills pools and caches.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import samples
+from running import Command, NotRunningError, Side, free_port, started
+from sides import ROOT, Bench
+from store import Store, store
+from table import table
+
+CLIENTS = 24
+PAUSE = 0.1
+"""Seconds a client waits between two requests."""
+
+EVERY = 2.0
+GROWTH = 0.05
+HANDFUL = {"PSS MiB": 2.0, "RSS MiB": 2.0, "open files": 4.0, "tasks": 4.0}
+"""What is not called growth, where 5 % are less."""
+
+_FAULTS = [
+    {"match": {"fraction": 0.02}, "then": {"status": 503}},
+    {"match": {"fraction": 0.02}, "then": {"status": 429, "headers": {"retry-after": "1"}}},
+    {"match": {"fraction": 0.02}, "then": {"cut_before_headers": True, "cut_with": "rst"}},
+    {"match": {"fraction": 0.02, "stream": True}, "then": {"cut_after_events": 4}},
+    {"match": {"fraction": 0.01, "stream": True}, "then": {"stall_after_events": 3}},
+    {"match": {"fraction": 0.01}, "then": {"garbage": "noise"}},
+]
+_HEALTHY = {"tokens": 40, "delay_events_s": 0.005}
+_QUESTION = [{"role": "user", "content": "What is the capital of France? " * 20}]
+_ASKED: dict[str, dict[str, object]] = {
+    "chat/completions": {"messages": _QUESTION},
+    "responses": {"input": _QUESTION},
+    "messages": {"messages": _QUESTION, "max_tokens": 500},
+}
+
+Sample = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The replica: where it answers, its process, and the file with its tasks."""
+
+    url: str
+    side: Side
+    tasks: Path
+
+    def sample(self) -> Sample:
+        """How much it holds at the moment."""
+        told = self.tasks.read_text(encoding="ascii") if self.tasks.exists() else ""
+        return {
+            "PSS MiB": self.side.share(),
+            "RSS MiB": self.side.memory(),
+            "open files": float(sum(1 for _ in Path(f"/proc/{self.side.pid}/fd").iterdir())),
+            "tasks": float(told or "nan"),
+        }
+
+
+def main() -> int:
+    """The command line; 0 if all was flat."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--minutes", type=int, default=10, help="at least 3 (10)")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="the sources of ours (these)")
+    given = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="apex-soak-")))
+        bench = Bench(cores[0], cores[-1], folder)
+        try:
+            subject = _subject(stack, bench, given.tree.resolve())
+        except NotRunningError as error:
+            print(error)
+            return 1
+        samples_taken, outcomes = asyncio.run(_soak(subject, max(given.minutes, 3) * 60.0))
+    grown = growth(samples_taken)
+    print("\nAnswers: " + ", ".join(f"{count:,} {name}" for name, count in outcomes.most_common()))
+    print("Flat." if not grown else "NOT FLAT: " + "; ".join(grown))
+    return 1 if grown else 0
+
+
+def _subject(stack: contextlib.ExitStack, bench: Bench, tree: Path) -> Subject:
+    mocks = [free_port(), free_port()]
+    for number, mock in enumerate(mocks):
+        script = bench.folder / f"mock-{number}.json"
+        script.write_text(json.dumps({"rules": _FAULTS, "default": _HEALTHY}), encoding="utf-8")
+        arguments = [sys.executable, "-m", "proxy", "mock", "--port", str(mock), "--no-record"]
+        arguments += ["--script", str(script)]
+        command = Command(arguments, bench.other, ROOT, {}, bench.folder / f"mock-{number}.log")
+        stack.enter_context(started(command, mock))
+    port, tasks, file = free_port(), bench.folder / "tasks", bench.folder / "soak.json"
+    file.write_text(json.dumps(_config(port, mocks, store(stack, bench))), encoding="utf-8")
+    program = str(ROOT / "benchmarks" / "watched.py")
+    command = Command(
+        [sys.executable, program, "serve", "--config", str(file)],
+        bench.core,
+        tree,
+        {"PYTHONPATH": str(tree), "APEX_WATCHED": str(tasks)},
+        bench.folder / "soak.log",
+    )
+    pid = stack.enter_context(started(command, port))
+    return Subject(f"http://127.0.0.1:{port}/v1", Side("ours", "", pid), tasks)
+
+
+def _config(port: int, mocks: Sequence[int], kept: Store) -> dict[str, object]:
+    limits = {"requests_per_minute": 100_000, "tokens_per_minute": 100_000_000, "concurrency": 1000}
+    spoken = ["chat", "responses", "messages"]
+    providers = {
+        f"mock-{number}": {"kind": "generic", "base_url": f"http://127.0.0.1:{mock}/v1", "dialects": spoken}
+        for number, mock in enumerate(mocks)
+    }
+    foreign = {"kind": "anthropic", "base_url": f"http://127.0.0.1:{mocks[0]}", "api_key": samples.KEY}
+    return {
+        "listen": {"host": "127.0.0.1", "port": port},
+        "operations": {"port": 0},
+        "redis": {"url": kept.url},
+        "clients": [{"name": "soak", "key": samples.KEY, "limits": limits}],
+        "providers": {**providers, "foreign": foreign},
+        "models": {
+            "passed": {"providers": [{"provider": name} for name in providers]},
+            "translated": {"providers": [{"provider": "foreign"}]},
+        },
+        "timeouts": {"idle": 1.0},
+        "responses": {"ttl": 60.0},
+        "health": {"ejection": 1.0, "ejection_cap": 2.0},
+        "drain_grace": 0,
+        "drain_timeout": 1,
+    }
+
+
+async def _soak(subject: Subject, seconds: float) -> tuple[list[list[Sample]], Counter[str]]:
+    """The samples of each minute, and how requests ended."""
+    outcomes: Counter[str] = Counter()
+    over = time.monotonic() + seconds
+    limits = httpx.Limits(max_connections=None)
+    headers = {"authorization": f"Bearer {samples.KEY}"}
+    minutes: list[list[Sample]] = []
+    async with (
+        httpx.AsyncClient(headers=headers, limits=limits, timeout=30.0, trust_env=False) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(CLIENTS):
+            dice = random.Random(number)
+            group.create_task(_client(client, subject.url, dice, over, outcomes))
+        print(table(["minute", *HANDFUL, "answers"], []), flush=True)
+        while time.monotonic() < over - EVERY:
+            minutes.append(await _minute(subject, min(over, time.monotonic() + 60.0)))
+            figures = [f"{middle(minutes[-1], name):.1f}" for name in HANDFUL]
+            print(f"{len(minutes):<6}  {'  '.join(figures)}  {outcomes.total():,}", flush=True)
+    return minutes, outcomes
+
+
+async def _minute(subject: Subject, until: float) -> list[Sample]:
+    found = []
+    while time.monotonic() < until - EVERY / 2:
+        await asyncio.sleep(EVERY)
+        found.append(subject.sample())
+    return found
+
+
+async def _client(
+    client: httpx.AsyncClient, url: str, dice: random.Random, over: float, outcomes: Counter[str]
+) -> None:
+    """One request after another, of any kind."""
+    while time.monotonic() < over:
+        path, asked = dice.choice(sorted(_ASKED.items(), key=str))
+        streamed, leaves = dice.random() < 0.6, dice.random() < 0.1
+        body = {**asked, "model": dice.choice(["passed", "passed", "translated"]), "stream": streamed}
+        try:
+            outcomes[await _ask(client, f"{url}/{path}", body, leaves=leaves)] += 1
+        except httpx.HTTPError as error:
+            outcomes[type(error).__name__] += 1
+        await asyncio.sleep(PAUSE * dice.random() * 2)
+
+
+async def _ask(client: httpx.AsyncClient, url: str, body: dict[str, object], *, leaves: bool) -> str:
+    async with client.stream("POST", url, json=body) as answer:
+        async for _ in answer.aiter_raw():
+            if leaves:
+                return "left early"
+        return str(answer.status_code)
+
+
+def middle(taken: Sequence[Sample], name: str) -> float:
+    """The median of one figure."""
+    return statistics.median(one[name] for one in taken)
+
+
+def growth(minutes: Sequence[Sequence[Sample]]) -> list[str]:
+    """What the last minute holds more of than the second, beyond what is flat."""
+    found = []
+    for name, handful in HANDFUL.items():
+        first, last = middle(minutes[1], name), middle(minutes[-1], name)
+        if not last - first <= max(GROWTH * first, handful):
+            found.append(f"{name} {first:.1f} -> {last:.1f}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+import dataclasses
+from pathlib import Path
+
+import goals
+import openloop
+import page
+import proxies
+import report
+import rounds
+import soak
+from centiles import centile
+from proof import Evidence, LineCount
+from rounds import Figures, Level, Series
+from running import Side
+
+DIRECT, OURS, PEER = Side("direct", ""), Side("ours", ""), Side("LiteLLM", "")
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _level(failing: dict[str, float]) -> Level:
+    def measure(side: Side) -> Figures:
+        return {"rate": 1.0, "failed": failing.get(side.name, 0.0)}
+
+    return Level("load", "requests/s", measure, [DIRECT, OURS, PEER])
+
+
+def _series(level: str, name: str, *found: dict[str, float]) -> Series:
+    return Series(level, name, rounds=[{side: {name: value} for side, value in one.items()} for one in found])
+
+
+def test_a_centile_is_a_value_that_was_seen() -> None:
+    """The nearest rank, so that nothing is made up between two values."""
+    values = [float(number) for number in range(1, 1001)]
+    assert (centile(values, 0.5), centile(values, 0.99), centile(values, 0.999)) == (500, 990, 999)
+    assert (centile([7.0], 0.001), centile([], 0.5)) == (7.0, 0.0)
+
+
+def test_ratios_and_differences_are_taken_inside_a_round() -> None:
+    """Not of the medians: each round was disturbed alike."""
+    series = _series(
+        "load", "rate", {"ours": 10, "direct": 5}, {"ours": 90, "direct": 30}, {"ours": 8, "direct": 2}
+    )
+    assert series.ratio("ours", "direct", "rate") == 3
+    assert series.added("ours", "direct", "rate") == 6
+    assert series.median("ours", "rate") == 10
+
+
+def test_good_rounds_are_kept_and_no_more_are_run() -> None:
+    """As many as were asked for."""
+    (series,) = rounds.run([_level({})], 3, _silent)
+    assert (len(series.rounds), series.voided, series.left_out) == (3, [], [])
+
+
+def test_a_side_that_fails_twice_is_left_out_and_the_others_go_on() -> None:
+    """Its failures void the rounds they are in, and are told."""
+    (series,) = rounds.run([_level({"LiteLLM": 2.0})], 3, _silent)
+    assert series.left_out == ["LiteLLM"]
+    assert series.voided == ["LiteLLM: 2 failed"] * 2
+    assert series.sides() == ["direct", "ours"]
+
+
+def test_the_floor_is_never_left_out() -> None:
+    """Without it nothing could be said of the others."""
+    (series,) = rounds.run([_level({"direct": 1.0})], 2, _silent)
+    assert (series.rounds, len(series.voided), series.left_out) == ([], 4, [])
+
+
+EVIDENCE = Evidence(100, 0, requests=100, lines=100, decisions=100, scripts=203, seconds=1.0)
+
+
+def test_equal_counts_prove_that_everything_was_on() -> None:
+    """With a slack only for what the load itself has cut."""
+    assert EVIDENCE.mismatches() == []
+    cut = dataclasses.replace(EVIDENCE, slack=3, requests=103, lines=103, decisions=101)
+    assert cut.mismatches() == []
+
+
+def test_whatever_is_missing_is_said() -> None:
+    """Each of the four counts."""
+    for field, said in (
+        ("requests", "apex_requests_total"),
+        ("lines", "the log"),
+        ("decisions", "apex_limit_decisions_total"),
+        ("scripts", "Redis ran"),
+    ):
+        wrong = dataclasses.replace(EVIDENCE, **{field: 98})
+        assert any(said in line for line in wrong.mismatches())
+
+
+def test_each_part_of_a_growing_log_is_counted_once_and_only_whole_lines(tmp_path: Path) -> None:
+    """A line that is still being written counts when it ends."""
+    log = tmp_path / "log"
+    log.write_text('{"event":"request"}\n{"event":"ready"}\n{"event":"re')
+    lines = LineCount(log, b'"event":"request"')
+    assert lines.count() == 1
+    with log.open("a") as more:
+        more.write('quest"}\n')
+    assert (lines.count(), lines.count()) == (2, 2)
+
+
+def test_a_metric_is_summed_over_its_children_and_not_over_others() -> None:
+    """By its whole name, and a label where one is asked for."""
+    text = '# HELP a x\na{k="1"} 2\na{k="2"} 3\nab{k="1"} 9\na_total 5\n'
+    assert proxies.counted(text, "a") == 5
+    assert proxies.counted(text, "a", 'k="2"') == 3
+
+
+def test_requests_at_a_rate_have_their_moments_from_the_start() -> None:
+    """Warm-up included."""
+    assert openloop.Plan(rate=4, seconds=1, warm=0.5).moments() == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
+
+
+def test_goals_are_met_or_missed_by_the_figures_of_the_run() -> None:
+    """Only those that the run has figures for."""
+    one = _series("64 connections", "rate", {"ours": 4000, "nginx": 30_000, "LiteLLM": 40})
+    document = {"sections": {"saturation": [dataclasses.asdict(one)]}}
+    found = {goal.what: goal.met for goal in goals.goals(document)}
+    assert found == {"64 connections, ours / LiteLLM": True, "64 connections, ours / nginx": False}
+
+
+def test_a_level_without_a_good_round_has_no_row_but_a_remark() -> None:
+    """Nothing is told of a load that nobody stood."""
+    document = {"remarks": [], "sections": {"tls": [dataclasses.asdict(Series("load", "requests/s"))]}}
+    assert report.grids("tls", document)[0][1] == []
+    assert report.remarks("tls", document) == ["load: no good round"]
+
+
+def test_a_page_table_is_markdown() -> None:
+    """Figures to the right."""
+    assert page.markdown(["a", "b", "c"], [["1", "2", "3"]]) == (
+        "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |\n"
+    )
+
+
+def test_growth_is_what_the_last_minute_has_more_than_the_second() -> None:
+    """Less is no growth, nor is what came before."""
+    level = dict.fromkeys(soak.HANDFUL, 100.0)
+    assert soak.growth([[level]] * 3) == []
+    assert soak.growth([[level], [level], [{**level, "PSS MiB": 106.0}]]) == ["PSS MiB 100.0 -> 106.0"]
+    assert soak.growth([[{**level, "tasks": 1.0}], [level], [level]]) == []
