@@ -1,6 +1,7 @@
 """Draws the charts of a run: `chart.py FILE FOLDER`, with matplotlib; prints the names of the files.
 
-Run by `page.py` in an environment of its own. Text and axes take the page's colour, in light and in dark.
+Run by `page.py` in an environment of its own. Text and axes are of a grey that reads on white and on black,
+for a picture is not told which of them its page is.
 """
 
 import json
@@ -12,10 +13,7 @@ import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # not 
 from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]  # as above
 from rounds import Series
 
-_INK = "#010203"
-_STYLE = (
-    "<style>svg { color: #1f2328 } @media (prefers-color-scheme: dark) { svg { color: #e6edf3 } }</style>"
-)
+_INK = "#6e7f91"
 _COLOURS = {
     "direct": "#8b949e",
     "nginx": "#2da44e",
@@ -54,6 +52,7 @@ def _axes(title: str) -> tuple[Any, Any]:
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.grid(axis="y", color="#8b949e", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.patch.set_alpha(0.0)
@@ -103,9 +102,7 @@ def _legend(axes: Any) -> None:
 
 def _save(figure: Any, file: Path) -> None:
     figure.savefig(file, transparent=True, metadata={"Date": None})
-    drawn = file.read_text(encoding="utf-8").replace(_INK, "currentColor")
-    head, _, rest = drawn.partition("<defs>")
-    lines = f"{head}{_STYLE}\n <defs>{rest}".splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
 
 

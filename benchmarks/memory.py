@@ -66,7 +66,7 @@ def _subjects(rig: Rig) -> list[Subject]:
         Subject(f"{peers.LITELLM}, {PEERS_STREAMS} streams", litellm, PEERS_STREAMS),
     ]
     program = rig.found.portkey
-    if program is not None:
+    if program is not None and any(side.name == peers.PORTKEY for side in rig.sides(STREAMS)):
 
         def portkey(stack: contextlib.ExitStack) -> Side:
             return peers.portkey(stack, rig.bench, rig.setting.origins, program)[STREAMS]
