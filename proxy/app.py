@@ -53,7 +53,7 @@ from proxy.sockets import SocketParts, Sockets
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
-from proxy.upstream.aiohttp_client import AiohttpUpstream
+from proxy.upstream.transport import PooledUpstream
 from proxy.vitals import Organs, Vitals
 from proxy.waiting import WaitingRoom
 from ratelimit.absence import Outage
@@ -390,6 +390,6 @@ def build(config: Config, surroundings: Surroundings) -> Replica:
     Raises `AddressError` for a Redis URL that cannot be used. Where it is `embedded` and nobody has started a
     store, limits hold in this process alone.
     """
-    upstream = AiohttpUpstream(surroundings.environ)
+    upstream = PooledUpstream(surroundings.environ)
     url = surroundings.store_url or config.redis.url
     return Replica(config, surroundings, upstream, parse(url) if url != "embedded" else None)

@@ -14,8 +14,8 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles circuit",
-    "wire deadline embedded upstream link overload",
+    "errors clock tasks addresses config profiles circuit intake",
+    "wire deadline embedded upstream link overload cycle",
     "throttle latency fair_queue outbox probes places statechart",
     "demand replicas responses bounds prices allowances",
     "targets tenants redaction appraiser",
@@ -30,7 +30,7 @@ LAYERS = [
     "pipeline",
     "detached counting compaction sockets vitals",
     "retrieval shelving",
-    "endpoints websocket",
+    "endpoints websocket connection",
     "operations listener reloading",
     "app",
     "serving",
@@ -60,8 +60,8 @@ OWNERS = {
 
 CODECS = ("proxy.wire.chat", "proxy.wire.responses", "proxy.wire.messages")
 PARTS = (
-    "Admission AiohttpUpstream Attempts BackgroundRuns Edge Estimator Fleet Following Guard Instruments "
-    "Limiter Link MemoryStore Peers Pipeline Redactor RedisStore Replicas RequestLog ResponseStore "
+    "Admission Attempts BackgroundRuns Edge Estimator Fleet Following Guard Instruments Limiter Link "
+    "MemoryStore Peers Pipeline PooledUpstream Redactor RedisStore Replicas RequestLog ResponseStore "
     "RetryBudget Tenants WaitingRoom"
 )
 COMPOSITION = {"proxy.app", "proxy.shelving"}

@@ -282,8 +282,8 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def _spoil(self) -> None:
-        """What has come is no HTTP: neither the response, unless it is whole, nor what could follow it."""
-        self._keep = False
+        """What has come is no HTTP. A response with bytes behind its end was framed wrongly as well."""
+        self.ended = False
         self._break(FaultKind.PROTOCOL)
         self.abort()
 
