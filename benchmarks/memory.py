@@ -1,4 +1,4 @@
-"""Memory of fresh processes: idle, with streams open, after them. PSS: its own, and its part of the shared.
+"""Resident memory of fresh processes: idle, with streams open, after them.
 
 Each side alone, with as many streams as it can keep up with: a gateway that falls behind holds what it
 could not send, and that would be measured instead.
@@ -80,11 +80,11 @@ def _measured(bench: Bench, side: Side, streams: int, scale: Scale) -> Figures:
     body = load.body(bench, stream=True)
     asking.await_answer(side, body.read_bytes(), bench.folder / "ca.pem")
     time.sleep(_SETTLE)
-    idle = most = side.share()
+    idle = most = side.memory()
     command = pinned(bench.other, levels.streaming(side, body, streams, load))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as clients:
         while clients.poll() is None:
-            most = max(most, side.share())
+            most = max(most, side.memory())
             time.sleep(0.2)
         assert clients.stdout is not None
         found: Figures = json.loads(clients.stdout.read())
@@ -93,6 +93,6 @@ def _measured(bench: Bench, side: Side, streams: int, scale: Scale) -> Figures:
         "idle_mib": idle,
         "most_mib": most,
         "stream_kib": (most - idle) * 1024 / streams,
-        "after_mib": side.share(),
+        "after_mib": side.memory(),
         "failed": found["failed"],
     }

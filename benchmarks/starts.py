@@ -6,6 +6,7 @@ Interleaved, with bytecode compiled: one turn of each goes first and is not coun
 import os
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import startup
@@ -18,12 +19,12 @@ _PEER = "import litellm.proxy.proxy_server"
 def starts(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Seconds of each turn; a turn is a round."""
     say(f"{scale.turns} turns of each")
-    times = startup.measure(scale.turns, rig.store.url)
+    times = startup.measure(scale.turns, rig.store.url, partial(_imported, rig.found.litellm))
     found = {
         "import fastapi, uvicorn, redis": times.libraries,
         "ours to ready, store beside it": times.external,
         "ours to ready, embedded store": times.embedded,
-        "import LiteLLM's proxy": [_imported(rig.found.litellm) for _ in range(scale.turns + 1)][1:],
+        "import LiteLLM's proxy": times.beside,
     }
     series = Series("start to ready", "seconds")
     series.rounds = [

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 TURNS = 10
@@ -41,6 +42,7 @@ class Times:
     libraries: list[float] = dataclasses.field(default_factory=list)
     external: list[float] = dataclasses.field(default_factory=list)
     embedded: list[float] = dataclasses.field(default_factory=list)
+    beside: list[float] = dataclasses.field(default_factory=list)
 
 
 def console_script() -> list[str]:
@@ -74,8 +76,10 @@ def ready(config: Path, redis: str) -> float:
             process.communicate()
 
 
-def measure(turns: int, redis: str = "redis://127.0.0.1:6379") -> Times:
-    """All three in turns, after one of each that compiles and warms what can be."""
+def measure(
+    turns: int, redis: str = "redis://127.0.0.1:6379", beside: Callable[[], float] | None = None
+) -> Times:
+    """All three in turns, after one of each that compiles and warms what can be; a fourth with `beside`."""
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "apex.yaml"
@@ -83,7 +87,9 @@ def measure(turns: int, redis: str = "redis://127.0.0.1:6379") -> Times:
         for turn in range(turns + 1):
             spent = imported(), ready(config, redis), ready(config, "embedded")
             print(f"turn {turn} of {turns}" if turn else "warmed up", file=sys.stderr, flush=True)
+            other = beside() if beside else 0.0
             if turn:
+                times.beside.append(other)
                 for kept, seconds in zip(
                     (times.libraries, times.external, times.embedded), spent, strict=True
                 ):
