@@ -21,6 +21,7 @@ import structlog
 from proxy.app import Replica, Surroundings, build
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
+from proxy.connection import Application
 from proxy.listener import LAST_WORDS, Listener, bind
 from proxy.sockets import PATH as SOCKET_PATH
 from proxy.tasks import Tasks
@@ -194,9 +195,7 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _listener(
-    app: Callable[..., Awaitable[None]], config: Config, sockets: frozenset[str] = frozenset()
-) -> Listener:
+def _listener(app: Application, config: Config, sockets: frozenset[str] = frozenset()) -> Listener:
     return Listener(app, config.listen.keep_alive, config.bounds, sockets)
 
 

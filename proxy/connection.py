@@ -1,0 +1,375 @@
+"""A client's connection: requests in, answers out, with bounds on whatever a client can do to it.
+
+The headers of a request have a deadline (408), an absolute one that a byte now and then does not move. A
+client that leaves ends its request: the task is cancelled, which costs nothing per request. What cannot be
+read is answered in JSON. The rest of a body that was answered before its end has a deadline, too.
+
+There is one timer, armed as seldom as possible: at most one thing is awaited at any time, its deadline is an
+attribute, and the timer, when it fires, looks whether that has moved on.
+"""
+
+import asyncio
+import functools
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine, MutableSet, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from proxy.config.settings import Bounds
+from proxy.cycle import Cycle, status_line
+from proxy.errors import Refusal
+from proxy.intake import Header, Intake, Scope
+from proxy.wire.chat.voice import ChatVoice
+
+Application = Callable[..., Coroutine[Any, Any, None]]
+"""An ASGI application."""
+
+_REFUSAL = (
+    b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
+    b"x-apex-attempts: 0\r\nconnection: close\r\ncontent-length: %(length)d\r\n\r\n"
+)
+
+_PIPELINED = 8
+"""Requests that may wait for the answer to an earlier one; then reading is paused."""
+
+_log = structlog.get_logger("connection")
+
+
+class Shared(Protocol):
+    """What all connections of a server share: uvicorn's `ServerState`."""
+
+    total_requests: int
+
+    @property
+    def connections(self) -> MutableSet[Any]:
+        """Those that are open."""
+
+    @property
+    def tasks(self) -> MutableSet[asyncio.Task[None]]:
+        """The requests that are being answered."""
+
+    @property
+    def default_headers(self) -> Sequence[Header]:
+        """What every answer carries: the date."""
+
+
+class Upgrade(Protocol):
+    """Makes the protocol that has a connection to itself once it is a WebSocket."""
+
+    def __call__(self, head: bytes, transport: asyncio.Transport) -> asyncio.Protocol:
+        """`head` is the request that asks for it."""
+
+
+class House:
+    """What the connections of one listener have in common. All of it may change while they are open.
+
+    `keep_alive` is how long an idle one is kept, in seconds. `sockets` are the paths at which a WebSocket may
+    be opened, `upgrade` makes one. `leaving`: each answer is the last of its connection.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        shared: Shared,
+        bounds: Bounds,
+        keep_alive: float,
+        sockets: frozenset[str],
+        upgrade: Upgrade,
+    ) -> None:
+        self.application = application
+        self.shared = shared
+        self.bounds = bounds
+        self.keep_alive = keep_alive
+        self.sockets = sockets
+        self.upgrade = upgrade
+        self.leaving = False
+
+
+class Connection(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._loop = asyncio.get_running_loop()
+        self._intake = Intake(self)
+        self._transport: asyncio.Transport
+        self._ends: dict[str, tuple[str, int] | None] = {}
+        self._cycle: Cycle | None = None  # of the request that came last
+        self._queue: deque[Cycle] = deque()  # of those that came before an earlier one was answered
+        self._request: asyncio.Task[None] | None = None  # that is being answered
+        self._read_paused = False
+        self.write_paused = False
+        self._drained: asyncio.Future[None] | None = None
+        self._unread = 0
+        self._rest_until: float | None = None
+        self._until: float | None = None
+        self._late: Callable[[], None] = self._idle_for_long
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as it is
+        """A client connected: its first headers are awaited."""
+        self._transport = transport
+        self._ends = {
+            "server": _address(transport.get_extra_info("sockname")),
+            "client": _address(transport.get_extra_info("peername")),
+        }
+        self._house.shared.connections.add(self)
+        self._await(self._house.bounds.header_read, self._slow_headers)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The client is gone: whatever is being done for it ends."""
+        self._house.shared.connections.discard(self)
+        self._forget()
+        unfinished = not self.idle
+        for cycle in (self._cycle, *self._queue):
+            if cycle is not None and not cycle.complete:
+                cycle.gone = True
+                cycle.wake()
+        self.resume_writing()
+        if unfinished and self._request is not None:
+            self._request.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        intake = self._intake
+        bounded = intake.feed(data, self._house.bounds.header_block)
+        if intake.opened:
+            self._forget()  # the connection is a WebSocket's now: no timer of ours may end it
+        elif not bounded:
+            self._transport.abort()
+        elif intake.in_headers:
+            if self._until is None or self._late != self._slow_headers:
+                self._await(self._house.bounds.header_read, self._slow_headers)
+        elif intake.in_body and self.idle:
+            self._keep()
+
+    def pause_writing(self) -> None:
+        """The client does not read what was written to it."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """It has read most of it, or is gone."""
+        self.write_paused = False
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
+    # What was read; see `intake.Reader`.
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing is answered any more."""
+        return self._transport.is_closing()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last request has been answered, or there was none."""
+        return self._cycle is None or self._cycle.complete
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether so many requests wait that no more are read: nothing else bounds how many come."""
+        return len(self._queue) >= _PIPELINED
+
+    def on_request(self, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
+        """Answer a request now, or when those before it have been answered."""
+        self._until = self._rest_until = None
+        scope.update(self._ends)
+        free = self.idle
+        cycle = self._cycle = Cycle(self, scope, keep_alive=keep_alive, expects=expects)
+        if free:
+            self._begin(cycle)
+        else:
+            self._queue.append(cycle)
+            if self._crowded:
+                self._pause_reading()
+
+    def on_part(self, part: bytes) -> None:
+        """A part of the body. After the answer it is dropped."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.complete and cycle.feed(part):
+            self._pause_reading()
+
+    def on_whole(self) -> None:
+        """The request is whole."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.complete:
+            cycle.more = False
+            cycle.wake()
+        elif self._rest_until is not None:
+            self._rest_until = None
+            self._keep()
+        # A body beyond the high-water mark leaves reading paused, and a paused socket does not tell that its
+        # client has left.
+        if not self._crowded:
+            self.resume_reading()
+
+    def has_socket(self, path: str) -> bool:
+        """Whether a WebSocket may be opened: nothing else may be writing here."""
+        return path in self._house.sockets and self.idle
+
+    def on_socket(self, head: bytes, rest: bytes) -> None:
+        """The connection belongs to a WebSocket from here on."""
+        self._house.shared.connections.discard(self)
+        opened = self._house.upgrade(head, self._transport)
+        self._transport.set_protocol(opened)
+        if rest:
+            opened.data_received(rest)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Say that this cannot be read, and close."""
+        if self.closing:
+            return
+        if self._request is not None:
+            self._transport.abort()  # an answer is on its way: nothing may be written into it
+            return
+        body = ChatVoice().refusal(Refusal(status, message))
+        head = _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)}
+        self._transport.write(status_line(status) + head + body)
+        self._transport.close()
+
+    # What a cycle asks; see `cycle.Line`.
+
+    @property
+    def default_headers(self) -> Sequence[Header]:
+        """What every answer carries: the date."""
+        return self._house.shared.default_headers
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; a connection that is closing takes none."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was sent, or is gone."""
+        if self.write_paused:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, where reading was paused."""
+        if self._read_paused:
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def answered(self, cycle: Cycle) -> None:
+        """The answer is whole: the next one, or a wait for it."""
+        self._house.shared.total_requests += 1
+        if self._intake.in_body and not self._queue:
+            self._rest_until = self._loop.time() + self._house.bounds.body_read
+        if not cycle.keep_alive:
+            self._transport.close()
+        self.resume_reading()
+        if self._queue and not self.closing:
+            self._begin(self._queue.popleft())
+        else:
+            self._keep()
+
+    # Answers.
+
+    def _begin(self, cycle: Cycle) -> None:
+        house = self._house
+        if house.leaving:
+            cycle.keep_alive = False
+        task = self._loop.create_task(house.application(cycle.scope, cycle.receive, cycle.send))
+        self._request = task
+        house.shared.tasks.add(task)
+        task.add_done_callback(functools.partial(self._over, cycle))
+
+    def _over(self, cycle: Cycle, task: asyncio.Task[None]) -> None:
+        """The application has returned. What it left unfinished can only be cut.
+
+        On purpose at once: a graceful close would wait for a client that does not read.
+        """
+        self._house.shared.tasks.discard(task)
+        if self._request is task:
+            self._request = None
+        if not task.cancelled() and (crash := task.exception()) is not None:
+            _log.error("application_crashed", exc_info=crash)
+            if not cycle.started:
+                self.refuse(500, "The proxy has made a mistake.")
+                return
+        if not cycle.complete:
+            self._transport.abort()
+
+    def leave(self) -> None:
+        """The answer that is being made is the last of this connection, if it can still say so."""
+        if self._cycle is not None and not self._cycle.started:
+            self._cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server stops. A request whose head has begun to come is still answered."""
+        if self._intake.in_headers:
+            return
+        if self._cycle is None or self._cycle.complete:
+            self._transport.close()
+        else:
+            self._cycle.keep_alive = False
+
+    # Deadlines.
+
+    def _await(self, seconds: float, late: Callable[[], None]) -> None:
+        """In so many seconds `late` is called, unless something else is awaited by then."""
+        until = self._until = self._loop.time() + seconds
+        self._late = late
+        if self._timer is None or self._timer.when() > until:
+            self._arm(until)
+
+    def _arm(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(until, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._until > self._loop.time():
+            self._arm(self._until)
+        else:
+            self._until = None
+            self._late()
+
+    def _forget(self) -> None:
+        """Nothing is awaited any more."""
+        self._until = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _keep(self) -> None:
+        """Wait for the next request, or for the rest of a body that was answered already."""
+        left = self._house.keep_alive
+        if self._rest_until is not None:
+            left = min(left, self._rest_until - self._loop.time())
+        self._await(left, self._idle_for_long)
+
+    def _idle_for_long(self) -> None:
+        """Nothing came for a while. A client that does not read its answer either is dropped."""
+        unread = self._transport.get_write_buffer_size()
+        if self._rest_until is not None and self._loop.time() >= self._rest_until:
+            self._transport.abort()
+        elif not unread:
+            self._transport.close()
+        elif unread != self._unread:
+            self._unread = unread
+            self._keep()
+        else:
+            self._transport.abort()
+
+    def _slow_headers(self) -> None:
+        self.refuse(408, "The request headers did not arrive in time.")
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

@@ -1,0 +1,197 @@
+"""One request on a client's connection, and its answer: what an ASGI application sees of both.
+
+Written for answers that are complete: where a length is given, head and body leave in one piece. A stream is
+chunked, and leaves as it is said (RFC 9112 6, 7.1).
+"""
+
+import asyncio
+import http
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from proxy.intake import Header, Scope
+
+Message = Mapping[str, Any]
+
+HIGH_WATER = 64 * 1024
+"""Bytes of a body that wait for the application; beyond it nothing more is read."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODILESS = frozenset({204, 304})
+_DISCONNECT: Final[Message] = {"type": "http.disconnect"}
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+STATUS_LINES: Final[Mapping[int, bytes]] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus
+}
+
+
+class Line(Protocol):
+    """What a cycle asks of its connection."""
+
+    write_paused: bool
+
+    @property
+    def default_headers(self) -> Sequence[Header]:
+        """What every answer carries."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Never waits."""
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was sent."""
+
+    def resume_reading(self) -> None:
+        """Read on, where reading was paused."""
+
+    def answered(self, cycle: "Cycle") -> None:
+        """The answer is whole."""
+
+
+class Cycle:
+    """One request and its answer; `receive` and `send` are the application's two ends of it.
+
+    `gone` is set when the client is. After the end of the answer nothing is taken in any more.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_expects",
+        "_head",
+        "_left",
+        "_line",
+        "_news",
+        "_parts",
+        "_waiter",
+        "complete",
+        "gone",
+        "keep_alive",
+        "more",
+        "scope",
+        "size",
+        "started",
+    )
+
+    def __init__(self, line: Line, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
+        self._line = line
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self._expects = expects
+        self._parts: list[bytes] = []
+        self.size = 0
+        self.more = True
+        self.gone = False
+        self.started = False
+        self.complete = False
+        self._news = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._head = b""
+        self._left = 0
+        self._chunked = False
+
+    def feed(self, part: bytes) -> bool:
+        """A part of the body came. Returns whether that is enough for now."""
+        self._parts.append(part)
+        self.size += len(part)
+        self.wake()
+        return self.size > HIGH_WATER
+
+    def wake(self) -> None:
+        """There is news for whoever waits: bytes, the end of them, or that the client is gone."""
+        self._news = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def receive(self) -> Message:
+        """What came of the body since the last time; waits for it."""
+        if self._expects:
+            self._expects = False
+            self._line.write(_CONTINUE)
+        if not (self._news or self.gone or self.complete):
+            self._line.resume_reading()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._news = False
+        if self.gone or self.complete:
+            return _DISCONNECT
+        parts, self._parts = self._parts, []
+        self.size = 0
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return {"type": "http.request", "body": body, "more_body": self.more}
+
+    async def send(self, message: Message) -> None:
+        """Say a part of the answer; waits while the client does not read. One that is gone is told nothing.
+
+        Raises `RuntimeError` for an answer that cannot be framed: that is a bug.
+        """
+        if self._line.write_paused and not self.gone:
+            await self._line.drain()
+        if self.gone:
+            return
+        kind = message["type"]
+        if kind == "http.response.start" and not self.started:
+            self._start(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body" and self.started and not self.complete:
+            self._say(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"{kind} at the wrong time")
+
+    def _start(self, status: int, headers: Iterable[Header]) -> None:
+        self.started = True
+        self._expects = False
+        lines = [status_line(status)]
+        closing = framed = False
+        count = 1
+        for name, value in (*self._line.default_headers, *headers):
+            count += 1
+            lines += (name, b": ", value, b"\r\n")
+            if name == b"content-length":
+                self._left = int(value)
+                framed = True
+            elif name == b"connection":
+                closing = closing or b"close" in value.lower()
+            elif name == b"transfer-encoding":
+                raise RuntimeError("framing is not the application's")
+        self.keep_alive = self.keep_alive and not closing
+        if not self.keep_alive and not closing:
+            lines.append(b"connection: close\r\n")
+            count += 1
+        bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
+        if not framed and not bodiless:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+            count += 1
+        if bodiless:
+            self._left = 0
+        head = b"".join(lines)
+        if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
+            raise RuntimeError("a line break in a header")
+        if framed and not bodiless:
+            self._head = head + b"\r\n"  # its body comes along with the next message
+        else:
+            self._line.write(head + b"\r\n")
+
+    def _say(self, body: bytes, *, more: bool) -> None:
+        if self._chunked:
+            last = b"" if more else b"0\r\n\r\n"
+            data = b"%x\r\n%b\r\n%b" % (len(body), body, last) if body else last
+        elif self.scope["method"] == "HEAD":
+            data = b""
+        else:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("another length than was said")
+            data = self._head + body if self._head else body
+            self._head = b""
+        if data:
+            self._line.write(data)
+        if not more:
+            self.complete = True
+            self.wake()
+            self._line.answered(self)
