@@ -119,7 +119,7 @@ SECTIONS = {
     "tls": Section("Provider behind TLS", "1 KB requests, 0.8 KB replies, from wrk.", _RATE),
     "memory": Section(
         "Memory",
-        "Resident MiB of fresh processes: idle after one request, the most while streams were open, after them.",
+        "Resident MiB of fresh processes: idle after one request, the most with streams open, after them.",
         (
             Column("idle", _median("idle_mib")),
             Column("most", _median("most_mib")),

@@ -28,7 +28,6 @@ import samples
 from running import Command, NotRunningError, Side, free_port, started
 from sides import ROOT, Bench
 from store import Store, store
-from table import table
 
 CLIENTS = 24
 PAUSE = 0.1
@@ -141,7 +140,7 @@ def _config(port: int, mocks: Sequence[int], kept: Store) -> dict[str, object]:
             "translated": {"providers": [{"provider": "foreign"}]},
         },
         "timeouts": {"idle": 1.0},
-        "responses": {"ttl": 60.0},
+        "responses": {"ttl": 60.0, "event_ttl": 60.0},
         "health": {"ejection": 1.0, "ejection_cap": 2.0},
         "drain_grace": 0,
         "drain_timeout": 1,
@@ -162,11 +161,14 @@ async def _soak(subject: Subject, seconds: float) -> tuple[list[list[Sample]], C
         for number in range(CLIENTS):
             dice = random.Random(number)
             group.create_task(_client(client, subject.url, dice, over, outcomes))
-        print(table(["minute", *HANDFUL, "answers"], []), flush=True)
+        heads = ["minute", *HANDFUL, "answers"]
+        print("  ".join(heads), flush=True)
         while time.monotonic() < over - EVERY:
             minutes.append(await _minute(subject, min(over, time.monotonic() + 60.0)))
             figures = [f"{middle(minutes[-1], name):.1f}" for name in HANDFUL]
-            print(f"{len(minutes):<6}  {'  '.join(figures)}  {outcomes.total():,}", flush=True)
+            row = [str(len(minutes)), *figures, f"{outcomes.total():,}"]
+            cells = (cell.rjust(len(head)) for cell, head in zip(row, heads, strict=True))
+            print("  ".join(cells), flush=True)
     return minutes, outcomes
 
 
