@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -60,15 +59,11 @@ _NEEDED = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 def main() -> int:
     """The command line; 0 if every level has a good round and everything was on."""
     given = _arguments()
-    lacking = [package for name, package in _NEEDED.items() if shutil.which(name) is None]
-    lacking += [] if program() else ["valkey-server"]
-    if lacking:
-        print(f"bench needs {' '.join(lacking)}: sudo apt-get install {' '.join(lacking)}")
+    unfit = machine.unfit("bench", _NEEDED if program() else {**_NEEDED, "valkey-server": "valkey-server"})
+    if unfit:
+        print(unfit)
         return 2
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        print("bench needs two cores: one for what is measured, one for the provider and the load")
-        return 2
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="apex-bench-")))
         try:

@@ -70,7 +70,8 @@ def requests(bench: Bench, load: Load, connections: int, sides: Sequence[Side], 
             "all_requests": found["requests"] + warmed["requests"] + probed["requests"],
         }
 
-    return Level(name or f"{connections} connections", "requests/s", measure, sides)
+    plural = "" if connections == 1 else "s"
+    return Level(name or f"{connections} connection{plural}", "requests/s", measure, sides)
 
 
 def wrk(bench: Bench, side: Side, body: Path, connections: int, seconds: float) -> Figures:

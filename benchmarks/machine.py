@@ -2,12 +2,23 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = ("aiohttp", "fastapi", "httptools", "uvicorn", "uvloop")
+
+
+def unfit(name: str, needed: Mapping[str, str]) -> str:
+    """Why `name` cannot run here, empty where it can; `needed` are programs, and the packages they are in."""
+    missing = [package for program, package in needed.items() if shutil.which(program) is None]
+    if missing:
+        return f"{name} needs {' '.join(missing)}: sudo apt-get install {' '.join(missing)}"
+    if len(os.sched_getaffinity(0)) < 2:
+        return f"{name} needs two cores: one for what is measured, one for the provider and the load"
+    return ""
 
 
 def machine() -> dict[str, str]:

@@ -30,9 +30,9 @@ provider: what the rig allows.
 """
 _METHOD = """## Method
 
-- Every side is measured in every round, in an order that moves on by one. Figures are medians over the
-  rounds; `ours / side` is the median of the ratios inside each round, and what is `over direct` the median
-  of the differences inside each.
+- Every side is measured in every round, the floor first, the others in an order that moves on by one.
+  Figures are medians over the rounds; `ours / side` is the median of the ratios inside each round, and what
+  is `over direct` the median of the differences inside each.
 - A round with any failed request is void and repeated. A side that fails twice is left out of that load,
   and the page says so.
 - After each measurement the next one waits until the side is at rest, for some work on what was cut off.

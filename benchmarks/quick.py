@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import levels
+import machine
 import rounds
 import samples
 import sides
@@ -46,14 +46,11 @@ TRANSLATED = "translated"
 def main() -> int:
     """The command line; 0 if every level has a good round."""
     given = _arguments()
-    missing = [package for program, package in _NEEDED.items() if shutil.which(program) is None]
-    if missing:
-        print(f"bench-quick needs {' '.join(missing)}: sudo apt-get install {' '.join(missing)}")
+    unfit = machine.unfit("bench-quick", _NEEDED)
+    if unfit:
+        print(unfit)
         return 2
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        print("bench-quick needs two cores: one for what is measured, one for the provider and the load")
-        return 2
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="apex-bench-")))
         bench = Bench(cores[0], cores[1], folder)

@@ -1,9 +1,9 @@
 """Interleaved rounds: every side is measured in every round, so what disturbs the machine disturbs all.
 
 One round of one level measures all sides, each after a warm-up, in an order that moves on by one each
-time. A round in which any request failed counts for no side, and a side that fails twice is left out of
-that level. Ratios are taken inside a round and their median is told, which is steadier than the ratio of
-medians.
+time; only the first of a level, its floor, stays in front. A round in which any request failed counts for
+no side, and a side that fails twice is left out of that level. Ratios are taken inside a round and their
+median is told, which is steadier than the ratio of medians.
 """
 
 import statistics
@@ -94,17 +94,18 @@ def run(levels: Sequence[Level], rounds: int, say: Callable[[str], None]) -> lis
 
 def _round(level: Level, series: Series, number: int) -> None:
     """One round of one level, given up at the first side that voids it."""
-    sides = [side for side in level.sides if side.name not in series.left_out]
-    turn = number % len(sides)
+    floor, *others = (side for side in level.sides if side.name not in series.left_out)
+    turn = number % max(len(others), 1)
     found: dict[str, Figures] = {}
-    for side in [*sides[turn:], *sides[:turn]]:
+    # The floor goes first: where it is no floor, the others need not be measured.
+    for side in (floor, *others[turn:], *others[:turn]):
         found[side.name] = level.measure(side)
         side.rest()
         why = level.check(side.name, found[side.name])
         if why:
             series.voided.append(f"{side.name}: {why}")
             strikes = [reason for reason in series.voided if reason.startswith(f"{side.name}: ")]
-            if len(strikes) >= STRIKES and side is not level.sides[0]:
+            if len(strikes) >= STRIKES and side is not floor:
                 series.left_out.append(side.name)
             return
-    series.rounds.append({side.name: found[side.name] for side in sides})
+    series.rounds.append({side.name: found[side.name] for side in (floor, *others)})

@@ -178,12 +178,13 @@ def tls(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Whole requests to a provider behind TLS."""
     load = Load(scale.seconds, model=OVER_TLS)
     sides = [side for side in rig.sides(TLS) if side.name != GRANIAN]
-    return rounds.run([levels.requests(rig.bench, load, 64, sides)], scale.rounds, say)
+    made = levels.requests(rig.bench, load, _USUAL, sides, f"TLS, {_USUAL} connections")
+    return rounds.run([made], scale.rounds, say)
 
 
 def redis(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """What a request costs the store."""
-    made = levels.requests(rig.bench, Load(scale.seconds), 64, [rig.ours.side], "64 connections")
+    made = levels.requests(rig.bench, Load(scale.seconds), _USUAL, [rig.ours.side], "limits")
     return rounds.run(
         [Level(made.name, "requests/s", partial(_stored, rig.store, made), made.sides)], scale.rounds, say
     )
