@@ -90,6 +90,10 @@ class Peer(asyncio.Protocol):
         """Close, after what was said has left."""
         self.transport.close()
 
+    def drop(self) -> None:
+        """Close at once; TLS says nothing of it."""
+        self.transport.abort()
+
     def reset(self) -> None:
         """Close with a TCP reset."""
         raw = self.transport.get_extra_info("socket")

@@ -1,6 +1,7 @@
 """How a body is delimited, and what becomes of one that is not."""
 
 import gzip
+from collections.abc import Callable
 
 import pytest
 from hostile import Peer, answers, answers_and_leaves, sized, turns
@@ -277,5 +278,55 @@ def test_large_chunks_and_the_close_may_come_at_once_over_tls(lab: Lab) -> None:
         reply = await bench.send(server, upstream=upstream)
         await turns(20)
         assert len(await whole(reply)) == 12 * 0x4000
+
+    lab.run(scenario)
+
+
+@conforms
+@pytest.mark.parametrize("leave", [Peer.hang_up, Peer.drop])
+@pytest.mark.parametrize(
+    ("response", "ending"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil", None),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nuntil", FaultKind.TRUNCATED),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nuntil\r\n", FaultKind.TRUNCATED),
+    ],
+)
+def test_the_end_of_tls_is_the_end_of_its_connection(
+    lab: Lab, response: bytes, ending: FaultKind | None, leave: Callable[[Peer], None]
+) -> None:
+    """Whether TLS parts in good form or not, framing decides: the loops do not tell the two apart."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.say(response)
+        await turns()
+        leave(peer)
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(script, secure=True)
+        reply = await bench.send(server, upstream=bench.upstream(ca_file=bench.ca_file()))
+        if ending is None:
+            assert await whole(reply) == b"until"
+        else:
+            body, fault = await broken_end(reply)
+            assert (body, fault.kind) == (b"until", ending)
+
+    lab.run(scenario)
+
+
+@conforms
+def test_what_tls_has_decrypted_before_a_pause_is_not_lost(lab: Lab) -> None:
+    """Megabytes that nobody reads for a while, and the end behind them, are all there in the end."""
+    body = bytes(range(256)) * 20_000
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(answers_and_leaves(sized(body)), secure=True)
+        reply = await bench.send(server, upstream=bench.upstream(ca_file=bench.ca_file()))
+        parts = []
+        while part := await reply.read():
+            parts.append(part)
+            await turns(20)
+        assert b"".join(parts) == body
 
     lab.run(scenario)

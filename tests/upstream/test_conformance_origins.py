@@ -232,6 +232,47 @@ def test_https_goes_through_a_tunnel(lab: Lab) -> None:
 
 
 @conforms
+def test_a_proxy_may_be_secure_itself(lab: Lab) -> None:
+    """An https:// proxy is spoken to in TLS, for plain origins and, one TLS in the other, for secure ones."""
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(answers(sized(b"inner")), secure=True)
+        tunnel = await bench.serve(_tunnel_to(server), secure=True)
+        plain = await bench.serve(answers(sized(b"forwarded")), secure=True)
+        environment = {
+            "https_proxy": f"https://127.0.0.1:{tunnel.port}",
+            "http_proxy": f"https://127.0.0.1:{plain.port}",
+        }
+        upstream = bench.upstream(environment, ca_file=bench.ca_file())
+        assert await whole(await bench.send(server, upstream=upstream)) == b"inner"
+        reply = await bench.send(server, url="http://origin.invalid/v1", upstream=upstream)
+        assert await whole(reply) == b"forwarded"
+        assert plain.peers[0].received.startswith(b"POST http://origin.invalid/v1 HTTP/1.1\r\n")
+
+    lab.run(scenario)
+
+
+@conforms
+def test_cancelling_while_a_proxy_is_asked_closes_the_connection(lab: Lab) -> None:
+    """A caller that leaves before there is a tunnel leaves nothing behind."""
+
+    async def mute(peer: Peer) -> None:
+        await peer.request()
+
+    async def scenario(bench: Bench) -> None:
+        proxy = await bench.serve(mute)
+        upstream = bench.upstream({"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
+        sending = asyncio.ensure_future(bench.send(proxy, url="https://origin.invalid/", upstream=upstream))
+        await (await proxy.peer()).request()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await proxy.peers[0].gone()
+
+    lab.run(scenario)
+
+
+@conforms
 @pytest.mark.parametrize(
     "response", [b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", b"garbage", b""]
 )

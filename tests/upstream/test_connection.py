@@ -1,0 +1,280 @@
+"""The parser's seam, byte by byte: any split reads the same, and nothing that is broken is used again."""
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import FaultKind
+from proxy.upstream.connection import Connection
+
+_CHUNKED = (
+    b"HTTP/1.1 103 Hints\r\nlink: a\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nx-a: 1\r\nX-A: 2 \r\ntransfer-encoding: chunked\r\n\r\n"
+    b"5\r\nhello\r\n3;a=b\r\nyou\r\n0\r\nx-sum: 1\r\n\r\n"
+)
+_SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nx-a: 1\r\nx-a: 2\r\n\r\nhelloyou"
+
+
+class _Socket:
+    """A transport that notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+        self.paused = False
+        self.written: list[bytes] = []
+        self.unsent = 0
+
+    def write(self, data: bytes) -> None:
+        """Note it."""
+        self.written.append(data)
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Note them."""
+        self.written.extend(parts)
+
+    def get_write_buffer_size(self) -> int:
+        """What has not left."""
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        """Note it."""
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        """Note it."""
+        self.paused = False
+
+    def abort(self) -> None:
+        """Note it."""
+        self.aborted = True
+
+
+def _socket() -> Any:
+    return _Socket()
+
+
+class _Home:
+    """A pool that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def give_back(self, connection: Connection) -> None:
+        """Note it."""
+        assert connection.open
+        self.told.append("back")
+
+    def proven(self, connection: Connection) -> None:
+        """Note it."""
+        self.told.append("proven")
+
+    def lost(self, connection: Connection) -> None:
+        """Note it."""
+        self.told.append("lost")
+
+
+class _Rig:
+    """A connection that has sent a request, between a socket and a pool that are not real."""
+
+    def __init__(self, *, head_only: bool = False) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.home = _Home()
+        self.connection = self.loop.run_until_complete(self._made())
+        self.connection.home = self.home
+        self.socket = _socket()
+        self.connection.connection_made(self.socket)
+        self.connection.speak((b"request",), head_only=head_only)
+        self.loop.close()
+
+    async def _made(self) -> Connection:
+        return Connection()
+
+    def hear(self, *parts: bytes) -> None:
+        """Bytes arrive, until the connection is closed."""
+        for part in parts:
+            if not self.socket.aborted:
+                self.connection.data_received(part)
+
+    def left(self, body: bytes) -> FaultKind | None:
+        """Read `body`, and leave."""
+        assert (self.connection.take() if self.connection.readable else b"") == body
+        return self.connection.leave()
+
+
+@given(st.lists(st.integers(0, len(_CHUNKED))), st.sampled_from([_CHUNKED, _SIZED]))
+@settings(max_examples=150, deadline=None)
+def test_a_response_reads_the_same_however_it_is_split(cuts: list[int], response: bytes) -> None:
+    """Head and body do not depend on where the network cuts, and the connection is used again."""
+    rig = _Rig()
+    edges = [0, *sorted(cut for cut in cuts if cut < len(response)), len(response)]
+    rig.hear(*[response[a:b] for a, b in itertools.pairwise(edges) if a < b])
+    assert rig.connection.status == 200
+    assert rig.connection.headers["x-a"] == "1, 2"
+    assert "link" not in rig.connection.headers
+    assert "x-sum" not in rig.connection.headers
+    assert rig.left(b"helloyou") is None
+    assert rig.home.told == ["proven", "back"]
+
+
+@given(
+    st.sampled_from([_CHUNKED, _SIZED]),
+    st.lists(st.tuples(st.integers(0, len(_CHUNKED)), st.binary(max_size=4), st.integers(0, 3)), max_size=4),
+    st.integers(1, 60),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_response_never_does_damage(
+    response: bytes, edits: list[tuple[int, bytes, int]], step: int, reset: bool
+) -> None:
+    """Whatever arrives: nothing is raised, all ends with the connection, and what broke is not given back."""
+    for at, new, gone in edits:
+        response = response[:at] + new + response[at + gone :]
+    rig = _Rig()
+    rig.hear(*[response[at : at + step] for at in range(0, len(response), step)])
+    connection = rig.connection
+    broken = connection.fault
+    if not connection.ended:
+        connection.connection_lost(ConnectionResetError() if reset else None)
+    assert connection.ended
+    if connection.readable:
+        connection.take()
+    connection.leave()
+    if broken is not None:
+        assert broken is FaultKind.PROTOCOL
+        assert rig.home.told == ["lost"]
+    assert len({"back", "lost"} & set(rig.home.told)) == 1
+    assert rig.socket.aborted or not connection.open or rig.home.told == ["proven", "back"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"transfer-encoding: gzip",
+        b"transfer-encoding: chunked, gzip",
+        b"transfer-encoding: gzip, chunked",
+        b"transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        b"transfer-encoding: identity",
+        b"x: a\r\n folded: b\r\ncontent-length: 0",
+        b"content-length: 0\nx: a",
+        b"x: a\rb\r\ncontent-length: 0",
+        b"content-length : 0",
+        b" content-length: 0",
+        b"content-length: +0",
+        b"content-length: 0, 0",
+        b"content-length: 0\r\ncontent-length: 0",
+        b"content-length:",
+        b": 0",
+    ],
+)
+def test_framing_that_can_be_read_in_two_ways_is_refused(fields: bytes) -> None:
+    """What another server on the way might read differently is no response."""
+    rig = _Rig()
+    rig.hear(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n0\r\n\r\n")
+    assert not rig.connection.headed
+    assert rig.left(b"") is FaultKind.PROTOCOL
+    assert rig.home.told == ["lost"]
+
+
+@pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/11.1"])
+def test_other_versions_are_refused(version: bytes) -> None:
+    """Only HTTP/1.0 and 1.1 are understood."""
+    rig = _Rig()
+    rig.hear(version + b" 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert rig.left(b"") is FaultKind.PROTOCOL
+
+
+@pytest.mark.parametrize("size", [1, 100, 65_536, 300_000])
+def test_a_head_ends_at_its_limit_wherever_it_is_split(size: int) -> None:
+    """A body that comes along does not make a head fit, and does not count as a part of it."""
+    large = b"HTTP/1.1 200 OK\r\nx-a: " + b"a" * 65_536 + b"\r\ncontent-length: 10\r\n\r\n0123456789"
+    fine = b"HTTP/1.1 200 OK\r\nx-a: " + b"a" * 60_000 + b"\r\ncontent-length: 90000\r\n\r\n" + b"b" * 90_000
+    for response, fault in ((large, FaultKind.PROTOCOL), (fine, None)):
+        rig = _Rig()
+        rig.hear(*[response[at : at + size] for at in range(0, len(response), size)])
+        assert rig.connection.fault is fault
+        assert rig.connection.headed is (fault is None)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"1;" + b"a" * 100_000, b"0\r\n" + b"x-a: b\r\n" * 20_000, b"0\r\nx: " + b"a" * 80_000]
+)
+def test_what_carries_no_body_is_bounded(endless: bytes) -> None:
+    """Chunk extensions and trailers end at 64 KiB; what had arrived of the body is there."""
+    rig = _Rig()
+    rig.hear(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    rig.hear(*[endless[at : at + 1000] for at in range(0, len(endless), 1000)])
+    assert rig.left(b"hello") is FaultKind.PROTOCOL
+
+
+def test_reading_pauses_and_goes_on() -> None:
+    """Beyond the buffer the socket is not read, until what came is taken; what TLS delivers still is kept."""
+    rig = _Rig()
+    rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n", b"a" * 65_536)
+    assert not rig.socket.paused
+    rig.hear(b"b")
+    assert rig.socket.paused
+    rig.hear(b"c")
+    assert rig.connection.take() == b"a" * 65_536 + b"bc"
+    assert not rig.socket.paused
+
+
+def test_a_complete_body_that_nobody_reads_goes_home_reading() -> None:
+    """A connection whose reading was paused is given back with reading on."""
+    rig = _Rig()
+    rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"a" * 70_000)
+    assert rig.socket.paused
+    assert rig.connection.leave() is None
+    assert not rig.socket.paused
+
+
+def test_a_request_that_has_not_left_keeps_its_connection_from_the_pool() -> None:
+    """What is half written can carry no other request."""
+    rig = _Rig()
+    rig.socket.unsent = 1
+    rig.hear(_SIZED)
+    assert rig.left(b"helloyou") is None
+    assert rig.home.told == ["lost"]
+
+
+@pytest.mark.parametrize("stray", [b"5\r\nstray\r\n", b"x", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_bytes_behind_a_head_without_a_body_spoil_it(stray: bytes) -> None:
+    """A body in answer to HEAD is none, and the connection is not used again."""
+    rig = _Rig(head_only=True)
+    rig.hear(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + stray)
+    rig.left(b"")
+    assert rig.home.told == ["lost"]
+
+
+def test_the_next_response_after_head_is_parsed_anew() -> None:
+    """A connection that has answered HEAD with a length answers the next request."""
+    rig = _Rig(head_only=True)
+    rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+    assert rig.left(b"") is None
+    rig.connection.speak((b"request",), head_only=False)
+    rig.hear(_SIZED)
+    assert rig.left(b"helloyou") is None
+
+
+def test_a_connection_that_died_before_it_was_used_says_so() -> None:
+    """Speaking on it ends with RESET, before a byte was heard."""
+    rig = _Rig()
+    rig.hear(_SIZED)
+    rig.left(b"helloyou")
+    rig.connection.connection_lost(None)
+    rig.connection.speak((b"request",), head_only=False)
+    assert rig.connection.fault is FaultKind.RESET
+    assert not rig.connection.heard
+
+
+def test_parts_of_a_large_request_are_handed_over_as_they_are() -> None:
+    """A large body is not copied."""
+    rig = _Rig()
+    rig.hear(_SIZED)
+    rig.left(b"helloyou")
+    rig.connection.speak((b"head", b"body"), head_only=False)
+    assert rig.socket.written == [b"request", b"head", b"body"]
