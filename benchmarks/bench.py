@@ -1,7 +1,7 @@
 """Ours beside LiteLLM, Portkey and nginx, in one run, each on one core in turn.
 
     python benchmarks/bench.py                        about twenty minutes
-    python benchmarks/bench.py --quick                about four: one round, short; to see that all works
+    python benchmarks/bench.py --quick                about five: one round, short, of half the loads
     python benchmarks/bench.py --only saturation,open some sections
 
 What is measured has one core; the provider, the load and the store share the other. A round with any
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import asking
@@ -39,7 +39,7 @@ from store import program, store
 
 OUT = sides.ROOT / "benchmarks" / "out"
 FULL = Scale(rounds=3, seconds=2.0, requests=60_000, turns=10)
-QUICK = Scale(rounds=1, seconds=1.0, requests=3_000, turns=2)
+QUICK = Scale(rounds=1, seconds=1.0, requests=3_000, turns=2, brief=True)
 SECTIONS: dict[str, Callable[[Rig, Scale, Callable[[str], None]], list[Series]]] = {
     "saturation": sections.saturation,
     "open": sections.fixed_rates,
@@ -76,7 +76,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar=",".join(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--quick", action="store_true", help="one short round of every other load")
     parser.add_argument("--rounds", type=int, help="good rounds for each level (3)")
     parser.add_argument("--seconds", type=float, help="of each measurement (2)")
     parser.add_argument("--tree", type=Path, default=sides.ROOT, help="the sources of ours (these)")
@@ -94,7 +94,7 @@ def _sections(text: str) -> list[str]:
 
 def _scale(given: argparse.Namespace) -> Scale:
     scale = QUICK if given.quick else FULL
-    return Scale(given.rounds or scale.rounds, given.seconds or scale.seconds, scale.requests, scale.turns)
+    return replace(scale, rounds=given.rounds or scale.rounds, seconds=given.seconds or scale.seconds)
 
 
 def _run(stack: contextlib.ExitStack, bench: Bench, given: argparse.Namespace) -> int:

@@ -36,12 +36,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long a run is: good rounds a level, seconds of a measurement, requests of the fastest open loop."""
+    """How long a run is: good rounds a level, seconds of a measurement, requests of the fastest open loop.
+
+    `turns` are of what is started. A `brief` run leaves out every other load.
+    """
 
     rounds: int
     seconds: float
     requests: int
     turns: int
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Flat out, at 1 to 256 connections; LiteLLM's other server at `_USUAL` of them."""
     load = Load(scale.seconds)
     made = []
-    for count in CONNECTIONS:
+    for count in CONNECTIONS[:: 2 if scale.brief else 1]:
         sides = [side for side in rig.sides(PLAIN) if side.name != GRANIAN or count == _USUAL]
         made.append(rig.witness.watched(levels.requests(rig.bench, load, count, sides), _cut(count)))
     return rounds.run(made, scale.rounds, say)
@@ -96,7 +100,7 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
     able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
     made = []
-    for rate in RATES:
+    for rate in RATES[::3] if scale.brief else RATES:
         # The fastest takes longest: a minute of the two that its bounds are about.
         always = [floor, ours] if rate == max(RATES) else [floor, nginx, ours, off]
         fit = [*always, *(side for side in peers if able[side.name] >= rate)]
@@ -122,15 +126,18 @@ def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     nginx = rig.nginx[STREAMS]
     plan = (
         ("100 streams passed, flat out", burst, 100, [*ours, nginx, *rivals]),
-        ("100 translated, flat out", _translated(burst), 100, [*ours, *speaking]),
         ("1,000 streams passed, flat out", burst, 1000, [*ours, nginx, *speaking]),
+        ("100 translated, flat out", _translated(burst), 100, [*ours, *speaking]),
         ("1,000 translated, flat out", _translated(burst), 1000, ours),
         ("20 streams passed, paced", paced, 20, [*ours, *rivals]),
         ("100 streams passed, paced", paced, 100, [*ours, nginx]),
         ("1,000 streams passed, paced", slow, 1000, [*ours, nginx]),
         ("1,000 translated, paced", _translated(slow), 1000, ours),
     )
-    made = [levels.streams(rig.bench, load, count, sides, name) for name, load, count, sides in plan]
+    made = [
+        levels.streams(rig.bench, load, count, sides, name)
+        for name, load, count, sides in plan[:: 2 if scale.brief else 1]
+    ]
     return rounds.run(made, scale.rounds, say)
 
 
@@ -143,7 +150,7 @@ def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     always = [rig.floor[PLAIN], rig.nginx[PLAIN], rig.ours.side]
     rivals = [side for side in rig.sides(PLAIN)[4:] if side.name != GRANIAN]
     made: list[Level] = []
-    for name, size in SIZES.items():
+    for name, size in list(SIZES.items())[:: 2 if scale.brief else 1]:
         connections = _MANY if size < 1024**2 else _FEW
         load = Load(scale.seconds, size=size)
         sides = [*always, *rivals] if name in _COMPARED else always
