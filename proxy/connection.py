@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from proxy.config.settings import Bounds
-from proxy.cycle import Cycle, status_line
+from proxy.cycle import WHOLE, Cycle, status_line
 from proxy.errors import Refusal
 from proxy.intake import Header, Intake, Scope
 from proxy.wire.chat.voice import ChatVoice
@@ -181,6 +181,7 @@ class Connection(asyncio.Protocol):
         scope.update(self._ends)
         free = self.idle
         cycle = self._cycle = Cycle(self, scope, keep_alive=keep_alive, expects=expects)
+        scope["extensions"] = {WHOLE: cycle.whole}
         if free:
             self._begin(cycle)
         else:

@@ -16,6 +16,9 @@ Message = Mapping[str, Any]
 HIGH_WATER = 64 * 1024
 """Bytes of a body that wait for the application; beyond it nothing more is read."""
 
+WHOLE = "apex.whole"
+"""The extension (of ASGI's `extensions`) by which an application gets a body that came with its head."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS = frozenset({204, 304})
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
@@ -107,6 +110,15 @@ class Cycle:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def whole(self) -> bytes | None:
+        """The whole body, if it is there and nothing of it was received; else None, and `receive` has it."""
+        if self.more or self.gone or self.complete:
+            return None
+        self._news = False
+        parts, self._parts = self._parts, []
+        self.size = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def receive(self) -> Message:
         """What came of the body since the last time; waits for it."""

@@ -20,6 +20,7 @@ from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
+from proxy.cycle import WHOLE
 from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
@@ -35,6 +36,8 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Whole = Callable[[], bytes | None]
+"""The body of a request if all of it is there already; see `cycle.WHOLE`."""
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOT = {
@@ -65,8 +68,11 @@ _log = structlog.get_logger("edge")
 class HttpSource:
     """A request body from an ASGI connection."""
 
-    def __init__(self, receive: Receive, bounds: Bounds, announced: int | None) -> None:
+    def __init__(
+        self, receive: Receive, bounds: Bounds, announced: int | None, whole: Whole | None = None
+    ) -> None:
         self._receive = receive
+        self._whole = whole
         self._bounds = bounds
         self._announced = announced
 
@@ -74,6 +80,8 @@ class HttpSource:
         """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
         if self._announced is not None and self._announced > self._bounds.body:
             raise _too_large(self._bounds)
+        if self._whole is not None and (body := self._whole()) is not None:
+            return self._within(body)  # it came along with its head, as most do: no need for a timer
         try:
             async with asyncio.timeout(self._bounds.body_read):
                 message = await self._receive()
@@ -223,7 +231,8 @@ class Edge:
         head = read_head(scope["headers"])
         cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
         kind = endpoint or cold
-        source = HttpSource(receive, bounds, head.length) if endpoint else Body(b"")
+        whole = scope.get("extensions", {}).get(WHOLE)
+        source = HttpSource(receive, bounds, head.length, whole) if endpoint else Body(b"")
         return self._reception.open(kind, _voice(kind, scope), head, source, sink)
 
     async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, answer: "_Answer") -> None:

@@ -25,7 +25,7 @@ from ratelimit.quota import NOTHING, Decision, Demand
 from ratelimit.refusals import Refusals
 from ratelimit.scope import Limit, Limits, Refusal, Reservation, unlimited
 from ratelimit.store import LEASE_S, Clock, Store, StoreError, Unavailable
-from ratelimit.together import together
+from ratelimit.together import MOST, together
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +35,17 @@ class _Ended:
     held: Held
     actual: Demand
     at: float
+
+    @property
+    def limits(self) -> Limits:
+        """Of the scope that it is about."""
+        return self.held.reservation.limits
+
+    @property
+    def told(self) -> tuple[str, Limits, Demand, Demand]:
+        """What a store is told."""
+        reserved = self.held.reservation
+        return reserved.id, reserved.limits, reserved.demand, self.actual
 
 
 class Limiter:
@@ -180,7 +191,8 @@ class Limiter:
         self._ended.clear()
         done = False
         try:
-            await together(self._settle(ended) for ended in batch)
+            for first in range(0, len(batch), MOST):
+                await self._settle(batch[first : first + MOST])
             await self._lower()
             done = True
         finally:
@@ -228,24 +240,29 @@ class Limiter:
         self._ended.append(ended)
         self._wake.set()
 
-    async def _settle(self, ended: _Ended) -> None:
-        reserved = ended.held.reservation
-        rid, limits, demand = reserved.id, reserved.limits, reserved.demand
-        if self._absence.covers(limits):
-            if ended.held.local:
-                await self._local.settle(rid, limits, demand, ended.actual)
-                return
-            await self._local.settle(rid, limits, demand, demand)  # its place is free here already
-        else:
-            try:
-                await self._shared.settle(rid, limits, demand, ended.actual)
-            except StoreError as error:  # dropped: the next attempt would fail as well
+    async def _settle(self, batch: Sequence[_Ended]) -> None:
+        """Settle all of `batch` at once: with the shared store, or here where that is away."""
+        asked = [ended for ended in batch if not self._absence.covers(ended.limits)]
+        here = [ended for ended in batch if self._absence.covers(ended.limits)]
+        pending = (self._shared.settle(*ended.told) for ended in asked)
+        for ended, error in zip(asked, await asyncio.gather(*pending, return_exceptions=True), strict=True):
+            if isinstance(error, StoreError):  # dropped: the next attempt would fail as well
                 self._absence.mishaps.note("settle", error)
-                return
-            except Unavailable:
-                self._begin(limits)
+            elif isinstance(error, Unavailable):
+                self._begin(ended.limits)
+                self._defer(ended)
+            elif isinstance(error, BaseException):
+                raise error
+        for ended in here:
+            rid, limits, demand, actual = ended.told
+            if ended.held.local:
+                await self._local.settle(rid, limits, demand, actual)
             else:
-                return
+                await self._local.settle(rid, limits, demand, demand)  # its place is free here already
+                self._defer(ended)
+
+    def _defer(self, ended: _Ended) -> None:
+        """Settle it when the store is back, if that is within its lease."""
         if self._clock.monotonic() - ended.at < LEASE_S:
             self._deferred.append(ended)
 

@@ -6,7 +6,7 @@ only ever lowers what is left. In normal operation it does not: another replica 
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ratelimit.bucket import Replay
@@ -68,11 +68,11 @@ class RedisStore:
         """See `Store.peek`."""
         return (await self._admit("", limits, demand))[0]
 
-    async def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> bool:
-        """See `Store.settle`."""
+    def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> Awaitable[bool]:
+        """See `Store.settle`. Sent at once, and no task for it: every request ends with one."""
         changes = [_CHANGE.pack(*limit.gauge.change(reserved, actual)) for limit in limits]
-        ended = await self._call("settle", limits, rid, _keep_ms(limits), *changes)
-        return bool(ended)
+        args: list[str | int | bytes] = [rid, _keep_ms(limits), *changes]
+        return self._link.send(self._scripts["settle"], [limit.key for limit in limits], args)
 
     async def heartbeat(self, limit: Limit, rids: Sequence[str]) -> Sequence[str]:
         """See `Store.heartbeat`. Leases that are missing put the server in doubt."""

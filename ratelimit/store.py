@@ -8,7 +8,7 @@ harmless when repeated.
 import dataclasses
 import hashlib
 import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from ratelimit.bucket import Replay
@@ -79,6 +79,9 @@ class Link(Protocol):
         Raises `Unavailable`, or `StoreError` where the server runs it and that fails.
         """
 
+    def send(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Awaitable[Any]:
+        """The same, on its way when this returns: it needs no task. What fails comes with the answer."""
+
 
 class Store(Protocol):
     """Where the states of limits are kept.
@@ -92,7 +95,7 @@ class Store(Protocol):
     async def peek(self, limits: Sequence[Limit], demand: Demand) -> Decision:
         """What `admit` would answer now. Takes nothing."""
 
-    async def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> bool:
+    def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> Awaitable[bool]:
         """End a reservation at what it used; whether it was open. Idempotent by `rid`."""
 
     async def heartbeat(self, limit: Limit, rids: Sequence[str]) -> Sequence[str]:

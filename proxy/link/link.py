@@ -129,6 +129,12 @@ class Link:
         """
         return await self._send(what, keys, args)
 
+    def send(
+        self, what: Script | str, keys: Sequence[Argument] = (), args: Sequence[Argument] = ()
+    ) -> asyncio.Future[Any]:
+        """As `call`, but on its way when this returns; what fails comes with the reply."""
+        return self._try((what, keys, args))
+
     async def call_many(self, requests: Sequence[Request]) -> list[Any]:
         """The replies to several calls, sent together.
 

@@ -6,7 +6,7 @@ import itertools
 import pathlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis.asyncio
@@ -108,6 +108,10 @@ class FlakyLink:
         if self.away == "after":
             raise Unavailable(script.name)
         return answer
+
+    def send(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Awaitable[Any]:
+        """The same."""
+        return self.call(script, keys, args)
 
 
 class ShakyStore:

@@ -208,6 +208,8 @@ def test_memory_is_bounded() -> None:
         async def call(self, *_: object) -> bytes:
             return bytes(32) + b"\xff" * 4 + bytes(4)
 
+        send = call
+
     store = RedisStore(Yes(), load_scripts())
 
     async def case() -> None:
