@@ -148,7 +148,10 @@ Headers = Annotated[Mapping[str, str], AfterValidator(_headers), PlainSerializer
 Body = Annotated[Mapping[str, JsonValue], AfterValidator(_extra_body), PlainSerializer(_masked_values)]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Port = Annotated[Count, Field(ge=0, le=65535)]
+MOST_ALLOWED = 1_000_000_000  # of `ratelimit.quota`, which would bring an event loop along
 Positive = Annotated[Count, Field(ge=1)]
+Allowed = Annotated[Count, Field(ge=1, le=MOST_ALLOWED)]
+"""What a limit allows; beyond it the arithmetic of buckets is not exact."""
 Wait = Annotated[Duration, Field(gt=0)]
 Dialects = Annotated[tuple[Dialect, ...], BeforeValidator(listed), Field(min_length=1)]
 DropParams = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_drop_params)]

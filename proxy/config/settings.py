@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from proxy.config import fields
 from proxy.config.fields import (
+    Allowed,
     Body,
     ClientName,
     Dialects,
@@ -114,15 +115,15 @@ class Redis(Section):
 class Limits(Section):
     """How much is allowed. A limit that is left out does not exist."""
 
-    requests_per_minute: Positive | None = Field(default=None, description="Requests per minute.")
-    tokens_per_minute: Positive | None = Field(
+    requests_per_minute: Allowed | None = Field(default=None, description="Requests per minute.")
+    tokens_per_minute: Allowed | None = Field(
         default=None, description="Input and output tokens together, per minute."
     )
-    concurrency: Positive | None = Field(default=None, description="Requests in flight at one time.")
-    burst: Positive | None = Field(
+    concurrency: Allowed | None = Field(default=None, description="Requests in flight at one time.")
+    burst: Allowed | None = Field(
         default=None, description="Requests at once after a pause; the per-minute figure unless given."
     )
-    burst_tokens: Positive | None = Field(
+    burst_tokens: Allowed | None = Field(
         default=None, description="Tokens at once after a pause; the per-minute figure unless given."
     )
     window: Window = Field(

@@ -327,3 +327,14 @@ def test_a_file_that_cannot_be_used_is_one_problem(tmp_path: Path, held: bytes, 
         read(file, ENV)
     [problem] = caught.value.problems
     assert str(problem).startswith(f"providers.local.api_key (line 5): the file `key` cannot be used ({why}")
+
+
+@pytest.mark.parametrize(
+    "name", ["requests_per_minute", "tokens_per_minute", "concurrency", "burst", "burst_tokens"]
+)
+def test_a_limit_beyond_all_arithmetic_is_one_problem(name: str) -> None:
+    """Not a crash at the start: so large a limit is none, and is said by leaving it out."""
+    limits = {"requests_per_minute": 1, "tokens_per_minute": 1} | {name: 1_000_000_001}
+    text = SMALL.replace("- {name: dev,", f"- {{name: dev, limits: {json.dumps(limits)},")
+    [problem] = problems(text)
+    assert problem.startswith(f"clients[0].limits.{name} (line 3): found 1000000001; allowed: ")

@@ -3,6 +3,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from proxy.config import fields
 from proxy.config.fields import (
     Body,
     ClientName,
@@ -21,6 +22,7 @@ from proxy.config.fields import (
     with_kind,
     with_models,
 )
+from ratelimit.quota import LARGEST
 
 
 class Holder(BaseModel):
@@ -178,3 +180,8 @@ def test_entries_ask_for_their_alias() -> None:
     }
     assert with_models({"models": []}) == {"models": []}
     assert with_models(None) is None
+
+
+def test_a_limit_is_what_buckets_can_hold() -> None:
+    """The figure stands twice, so that reading a configuration stays light."""
+    assert fields.MOST_ALLOWED == LARGEST
