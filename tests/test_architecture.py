@@ -46,7 +46,9 @@ PURE = (
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
-    "aiohttp": {"proxy.upstream.aiohttp_client"},
+    "aiohappyeyeballs": {"proxy.upstream.dialler"},
+    "aiohttp": set(),
+    "httpx": {"proxy.upstream.httpx_adapter"},
     "hiredis": {"proxy.link.connection", "proxy.link.script"},
     "redis": set(),
     "uvicorn": {"proxy.listener", "proxy.websocket"},
@@ -85,7 +87,6 @@ UNMIRRORED = {
     "proxy.responses": "only a docstring",
     "proxy.upstream": "only names",
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
-    "proxy.upstream.aiohttp_client": "tests/upstream",
     "proxy.link.connection": "tests/link/test_link.py, and tests/cluster",
     "proxy.link.counters": "tests/link/test_link.py",
     "proxy.link.dialler": "tests/link/test_link.py, and tests/cluster",

@@ -19,7 +19,6 @@ from hostile import HostileServer, Peer, Script, serving
 
 from proxy.errors import Fault
 from proxy.upstream import Call, Reply, Upstream
-from proxy.upstream.aiohttp_client import AiohttpUpstream
 from proxy.upstream.transport import PooledUpstream
 
 
@@ -35,7 +34,7 @@ class Transport(Protocol):
         """
 
 
-TRANSPORTS: list[tuple[str, Transport]] = [("aiohttp", AiohttpUpstream), ("pooled", PooledUpstream)]
+TRANSPORTS: list[tuple[str, Transport]] = [("pooled", PooledUpstream)]
 LOOPS: list[tuple[str, Callable[[], asyncio.AbstractEventLoop]]] = [
     ("asyncio", asyncio.new_event_loop),
     ("uvloop", uvloop.new_event_loop),

@@ -1,6 +1,6 @@
 """Transports beside each other behind the `upstream` seam, over loopback, in one process.
 
-    python benchmarks/transports.py [--seconds 1] [--rounds 5]
+    python benchmarks/upstreams.py [--seconds 1] [--rounds 5]
 
 A raw server in another process answers every request at once, or streams fifty events a second. Rounds are
 interleaved, so what else the machine does meets all transports alike. Figures are medians: the ratios count.
@@ -23,13 +23,11 @@ import trustme
 import uvloop
 
 from proxy.upstream import Call, Upstream
-from proxy.upstream.aiohttp_client import AiohttpUpstream
 from proxy.upstream.transport import PooledUpstream
 
-TRANSPORTS: dict[str, type[AiohttpUpstream] | type[PooledUpstream]] = {
-    "aiohttp": AiohttpUpstream,
-    "pooled": PooledUpstream,
-}
+TRANSPORTS = {"pooled": PooledUpstream}
+"""Another one joins by an entry, as in `tests/upstream/transports.py`."""
+
 IN_FLIGHT = 64
 STREAMS = 100
 PERIOD = 0.02  # seconds between the events of a stream
