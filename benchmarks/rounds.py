@@ -23,6 +23,10 @@ STRIKES = 2
 """So many failures of one side, and its level goes on without it."""
 
 
+class VoidRoundError(Exception):
+    """A measurement says nothing, for the reason in the message: its round is void."""
+
+
 def sound(name: str, figures: Figures) -> str:  # noqa: ARG001  (a check's signature)
     """No request failed."""
     return f"{int(figures['failed'])} failed" if figures["failed"] else ""
@@ -99,9 +103,12 @@ def _round(level: Level, series: Series, number: int) -> None:
     found: dict[str, Figures] = {}
     # The floor goes first: where it is no floor, the others need not be measured.
     for side in (floor, *others[turn:], *others[:turn]):
-        found[side.name] = level.measure(side)
+        try:
+            found[side.name] = level.measure(side)
+            why = level.check(side.name, found[side.name])
+        except VoidRoundError as error:
+            why = str(error)
         side.rest()
-        why = level.check(side.name, found[side.name])
         if why:
             series.voided.append(f"{side.name}: {why}")
             strikes = [reason for reason in series.voided if reason.startswith(f"{side.name}: ")]

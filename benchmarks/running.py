@@ -60,10 +60,6 @@ class Side:
         """MiB of resident memory."""
         return sum(map(resident, self._pids()))
 
-    def share(self) -> float:
-        """MiB of memory that is its own, a page that n processes share counting 1/n (PSS)."""
-        return sum(map(proportional, self._pids()))
-
     def rest(self, patience: float = 20.0) -> None:
         """Wait until it does nothing: what a load has cut off, some go on with for seconds."""
         late = time.monotonic() + patience
@@ -89,12 +85,6 @@ def resident(pid: int) -> float:
     """MiB of a process's resident memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
-
-
-def proportional(pid: int) -> float:
-    """MiB of a process's memory, with its part of what is shared."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
 def family(pid: int) -> list[int]:

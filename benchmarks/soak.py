@@ -35,7 +35,7 @@ PAUSE = 0.1
 
 EVERY = 2.0
 GROWTH = 0.05
-HANDFUL = {"PSS MiB": 2.0, "RSS MiB": 2.0, "open files": 4.0, "tasks": 4.0}
+HANDFUL = {"RSS MiB": 2.0, "open files": 4.0, "tasks": 4.0}
 """What is not called growth, where 5 % are less."""
 
 _FAULTS = [
@@ -69,7 +69,6 @@ class Subject:
         """How much it holds at the moment."""
         told = self.tasks.read_text(encoding="ascii") if self.tasks.exists() else ""
         return {
-            "PSS MiB": self.side.share(),
             "RSS MiB": self.side.memory(),
             "open files": float(sum(1 for _ in Path(f"/proc/{self.side.pid}/fd").iterdir())),
             "tasks": float(told or "nan"),

@@ -10,7 +10,7 @@ import rounds
 import soak
 from centiles import centile
 from proof import Evidence, LineCount
-from rounds import Figures, Level, Series
+from rounds import Figures, Level, Series, VoidRoundError
 from running import Side
 
 DIRECT, OURS, PEER = Side("direct", ""), Side("ours", ""), Side("LiteLLM", "")
@@ -62,13 +62,26 @@ def test_a_side_that_fails_twice_is_left_out_and_the_others_go_on() -> None:
     assert series.sides() == ["direct", "ours"]
 
 
+def test_a_measurement_that_says_nothing_voids_its_round() -> None:
+    """With its reason."""
+    told = iter(["the store was late"])
+
+    def measure(_: Side) -> Figures:
+        for why in told:
+            raise VoidRoundError(why)
+        return {"rate": 1.0, "failed": 0.0}
+
+    (series,) = rounds.run([Level("load", "requests/s", measure, [OURS])], 1, _silent)
+    assert (series.voided, len(series.rounds)) == (["ours: the store was late"], 1)
+
+
 def test_the_floor_is_never_left_out() -> None:
     """Without it nothing could be said of the others."""
     (series,) = rounds.run([_level({"direct": 1.0})], 2, _silent)
     assert (series.rounds, len(series.voided), series.left_out) == ([], 4, [])
 
 
-EVIDENCE = Evidence(100, 0, requests=100, lines=100, decisions=100, scripts=203, seconds=1.0)
+EVIDENCE = Evidence(100, 0, requests=100, lines=100, decisions=100, scripts=203, alone=0, seconds=1.0)
 
 
 def test_equal_counts_prove_that_everything_was_on() -> None:
@@ -139,5 +152,5 @@ def test_growth_is_what_the_last_minute_has_more_than_the_second() -> None:
     """Less is no growth, nor is what came before."""
     level = dict.fromkeys(soak.HANDFUL, 100.0)
     assert soak.growth([[level]] * 3) == []
-    assert soak.growth([[level], [level], [{**level, "PSS MiB": 106.0}]]) == ["PSS MiB 100.0 -> 106.0"]
+    assert soak.growth([[level], [level], [{**level, "RSS MiB": 106.0}]]) == ["RSS MiB 100.0 -> 106.0"]
     assert soak.growth([[{**level, "tasks": 1.0}], [level], [level]]) == []
