@@ -26,6 +26,10 @@ class Hop(NamedTuple):
     port: int
     authorization: str = ""
 
+    def __repr__(self) -> str:
+        """What it speaks: the rest is an address and a secret."""
+        return f"<Hop {'https' if self.secure else 'http'}>"
+
 
 class Way(NamedTuple):
     """How an origin is reached: over `proxy`, if there is one, through a tunnel where it is secure itself."""
@@ -40,6 +44,10 @@ class Route(NamedTuple):
     way: Way
     pool: Pool
     opening: bytes
+
+    def __repr__(self) -> str:
+        """No URL: one may hold what must not be printed."""
+        return f"<Route over {self.way.origin}>"
 
     def request(self, call: Call) -> tuple[bytes, ...]:
         """The bytes of `call`, to be written one after the other. Raises `ValueError`."""

@@ -42,6 +42,11 @@ def test_a_url_is_an_origin_and_a_target(url: str, origin: Hop, opening: bytes |
     assert opening is None or route.opening == opening
 
 
+def test_nothing_shows_an_address_or_a_secret() -> None:
+    """Neither a route nor its parts."""
+    assert repr(_route("https://a/x", {"HTTPS_PROXY": "http://u:p@b"})) == "<Route over <Hop https>>"
+
+
 def test_urls_of_one_origin_share_its_pool() -> None:
     """And one URL is looked at once."""
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 
+import pytest
 from hostile import Peer, answers, serving, sized, turns
-from transports import authority, fault_of, server_context, whole
+from transports import LOOPS, Bench, Lab, authority, fault_of, server_context, whole
 
 from proxy.errors import FaultKind
 from proxy.upstream import Call
@@ -73,3 +75,42 @@ def test_closed_transport_connects_no_more() -> None:
             assert (await fault_of(upstream.send(Call("POST", server.url(), ())))).kind is FaultKind.CONNECT
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("loop", [loop for _, loop in LOOPS], ids=[name for name, _ in LOOPS])
+def test_cancelling_at_any_turn_of_the_loop_leaves_nothing_behind(
+    loop: Callable[[], asyncio.AbstractEventLoop], secure: bool
+) -> None:
+    """While it connects, shakes hands, waits or reads: the only place is free again each time."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            for part in (sized(b"hello")[:20], sized(b"hello")[20:]):
+                if peer.closed.is_set():
+                    return
+                peer.say(part)
+                await turns()
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(script, secure=secure)
+        upstream = PooledUpstream(
+            {}, ca_file=bench.ca_file(), tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limit=1
+        )
+        call = Call("POST", server.url(), ())
+
+        async def once() -> bytes:
+            return await whole(await upstream.send(call))
+
+        for count in range(40):
+            calling = asyncio.ensure_future(once())
+            await turns(count)
+            calling.cancel()
+            outcome = (await asyncio.gather(calling, return_exceptions=True))[0]
+            assert outcome == b"hello" or isinstance(outcome, asyncio.CancelledError)
+            if count % 3 == 0:
+                assert await once() == b"hello"
+        await upstream.close()
+
+    Lab(PooledUpstream, loop).run(scenario)
