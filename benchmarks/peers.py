@@ -24,6 +24,9 @@ GRANIAN = "LiteLLM, granian"
 PORTKEY = "Portkey"
 _PYTHON = ("litellm[proxy]", "granian")
 _PORTKEY = "@portkey-ai/gateway"
+_WITH_PORTKEY = {"@hono/node-server": "1.13.8"}
+"""Its server: with the newest of those it asks for, it answers every stream with 500."""
+
 
 Say = Callable[[str], None]
 
@@ -45,6 +48,7 @@ class Installed:
             package_file = self.portkey.parent.parent / "package.json"
             found[_PORTKEY] = json.loads(package_file.read_text(encoding="utf-8"))["version"]
             node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True)
+            found |= {f"{name} (Portkey)": version for name, version in _WITH_PORTKEY.items()}
             found["node"] = node.stdout.strip()
         return found
 
@@ -59,8 +63,10 @@ def installed(say: Say) -> Installed:
     if not (folder / "ready").exists():
         say(f"installing {_PORTKEY} (once)")
         folder.mkdir(parents=True, exist_ok=True)
+        wanted = {"private": True, "dependencies": {_PORTKEY: "*"}, "overrides": _WITH_PORTKEY}
+        (folder / "package.json").write_text(json.dumps(wanted), encoding="utf-8")
         quiet = ["--no-audit", "--no-fund", "--silent"]
-        subprocess.run(["npm", "install", *quiet, "--prefix", str(folder), _PORTKEY], check=True)
+        subprocess.run(["npm", "install", *quiet, "--prefix", str(folder)], check=True)
         (folder / "ready").touch()
     return Installed(CACHE / "litellm", folder / "node_modules" / _PORTKEY / "build" / "start-server.js")
 

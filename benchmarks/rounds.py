@@ -92,7 +92,10 @@ def run(levels: Sequence[Level], rounds: int, say: Callable[[str], None]) -> lis
             break
         say(f"round {number + 1}: {', '.join(level.name for level, _ in open_ones)}")
         for level, one in open_ones:
+            before = len(one.voided)
             _round(level, one, number)
+            for why in one.voided[before:]:
+                say(f"  void: {level.name}: {why}")
     return series
 
 
