@@ -465,7 +465,7 @@ async def _batch(phase: Phase | AsyncPhase, count: int) -> float:
 
 async def measure(only: str) -> dict[str, tuple[float, float]]:
     """All phases whose name holds `only`."""
-    logs.configure(_Nowhere(), "info", pretty=False)
+    logs.configure(_Nowhere(), "info", SystemClock().wall, pretty=False)
     stage = Stage()
     makers = (wire_phases, edge_phases, record_phases, whole_phases)
     phases = [phase for make in makers for phase in make(stage)]

@@ -8,13 +8,14 @@ is counted and said in the next line that does.
 import collections
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
-from metrics.record import BROKEN, CRASHED, FAILED, Attempt, Record, Tokens
+from metrics.record import BROKEN, CRASHED, FAILED, Attempt, Record
 
 _encode = msgspec.json.Encoder().encode
 _PENDING = 10_000
@@ -52,11 +53,11 @@ class Threshold:
         return event
 
 
-def configure(stream: TextIO, level: str, *, pretty: bool) -> Threshold:
+def configure(stream: TextIO, level: str, wall: Callable[[], float], *, pretty: bool) -> Threshold:
     """Send all log lines to `stream`: text if `pretty`, in colour on a terminal, else one JSON object a line.
 
-    JSON has the time in UTC, to the second; text has the local time of day. What is returned changes the
-    level later: loggers are cached, and would not hear of another configuration.
+    JSON has the time in UTC, to the second, as `wall` tells it (Unix time); text has the local time of day.
+    What is returned changes the level later: loggers are cached, and would not hear of another configuration.
     """
     threshold = Threshold(level)
     renderer: structlog.typing.Processor = (
@@ -68,9 +69,7 @@ def configure(stream: TextIO, level: str, *, pretty: bool) -> Threshold:
         processors=[
             threshold,
             structlog.stdlib.add_log_level if pretty else _level,
-            structlog.processors.TimeStamper(
-                fmt="%H:%M:%S" if pretty else "%Y-%m-%dT%H:%M:%SZ", utc=not pretty
-            ),
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if pretty else _Stamp(wall),
             structlog.processors.ExceptionRenderer() if not pretty else _same,
             renderer,
         ],
@@ -79,6 +78,25 @@ def configure(stream: TextIO, level: str, *, pretty: bool) -> Threshold:
         cache_logger_on_first_use=True,
     )
     return threshold
+
+
+class _Stamp:
+    """The time of a line in UTC, to the second; made once for all lines of a second."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._second = 0
+        self._text = ""
+
+    def __call__(
+        self, _logger: object, _name: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        second = int(self._now())
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+            self._second = second
+        event["timestamp"] = self._text
+        return event
 
 
 def _level(_logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -151,7 +169,8 @@ def _write(records: Iterable[Record]) -> None:
 
 def _rendered(record: Record, processors: Iterable[structlog.typing.Processor]) -> str | None:
     """The text of a request's line; None where it is not important enough."""
-    event: Any = {**line(record), "event": "request"}
+    event: Any = line(record)
+    event["event"] = "request"
     name = "warning" if record.outcome in _BAD else "info"
     try:
         for processor in processors:
@@ -163,7 +182,6 @@ def _rendered(record: Record, processors: Iterable[structlog.typing.Processor]) 
 
 def line(record: Record) -> dict[str, object]:
     """The fields of a request's line. Times in milliseconds; what says nothing is left out."""
-    tokens = record.tokens or _NONE
     fields: dict[str, object] = {
         "id": record.request_id,
         "client": record.client or None,
@@ -173,26 +191,31 @@ def line(record: Record) -> dict[str, object]:
         "status": record.status,
         "outcome": record.outcome,
         "target": record.target or None,
-        "attempts": list(map(_told, record.attempts)) or None,
+        "attempts": [_told(attempt) for attempt in record.attempts] or None,
         "total_ms": round(record.duration * 1000, 2),
         "overhead_ms": round(max(0.0, record.duration - record.waited) * 1000, 2),
-        "queued_ms": round(record.queued * 1000, 2) if record.queued else None,
-        "ttft_ms": round(record.ttft * 1000, 2) if record.ttft is not None else None,
-        "error": record.error or None,
-        "tokens_in": tokens.input if record.tokens is not None else None,
-        "tokens_out": tokens.output if record.tokens is not None else None,
-        "tokens_cached": tokens.cached or None,
-        "tokens_written": tokens.written or None,
-        "tokens_reasoning": tokens.reasoning or None,
-        "cost": round(record.cost, 8) if record.cost is not None else None,
-        "trace": record.trace or None,
-        **(record.bodies() if record.bodies is not None else {}),
     }
+    if record.queued:
+        fields["queued_ms"] = round(record.queued * 1000, 2)
+    if record.ttft is not None:
+        fields["ttft_ms"] = round(record.ttft * 1000, 2)
+    if record.error:
+        fields["error"] = record.error
+    tokens = record.tokens
+    if tokens is not None:
+        fields["tokens_in"] = tokens.input
+        fields["tokens_out"] = tokens.output
+        fields["tokens_cached"] = tokens.cached or None
+        fields["tokens_written"] = tokens.written or None
+        fields["tokens_reasoning"] = tokens.reasoning or None
+    if record.cost is not None:
+        fields["cost"] = round(record.cost, 8)
+    if record.trace:
+        fields["trace"] = record.trace
+    if record.bodies is not None:
+        fields.update(record.bodies())
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _told(attempt: Attempt) -> str:
     return f"{attempt.target} {attempt.outcome} {attempt.duration * 1000:.0f}ms"
-
-
-_NONE = Tokens()

@@ -8,6 +8,7 @@ import uvloop
 from metrics import logs
 from proxy import demo as demos
 from proxy import serving
+from proxy.clock import SystemClock
 from proxy.commands.process import environment, store_of, surroundings_of
 from proxy.config.settings import Config
 from proxy.embedded import EmbeddedError
@@ -29,7 +30,7 @@ def demo(port: int) -> None:
     Starts scripted providers (one of them fails now and then), a private store and the proxy, prints three
     commands to try, then one line for each request. Ctrl-C ends all of it.
     """
-    logs.configure(sys.stderr, "error", pretty=sys.stderr.isatty())
+    logs.configure(sys.stderr, "error", SystemClock().wall, pretty=sys.stderr.isatty())
     environ = environment()
     show = demos.Show(click.echo)
     # The demo's providers are in this process: an HTTP proxy of the environment is not for them.

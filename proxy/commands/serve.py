@@ -15,6 +15,7 @@ from metrics import logs
 from proxy import checking, serving
 from proxy import config as configs
 from proxy.app import Replica, Surroundings
+from proxy.clock import SystemClock
 from proxy.commands.process import check_proxies, environment, refused, store_of, surroundings_of
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
@@ -68,7 +69,7 @@ def serve(  # noqa: PLR0913  (one parameter an option)
         config, _ = asked.read(environ)
     except ConfigError as error:
         raise refused(error) from None
-    threshold = logs.configure(sys.stderr, config.log.level, pretty=_pretty(config))
+    threshold = logs.configure(sys.stderr, config.log.level, SystemClock().wall, pretty=_pretty(config))
     check_proxies(environ)
     if checking.unguarded(config) and worker is None:
         structlog.get_logger("serve").warning("operations_unguarded", hint=checking.GUARD)

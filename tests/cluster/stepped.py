@@ -49,7 +49,7 @@ async def main(path: Path, seconds: float) -> None:
     """Serve until told to stop."""
     environ = environment()
     settings = config.read(path, environ)
-    logs.configure(sys.stderr, "info", pretty=False)
+    logs.configure(sys.stderr, "info", SystemClock().wall, pretty=False)
     clock = SteppedClock(seconds)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, clock.step_wall)

@@ -10,6 +10,7 @@ from wires import KEY, MODEL, Got, ask, head, request
 
 from metrics import logs
 from mockprovider import Behaviour, Complaint, Match, Rule, Script
+from proxy.clock import SystemClock
 
 ORIGIN = "https://app.example.com"
 CORS = {"cors": {"origins": [ORIGIN]}}
@@ -139,7 +140,7 @@ def test_a_canary_is_never_seen(spoken: str, stream: bool) -> None:
     lines = io.StringIO()
 
     async def scenario(stage: Stage) -> str:
-        logs.configure(lines, "debug", pretty=False)
+        logs.configure(lines, "debug", SystemClock().wall, pretty=False)
         stage.replica.request_log.start()
         gots = [
             await stage.post(key=CANARY, stream=stream),

@@ -9,6 +9,8 @@ import structlog
 from metrics import logs
 from metrics.record import COMPLETED, OUTCOMES, Attempt, Record, Tokens
 
+NOW = 1_800_000_000.7
+
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
@@ -81,7 +83,7 @@ def test_empty_fields_are_left_out() -> None:
 def test_lines_are_json() -> None:
     """One object a line, with level and time; an error with its traceback as text."""
     out = io.StringIO()
-    logs.configure(out, "info", pretty=False)
+    logs.configure(out, "info", lambda: NOW, pretty=False)
     log = structlog.get_logger("test")
     log.debug("unseen")
     log.info("seen", count=1)
@@ -91,7 +93,7 @@ def test_lines_are_json() -> None:
         log.exception("failed")
     first, second = map(json.loads, out.getvalue().splitlines())
     assert (first["event"], first["level"], first["count"]) == ("seen", "info", 1)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["timestamp"])
+    assert first["timestamp"] == "2027-01-15T08:00:00Z"
     assert second["level"] == "error"
     assert "ValueError: invalid literal" in second["exception"]
 
@@ -99,7 +101,7 @@ def test_lines_are_json() -> None:
 def test_lines_are_text_on_a_terminal() -> None:
     """People read words."""
     out = io.StringIO()
-    logs.configure(out, "debug", pretty=True)
+    logs.configure(out, "debug", lambda: NOW, pretty=True)
     structlog.get_logger("test").debug("seen", second=2, first=1)
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[debug +\] seen second=2 first=1\n", out.getvalue())
 
@@ -107,7 +109,7 @@ def test_lines_are_text_on_a_terminal() -> None:
 def test_what_went_wrong_is_a_warning() -> None:
     """Of the ways a request can end, those that an operator should see stand out."""
     out = io.StringIO()
-    logs.configure(out, "warning", pretty=False)
+    logs.configure(out, "warning", lambda: NOW, pretty=False)
     log = logs.RequestLog()
     log.start()
     for outcome in OUTCOMES:
@@ -124,7 +126,7 @@ def test_what_went_wrong_is_a_warning() -> None:
 def test_the_request_log_writes_in_the_background() -> None:
     """Every line queued before the end is written by the end."""
     out = io.StringIO()
-    logs.configure(out, "info", pretty=False)
+    logs.configure(out, "info", lambda: NOW, pretty=False)
     log = logs.RequestLog()
     log.start()
     for _ in range(20):
@@ -138,7 +140,7 @@ def test_the_request_log_writes_in_the_background() -> None:
 def test_what_does_not_fit_is_counted() -> None:
     """A log that cannot keep up drops lines, never requests, and says how many."""
     out = io.StringIO()
-    logs.configure(out, "info", pretty=False)
+    logs.configure(out, "info", lambda: NOW, pretty=False)
     log = logs.RequestLog()
     for _ in range(logs._PENDING + 3):
         log.write(full())
@@ -154,7 +156,7 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_the_level_can_be_changed_for_loggers_that_have_spoken() -> None:
     """They are cached, and hear of it all the same."""
     stream = io.StringIO()
-    threshold = logs.configure(stream, "warning", pretty=False)
+    threshold = logs.configure(stream, "warning", lambda: NOW, pretty=False)
     log = structlog.get_logger("any")
     for level in ("info", "debug", "error"):
         log.info("said", level_then=level)
