@@ -73,7 +73,7 @@ class Archive:
         if not thread.store and bytes(envelope.fields.get("store", b"")) != b"false":
             # By default here: from now on everybody reads it as if it had been said.
             fields = {**envelope.fields, "store": msgspec.Raw(b"false")}
-            envelope = exchange.envelope = dataclasses.replace(envelope, fields=fields)
+            envelope = exchange.envelope = msgspec.structs.replace(envelope, fields=fields)
         if thread.store:
             thread.outcome = self._foreseen()
         if _kept(thread) or thread.previous is not None:
@@ -226,7 +226,7 @@ def _grown(envelope: Envelope, sent: bytes) -> Envelope:
     fields = {**envelope.fields, "input": msgspec.Raw(sent)}
     size = envelope.size + len(sent) - len(before)
     weight = envelope.weight + weight_of(sent) - weight_of(before)
-    return dataclasses.replace(envelope, fields=fields, size=size, weight=weight)
+    return msgspec.structs.replace(envelope, fields=fields, size=size, weight=weight)
 
 
 def _refers(item: Json) -> bool:

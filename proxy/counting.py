@@ -81,7 +81,7 @@ class Counting:
         fields = {name: value for name, value in envelope.fields.items() if name not in _NOT_COUNTED}
         if exchange.endpoint is Endpoint.RESPONSES:
             fields["store"] = _FALSE  # nothing comes of it that could be stored
-        exchange.envelope = dataclasses.replace(envelope, fields=fields)
+        exchange.envelope = msgspec.structs.replace(envelope, fields=fields)
         if exchange.endpoint is Endpoint.RESPONSES:
             await self.archive.recall(exchange)
         count = await self.count(exchange)

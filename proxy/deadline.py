@@ -21,6 +21,11 @@ _SAID = {
 }
 
 
+_AHEAD = 30.0
+"""Seconds ahead for which the timer is armed at most. A deadline may be moved to an earlier time as well, and
+the timer need not follow where it rings before that anyway."""
+
+
 class Deadline:
     """A movable bound on everything awaited inside its `with` block. Times are the loop's, in seconds."""
 
@@ -37,7 +42,9 @@ class Deadline:
         """From now on: at `when` at the latest, or a `Fault` of `kind`."""
         self._when = when
         self._kind = kind
-        if self._timer is None or self._timer.when() > when:
+        if self._timer is None:
+            self._arm(min(when, self._loop.time() + _AHEAD))
+        elif self._timer.when() > when:
             self._arm(when)
 
     def _arm(self, when: float) -> None:

@@ -56,8 +56,7 @@ class Sink(Protocol):
         """The last events and the end."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What is taken from a request's headers, and nothing else of them.
 
     `credential` is the client's key, `length` the announced size of the body in bytes. `forwarded` are the
@@ -65,13 +64,17 @@ class Head:
     it came (Anthropic's version and betas). `strict`: nothing may be lost in translation.
     """
 
-    credential: bytes | None = dataclasses.field(default=None, repr=False)
+    credential: bytes | None = None
     content_type: bytes = b""
     content_encoding: bytes = b""
     length: int | None = None
     forwarded: tuple[tuple[str, str], ...] = ()
     vendor: tuple[tuple[str, str], ...] = ()
     strict: bool = False
+
+    def __repr__(self) -> str:
+        """What it says of the body: the rest is the client's, and its key."""
+        return f"<Head {self.content_type!r} {self.length} bytes>"
 
 
 class Way(msgspec.Struct, frozen=True):

@@ -10,6 +10,8 @@ import enum
 import random
 from collections.abc import Mapping
 
+import msgspec
+
 from proxy.circuit import UNIT, Cause, Change, Kind, Record, Rules, State
 from proxy.targets import Target
 
@@ -25,8 +27,7 @@ class Effect(enum.Enum):
     QUARANTINE_MODEL = "quarantine_model"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """How an attempt ended.
 
     `hint` is the provider's own wish in seconds. `way` says that the fault was on the way to the origin

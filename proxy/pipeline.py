@@ -25,6 +25,8 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from metrics import record as records
 from metrics.record import Record
 from proxy import passages, retry
@@ -151,7 +153,7 @@ class Pipeline:
         room.grow_to(len(body))
         seen = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
         if seen.stream and exchange.endpoint is Endpoint.EMBEDDINGS:
-            seen = dataclasses.replace(seen, stream=False)  # no such thing: the reply will be a whole one
+            seen = msgspec.structs.replace(seen, stream=False)  # no such thing: the reply will be a whole one
         exchange.envelope = seen
         exchange.record.stream = exchange.envelope.stream
 

@@ -3,14 +3,14 @@
 A reservation is settled by whoever takes it out of here, so it is settled once.
 """
 
-import dataclasses
 from collections.abc import Sequence
+
+import msgspec
 
 from ratelimit.scope import Limit, Reservation
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """An open reservation: since when (seconds), and whether the local store granted it."""
 
     reservation: Reservation

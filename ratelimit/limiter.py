@@ -12,9 +12,10 @@ back from an outage. `settle` and `release` only hand over and return at once; c
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from ratelimit.absence import OUTAGE, Absence, Outage
 from ratelimit.bucket import Replay
@@ -28,8 +29,7 @@ from ratelimit.store import LEASE_S, Clock, Store, StoreError, Unavailable
 from ratelimit.together import MOST, together
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """A reservation to be settled at what it used; `at` in seconds."""
 
     held: Held

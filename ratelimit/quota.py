@@ -7,6 +7,8 @@ never checked; numbers are whole, so that the arithmetic on them is exact.
 import dataclasses
 import enum
 
+import msgspec
+
 LARGEST = 1_000_000_000
 """The largest figure a quota may hold: a thousand million a minute."""
 
@@ -70,8 +72,7 @@ class Quota:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What one request wants to use: itself, and the tokens it is expected to take. Neither is below 0."""
 
     requests: int = 1
@@ -82,8 +83,7 @@ NOTHING = Demand(requests=0)
 """What a released reservation has used."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What is left of one dimension.
 
     `limit` is the per-minute figure (or the most at once, for concurrency), `remaining` what a request may
@@ -96,8 +96,7 @@ class Room:
     reset: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer to a demand.
 
     Where it is refused: `refused_by` is the dimension with the longest wait and `limit` the name of the

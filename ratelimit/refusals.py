@@ -6,6 +6,8 @@ moment: another replica may have given something back. What this replica gives b
 
 import dataclasses
 
+import msgspec
+
 from ratelimit.quota import Decision, Demand, Dimension, Room
 from ratelimit.scope import Limits
 
@@ -62,7 +64,7 @@ class Refusals:
             return None
         if not entry.covers(demand):
             return None
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             entry.decision, retry_after=entry.decision.retry_after - (now - entry.since)
         )
 

@@ -14,6 +14,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+import msgspec
+
 from ratelimit.gauge import Gauge
 from ratelimit.quota import UNLIMITED, Decision, Demand, Quota
 
@@ -83,8 +85,7 @@ class Scope:
         return self.per_model.get(model, self.own)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """What was taken of a scope, to be settled or released once; both are harmless twice.
 
     `limits` are those that were charged: empty where nothing limits the request.

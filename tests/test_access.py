@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import pytest
 from fakes.configs import CLIENT_KEY, MODEL, Tree, config
 from fakes.exchanges import HEAD, opened
@@ -34,7 +33,7 @@ def test_a_key_leads_to_its_tenant() -> None:
 )
 def test_without_a_key_of_ours_there_is_no_tenant(credential: bytes | None, said: str) -> None:
     """The message tells a missing key from a wrong one, and repeats neither."""
-    exchange = opened(config({"a": 1}), head=dataclasses.replace(HEAD, credential=credential))
+    exchange = opened(config({"a": 1}), head=msgspec.structs.replace(HEAD, credential=credential))
     with pytest.raises(Refusal) as caught:
         authenticate(exchange)
     refusal = caught.value

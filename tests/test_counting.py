@@ -1,5 +1,4 @@
 import asyncio
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -90,7 +89,7 @@ def counted(
 
 def test_a_provider_of_messages_counts() -> None:
     """As its SDK would be answered, with the version that the client speaks."""
-    head = dataclasses.replace(HEAD, vendor=(("anthropic-version", "2026-10-21"),))
+    head = msgspec.structs.replace(HEAD, vendor=(("anthropic-version", "2026-10-21"),))
     got = counted(Endpoint.MESSAGES, SAID | {"max_tokens": 5, "stream": True}, told(17), ANTHROPIC, head=head)
     assert (got.status, got.body, got.estimated) == (200, {"input_tokens": 17}, False)
     assert problems("messages", "count", got.body) == []

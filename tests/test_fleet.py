@@ -573,7 +573,7 @@ def test_a_probe_of_two_names_needs_both() -> None:
     """Target and origin are half open: one request tries both, and closes both."""
     clock = ManualClock()
     replica = made(clock)
-    way = dataclasses.replace(FAILED, way=True)
+    way = msgspec.structs.replace(FAILED, way=True)
     teach(replica, *[FAILED] * RULES.failures, *[way] * RULES.failures)
     clock.advance(10)
     turn = replica.pick(plan(FIRST))

@@ -1,7 +1,7 @@
-import dataclasses
 import random
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from fakes.configs import config, target, targets_of
 
@@ -175,7 +175,7 @@ def test_what_an_attempt_teaches(report: Report, expected: list[tuple[Kind, str]
 def test_every_lease_of_a_probe_is_given_back(report: Report, verdicts: Mapping[str, Kind]) -> None:
     """However it ends: by a verdict on the name, or without one; and a hint besides takes none away."""
     for hint in (None, 3.0):
-        told = taught(dataclasses.replace(report, hint=hint), TOKENS)
+        told = taught(msgspec.structs.replace(report, hint=hint), TOKENS)
         with_token = {name: (kind, token) for kind, name, token in told if token}
         assert with_token == {name: (kind, TOKENS[name]) for name, kind in verdicts.items()}
     only_own = taught(report, {OWN: "1"})

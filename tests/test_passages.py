@@ -1,7 +1,7 @@
-import dataclasses
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from fakes import speech
 from fakes.configs import Tree, config
@@ -27,7 +27,7 @@ def asked(
     """A request to one target that speaks `dialects`; `rest` is configuration."""
     made = config({"a": {"api_keys": ["a1"], "dialects": dialects, **rest.pop("provider", {})}}, **rest)
     sent = {**(body or BODIES[endpoint]()), "model": "small"}
-    return opened(made, json.dumps(sent).encode(), endpoint, dataclasses.replace(HEAD, strict=strict))
+    return opened(made, json.dumps(sent).encode(), endpoint, msgspec.structs.replace(HEAD, strict=strict))
 
 
 def prompt(_exchange: Exchange, _target: Target) -> int:

@@ -1,11 +1,11 @@
 """Tests of `proxy.pipeline` where the two ends speak different dialects, or what is asked cannot be said."""
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from fakes import speech
 from fakes.chats import delta, error, reply, role, stream
@@ -55,7 +55,7 @@ def asked(
 
     async def scenario() -> tuple[Scene, RecordingSink]:
         scene = Scene(config(providers, **rest), answers)
-        head = dataclasses.replace(HEAD, vendor=VENDOR)
+        head = msgspec.structs.replace(HEAD, vendor=VENDOR)
         sink = await scene.ask(sent or body(endpoint), endpoint=endpoint, head=head)
         assert scene.fleet.in_flight == {}
         return scene, sink
@@ -230,7 +230,7 @@ def test_a_bad_key_and_a_bad_body_are_told_in_the_callers_dialect() -> None:
 
     async def scenario() -> None:
         scene = Scene(config({"a": 1}), {})
-        nobody = await scene.ask(b"", endpoint=MESSAGES, head=dataclasses.replace(HEAD, credential=b"x"))
+        nobody = await scene.ask(b"", endpoint=MESSAGES, head=msgspec.structs.replace(HEAD, credential=b"x"))
         assert failure(nobody)[:2] == (401, "authentication_error")
         broken = await scene.ask(b"{", endpoint=MESSAGES)
         assert failure(broken)[:2] == (400, "invalid_request_error")

@@ -1,7 +1,7 @@
 import asyncio
-import dataclasses
 import random
 
+import msgspec
 import pytest
 from fakes.configs import config
 from fakes.exchanges import HEAD, fleet_of
@@ -67,7 +67,7 @@ def test_another_ones_stamp_may_be_taken_over() -> None:
 )
 def test_a_callers_trace_is_noted_where_it_has_one(given: str, trace: str) -> None:
     """As W3C Trace Context writes it, and nothing that only looks like it."""
-    head = dataclasses.replace(HEAD, forwarded=(("openai-beta", "x"), ("traceparent", given)))
+    head = msgspec.structs.replace(HEAD, forwarded=(("openai-beta", "x"), ("traceparent", given)))
     exchange = reception().open(Endpoint.CHAT, CODECS[Dialect.CHAT], head, Body(b"{}"), Kept())
     assert exchange.record.trace == trace
 

@@ -14,13 +14,13 @@ Any transport behind this seam passes the same conformance tests (tests/upstream
   sent), and `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are honoured.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+
+class Call(msgspec.Struct, frozen=True):
     """One request to an upstream.
 
     `url` is absolute and comes from the operator's config alone. `headers` are complete but for `host`,

@@ -39,8 +39,7 @@ INTRICATE = 1024 * 1024
 """The most brackets, and quotes of strings with brackets, in a body whose depth is checked."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """The part of a request that routing and limits need.
 
     `size` is the body's length in bytes, `weight` the same with each file in it (a base64 data URL) counted

@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import pytest
 
 from ratelimit.quota import Decision, Demand, Dimension, Quota, Room
@@ -31,7 +30,7 @@ def test_a_refusal_answers_demands_that_wait_as_long(by: Dimension, again: Deman
     """A smaller demand may fit, and a larger one waits longer: both have to ask."""
     refusals = Refusals()
     none = Room(60, 0, 60.0)
-    decision = dataclasses.replace(refused(by, 5.0), requests=none, tokens=none)
+    decision = msgspec.structs.replace(refused(by, 5.0), requests=none, tokens=none)
     refusals.add(LIMITS, Demand(2, 50), decision, now=10.0)
     assert (refusals.find(LIMITS, again, now=10.05) is not None) == covered
 
@@ -40,7 +39,7 @@ def test_a_refusal_answers_demands_that_wait_as_long(by: Dimension, again: Deman
 def test_what_did_not_run_out_may_differ_while_it_fits(tokens: int, covered: bool) -> None:
     """A flood of requests of every size costs no call: only what would itself wait has to ask."""
     refusals = Refusals()
-    decision = dataclasses.replace(refused(Dimension.REQUESTS, 5.0), tokens=Room(100, 70, 18.0))
+    decision = msgspec.structs.replace(refused(Dimension.REQUESTS, 5.0), tokens=Room(100, 70, 18.0))
     refusals.add(LIMITS, Demand(1, 50), decision, now=10.0)
     assert (refusals.find(LIMITS, Demand(1, tokens), now=10.05) is not None) == covered
 

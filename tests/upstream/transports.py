@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 import trustme
 import uvloop
@@ -80,7 +81,7 @@ class Bench:
         if upstream is None:
             upstream = self._upstream = self._upstream or self.upstream()
         call = Call(method="POST", url=server.url(), headers=(), body=body)
-        return await upstream.send(dataclasses.replace(call, **parts))
+        return await upstream.send(msgspec.structs.replace(call, **parts))
 
 
 Scenario = Callable[[Bench], Awaitable[None]]
