@@ -1,16 +1,19 @@
 """A client's connection: requests in, answers out, with bounds on whatever a client can do to it.
 
-The headers of a request have a deadline (408), an absolute one that a byte now and then does not move. A
-client that leaves ends its request: the task is cancelled, which costs nothing per request. What cannot be
-read is answered in JSON. The rest of a body that was answered before its end has a deadline, too.
+The headers of a request have a deadline (408) that a byte now and then does not move, and so has the rest of
+a body that was answered before its end. A client that leaves ends its request: the task is cancelled. One
+that closes only its own direction cannot be told from it.
+
+A socket that is closed while its client still sends is reset, and the answer may be lost. So where something
+may still come, the connection says its own end, drops what comes, and closes after the client.
 
 There is one timer, armed as seldom as possible: at most one thing is awaited at any time, its deadline is an
 attribute, and the timer, when it fires, looks whether that has moved on.
 """
 
 import asyncio
+import dataclasses
 import functools
-import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, MutableSet, Sequence
 from typing import Any, Protocol
@@ -18,21 +21,23 @@ from typing import Any, Protocol
 import structlog
 
 from proxy.config.settings import Bounds
-from proxy.cycle import WHOLE, Cycle, status_line
-from proxy.errors import Refusal
+from proxy.cycle import WHOLE, Cycle, refusal
 from proxy.intake import Header, Intake, Scope
-from proxy.wire.chat.voice import ChatVoice
 
 Application = Callable[..., Coroutine[Any, Any, None]]
 """An ASGI application."""
 
-_REFUSAL = (
-    b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
-    b"x-apex-attempts: 0\r\nconnection: close\r\ncontent-length: %(length)d\r\n\r\n"
-)
+Upgrade = Callable[[bytes, asyncio.Transport], asyncio.Protocol]
+"""Makes a WebSocket, which has the connection to itself, out of the head that asks for it."""
 
 _PIPELINED = 8
 """Requests that may wait for the answer to an earlier one; then reading is paused."""
+
+_FLOOD = 64
+"""Requests that may wait because they came in one read; then the last is the connection's last."""
+
+_LINGER = 5.0
+"""Seconds in which a client that was refused may end what it says, and read why."""
 
 _log = structlog.get_logger("connection")
 
@@ -55,36 +60,23 @@ class Shared(Protocol):
         """What every answer carries: the date."""
 
 
-class Upgrade(Protocol):
-    """Makes the protocol that has a connection to itself once it is a WebSocket."""
-
-    def __call__(self, head: bytes, transport: asyncio.Transport) -> asyncio.Protocol:
-        """`head` is the request that asks for it."""
-
-
+@dataclasses.dataclass
 class House:
     """What the connections of one listener have in common. All of it may change while they are open.
 
     `keep_alive` is how long an idle one is kept, in seconds. `sockets` are the paths at which a WebSocket may
-    be opened, `upgrade` makes one. `leaving`: each answer is the last of its connection.
+    be opened, `upgrade` makes one. `leaving`: each answer is the last of its connection; `cut`: even where
+    others wait for theirs.
     """
 
-    def __init__(
-        self,
-        application: Application,
-        shared: Shared,
-        bounds: Bounds,
-        keep_alive: float,
-        sockets: frozenset[str],
-        upgrade: Upgrade,
-    ) -> None:
-        self.application = application
-        self.shared = shared
-        self.bounds = bounds
-        self.keep_alive = keep_alive
-        self.sockets = sockets
-        self.upgrade = upgrade
-        self.leaving = False
+    application: Application
+    shared: Shared
+    bounds: Bounds
+    keep_alive: float
+    sockets: frozenset[str]
+    upgrade: Upgrade
+    leaving: bool = False
+    cut: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -98,7 +90,9 @@ class Connection(asyncio.Protocol):
         self._ends: dict[str, tuple[str, int] | None] = {}
         self._cycle: Cycle | None = None  # of the request that came last
         self._queue: deque[Cycle] = deque()  # of those that came before an earlier one was answered
-        self._request: asyncio.Task[None] | None = None  # that is being answered
+        self._answering: Cycle | None = None  # the one whose turn it is, or was last
+        self._request: asyncio.Task[None] | None = None  # that answers it
+        self._deaf = False  # nothing more is read, whatever comes is dropped
         self._read_paused = False
         self.write_paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -124,36 +118,42 @@ class Connection(asyncio.Protocol):
         """The client is gone: whatever is being done for it ends."""
         self._house.shared.connections.discard(self)
         self._forget()
-        unfinished = not self.idle
-        for cycle in (self._cycle, *self._queue):
+        if self._request is not None and self._answering is not None and not self._answering.complete:
+            self._request.cancel()
+        for cycle in (self._answering, *self._queue):
             if cycle is not None and not cycle.complete:
                 cycle.gone = True
                 cycle.wake()
         self.resume_writing()
-        if unfinished and self._request is not None:
-            self._request.cancel()
+        self._cycle = self._answering = None
+        self._queue.clear()
+        self._intake.release()
+        del self._intake
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._deaf:
+            return
         intake = self._intake
         bounded = intake.feed(data, self._house.bounds.header_block)
         if intake.opened:
             self._forget()  # the connection is a WebSocket's now: no timer of ours may end it
         elif not bounded:
             self._transport.abort()
-        elif intake.in_headers:
-            if self._until is None or self._late != self._slow_headers:
-                self._await(self._house.bounds.header_read, self._slow_headers)
-        elif intake.in_body and self.idle:
+        elif (intake.in_headers or intake.in_body) and self.idle and not self.closing:
             self._keep()
 
     def pause_writing(self) -> None:
         """The client does not read what was written to it."""
         self.write_paused = True
+        if not self.idle:
+            self._await(self._house.keep_alive, self._unread_for_long)
 
     def resume_writing(self) -> None:
         """It has read most of it, or is gone."""
         self.write_paused = False
+        if self._late == self._unread_for_long:
+            self._until = None
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
@@ -162,32 +162,31 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing is answered any more."""
-        return self._transport.is_closing()
+        """Whether nothing more is read: there may be requests that still have to be answered."""
+        return self._deaf or self._transport.is_closing()
 
     @property
     def idle(self) -> bool:
         """Whether the last request has been answered, or there was none."""
         return self._cycle is None or self._cycle.complete
 
-    @property
-    def _crowded(self) -> bool:
-        """Whether so many requests wait that no more are read: nothing else bounds how many come."""
-        return len(self._queue) >= _PIPELINED
-
     def on_request(self, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
         """Answer a request now, or when those before it have been answered."""
-        self._until = self._rest_until = None
         scope.update(self._ends)
         free = self.idle
         cycle = self._cycle = Cycle(self, scope, keep_alive=keep_alive, expects=expects)
         scope["extensions"] = {WHOLE: cycle.whole}
         if free:
+            self._until = self._rest_until = None
+            if self.write_paused:
+                self._await(self._house.keep_alive, self._unread_for_long)
             self._begin(cycle)
         else:
             self._queue.append(cycle)
-            if self._crowded:
-                self._pause_reading()
+            if len(self._queue) >= _PIPELINED:
+                self._pause_reading()  # nothing else bounds how many come
+            if len(self._queue) >= _FLOOD:
+                cycle.keep_alive = False
 
     def on_part(self, part: bytes) -> None:
         """A part of the body. After the answer it is dropped."""
@@ -196,18 +195,20 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
 
     def on_whole(self) -> None:
-        """The request is whole."""
-        cycle = self._cycle
-        if cycle is not None and not cycle.complete:
+        """The request is whole. Behind one that says `connection: close` nothing is read (RFC 9112 9.6)."""
+        if (cycle := self._cycle) is None:
+            return
+        self._deaf = not cycle.keep_alive
+        if not cycle.complete:
             cycle.more = False
             cycle.wake()
+        elif self._deaf:
+            self._transport.close()
         elif self._rest_until is not None:
             self._rest_until = None
             self._keep()
-        # A body beyond the high-water mark leaves reading paused, and a paused socket does not tell that its
-        # client has left.
-        if not self._crowded:
-            self.resume_reading()
+        # A body may have paused reading, and a paused socket does not tell that its client has left.
+        self.resume_reading()
 
     def has_socket(self, path: str) -> bool:
         """Whether a WebSocket may be opened: nothing else may be writing here."""
@@ -225,13 +226,20 @@ class Connection(asyncio.Protocol):
         """Say that this cannot be read, and close."""
         if self.closing:
             return
-        if self._request is not None:
-            self._transport.abort()  # an answer is on its way: nothing may be written into it
-            return
-        body = ChatVoice().refusal(Refusal(status, message))
-        head = _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)}
-        self._transport.write(status_line(status) + head + body)
-        self._transport.close()
+        if (answering := self._answering) is None or (answering.complete and answering.keep_alive):
+            self._end(status, message)
+        else:
+            self._transport.abort()  # an answer is on its way, or was the last: nothing may be written there
+
+    def _end(self, status: int, message: str) -> None:
+        """Answer for the application, and close; what may still come is dropped for a moment."""
+        self._deaf = True
+        self._queue.clear()
+        self._cycle = None
+        self._transport.write(refusal(status, message))
+        self._transport.write_eof()
+        self.resume_reading()
+        self._await(_LINGER, self._transport.abort)
 
     # What a cycle asks; see `cycle.Line`.
 
@@ -258,50 +266,59 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on, where reading was paused."""
-        if self._read_paused:
+        """Read on, where reading was paused, unless enough is waiting."""
+        if self._read_paused and len(self._queue) < _PIPELINED:
             self._read_paused = False
             self._transport.resume_reading()
 
     def answered(self, cycle: Cycle) -> None:
         """The answer is whole: the next one, or a wait for it."""
         self._house.shared.total_requests += 1
-        if self._intake.in_body and not self._queue:
-            self._rest_until = self._loop.time() + self._house.bounds.body_read
+        cycle.keep_alive = cycle.keep_alive and not self._house.cut
         if not cycle.keep_alive:
+            self._queue.clear()
+            self._cycle = cycle
+        if self._queue and not self._transport.is_closing():
+            self._begin(self._queue.popleft())
+            self.resume_reading()
+            return
+        if self._intake.in_body and not self.closing:
+            self._rest_until = self._loop.time() + self._house.bounds.body_read
+            if not cycle.keep_alive:
+                self._transport.write_eof()
+        elif not cycle.keep_alive:
             self._transport.close()
         self.resume_reading()
-        if self._queue and not self.closing:
-            self._begin(self._queue.popleft())
-        else:
-            self._keep()
+        self._keep()
 
     # Answers.
 
     def _begin(self, cycle: Cycle) -> None:
         house = self._house
-        if house.leaving:
-            cycle.keep_alive = False
+        cycle.keep_alive = cycle.keep_alive and not house.leaving
+        self._answering = cycle
         task = self._loop.create_task(house.application(cycle.scope, cycle.receive, cycle.send))
         self._request = task
         house.shared.tasks.add(task)
         task.add_done_callback(functools.partial(self._over, cycle))
 
     def _over(self, cycle: Cycle, task: asyncio.Task[None]) -> None:
-        """The application has returned. What it left unfinished can only be cut.
-
-        On purpose at once: a graceful close would wait for a client that does not read.
-        """
+        """The application has returned. What it left unfinished is cut at once: its client may not read."""
         self._house.shared.tasks.discard(task)
         if self._request is task:
             self._request = None
-        if not task.cancelled() and (crash := task.exception()) is not None:
+        crash = None if task.cancelled() else task.exception()
+        if crash is not None:
             _log.error("application_crashed", exc_info=crash)
-            if not cycle.started:
-                self.refuse(500, "The proxy has made a mistake.")
-                return
-        if not cycle.complete:
+        if cycle.complete or cycle.gone:
+            return
+        cycle.gone = True  # for whatever else may still want to say something
+        if cycle.started or self._transport.is_closing():
             self._transport.abort()
+        elif crash is not None:
+            self._end(500, "The proxy has made a mistake.")
+        else:
+            self._end(503, "The request was given up; send it again.")
 
     def leave(self) -> None:
         """The answer that is being made is the last of this connection, if it can still say so."""
@@ -310,7 +327,7 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops. A request whose head has begun to come is still answered."""
-        if self._intake.in_headers:
+        if self._intake.in_headers and not self.closing:
             return
         if self._cycle is None or self._cycle.complete:
             self._transport.close()
@@ -324,19 +341,16 @@ class Connection(asyncio.Protocol):
         until = self._until = self._loop.time() + seconds
         self._late = late
         if self._timer is None or self._timer.when() > until:
-            self._arm(until)
-
-    def _arm(self, until: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(until, self._ring)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(until, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
-        if self._until is None:
+        until, self._timer = self._until, None
+        if until is None:
             return
-        if self._until > self._loop.time():
-            self._arm(self._until)
+        if until > self._loop.time():
+            self._timer = self._loop.call_at(until, self._ring)
         else:
             self._until = None
             self._late()
@@ -349,7 +363,11 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _keep(self) -> None:
-        """Wait for the next request, or for the rest of a body that was answered already."""
+        """Wait for the next request or its head, or for the rest of a body that was answered already."""
+        if self._intake.in_headers and not self.closing:
+            if self._until is None or self._late != self._slow_headers:
+                self._await(self._house.bounds.header_read, self._slow_headers)
+            return
         left = self._house.keep_alive
         if self._rest_until is not None:
             left = min(left, self._rest_until - self._loop.time())
@@ -357,16 +375,21 @@ class Connection(asyncio.Protocol):
 
     def _idle_for_long(self) -> None:
         """Nothing came for a while. A client that does not read its answer either is dropped."""
-        unread = self._transport.get_write_buffer_size()
         if self._rest_until is not None and self._loop.time() >= self._rest_until:
             self._transport.abort()
-        elif not unread:
-            self._transport.close()
-        elif unread != self._unread:
-            self._unread = unread
-            self._keep()
+        elif self._transport.get_write_buffer_size():
+            self._unread_for_long()
         else:
+            self._transport.close()
+
+    def _unread_for_long(self) -> None:
+        """What was written has been waiting for a while: with less of it than before it may go on."""
+        unread = self._transport.get_write_buffer_size()
+        if unread == self._unread:
             self._transport.abort()
+        else:
+            self._unread = unread
+            self._await(self._house.keep_alive, self._late)
 
     def _slow_headers(self) -> None:
         self.refuse(408, "The request headers did not arrive in time.")

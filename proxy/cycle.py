@@ -1,15 +1,19 @@
 """One request on a client's connection, and its answer: what an ASGI application sees of both.
 
 Written for answers that are complete: where a length is given, head and body leave in one piece. A stream is
-chunked, and leaves as it is said (RFC 9112 6, 7.1).
+chunked, and leaves as it is said (RFC 9112 6, 7.1); before HTTP/1.1 there are no chunks, and it ends with its
+connection.
 """
 
 import asyncio
 import http
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from proxy.errors import Refusal
 from proxy.intake import Header, Scope
+from proxy.wire.chat.voice import ChatVoice
 
 Message = Mapping[str, Any]
 
@@ -20,8 +24,20 @@ WHOLE = "apex.whole"
 """The extension (of ASGI's `extensions`) by which an application gets a body that came with its head."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REFUSAL = (
+    b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
+    b"x-apex-attempts: 0\r\nconnection: close\r\ncontent-length: %(length)d\r\n\r\n"
+)
 _BODILESS = frozenset({204, 304})
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
+
+
+def refusal(status: int, message: str) -> bytes:
+    """A whole answer that is not the application's, and the last of its connection."""
+    body = ChatVoice().refusal(Refusal(status, message))
+    return (
+        status_line(status) + _REFUSAL % {b"id": secrets.token_hex(12).encode(), b"length": len(body)} + body
+    )
 
 
 def status_line(status: int) -> bytes:
@@ -64,6 +80,7 @@ class Cycle:
 
     __slots__ = (
         "_chunked",
+        "_counted",
         "_expects",
         "_head",
         "_left",
@@ -95,6 +112,7 @@ class Cycle:
         self._waiter: asyncio.Future[None] | None = None
         self._head = b""
         self._left = 0
+        self._counted = False
         self._chunked = False
 
     def feed(self, part: bytes) -> bool:
@@ -124,7 +142,8 @@ class Cycle:
         """What came of the body since the last time; waits for it."""
         if self._expects:
             self._expects = False
-            self._line.write(_CONTINUE)
+            if self.more and not (self._parts or self.gone):
+                self._line.write(_CONTINUE)
         if not (self._news or self.gone or self.complete):
             self._line.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
@@ -156,6 +175,8 @@ class Cycle:
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:
         self.started = True
+        if self._expects and self.more and not self._parts:
+            self.keep_alive = False  # the body may never come, or what comes next be taken for it
         self._expects = False
         lines = [status_line(status)]
         closing = framed = False
@@ -175,19 +196,24 @@ class Cycle:
             lines.append(b"connection: close\r\n")
             count += 1
         bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
-        if not framed and not bodiless:
+        if not framed and not bodiless and self.scope["http_version"] == "1.1":
             self._chunked = True
             lines.append(b"transfer-encoding: chunked\r\n")
             count += 1
+        self._counted = framed or bodiless
         if bodiless:
             self._left = 0
-        head = b"".join(lines)
+        lines.append(b"\r\n")
+        self._open(b"".join(lines), count + 1, held=framed and not bodiless)
+
+    def _open(self, head: bytes, count: int, *, held: bool) -> None:
+        """The head of the answer, of `count` lines, leaves now, or is held for the begin of its body."""
         if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
             raise RuntimeError("a line break in a header")
-        if framed and not bodiless:
-            self._head = head + b"\r\n"  # its body comes along with the next message
+        if held:
+            self._head = head
         else:
-            self._line.write(head + b"\r\n")
+            self._line.write(head)
 
     def _say(self, body: bytes, *, more: bool) -> None:
         if self._chunked:
@@ -196,14 +222,16 @@ class Cycle:
         elif self.scope["method"] == "HEAD":
             data = b""
         else:
-            self._left -= len(body)
-            if self._left < 0 or (self._left and not more):
-                raise RuntimeError("another length than was said")
+            if self._counted:
+                self._left -= len(body)
+                if self._left < 0 or (self._left and not more):
+                    raise RuntimeError("another length than was said")
             data = self._head + body if self._head else body
             self._head = b""
         if data:
             self._line.write(data)
         if not more:
             self.complete = True
+            self._parts.clear()
             self.wake()
             self._line.answered(self)

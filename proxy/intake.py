@@ -74,6 +74,7 @@ class Intake:
         self._dropped_bytes = 0
         self._bodiless_bytes = 0
         self._most = 0
+        self._came = 0
 
     def feed(self, data: bytes, most: int) -> bool:
         """Read on. A header block has at most `most` bytes.
@@ -82,6 +83,7 @@ class Intake:
         extensions.
         """
         self._most = most
+        self._came = len(data)
         reader = self._reader
         if self.in_body and reader.idle:
             self._dropped_bytes += len(data)
@@ -93,11 +95,15 @@ class Intake:
                 left = self._parse(left)
         except httptools.HttpParserError:
             reader.refuse(400, "Invalid HTTP request received.")
-        if self.opened:
+        if self.opened or reader.closing:
             return True
         if self.in_headers and self._header_bytes > most:
             reader.refuse(431, "The request headers are too large.")
         return not self.in_body or (self._dropped_bytes <= _AFTER_ANSWER and self._bodiless_bytes <= most)
+
+    def release(self) -> None:
+        """Nothing more is fed. Parser and reader refer to each other, and need no garbage collector to go."""
+        del self._parser
 
     def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
         """Parse. Returns what follows a head that asks for an upgrade, where httptools stops."""
@@ -150,7 +156,8 @@ class Intake:
         if reader.closing:
             return
         self.in_body = True
-        if self._header_bytes > self._most and _size(self._url, self._headers) > self._most:
+        # Of a head that began behind another request only the read is counted in which it came.
+        if (self._header_bytes or self._came) > self._most and _size(self._url, self._headers) > self._most:
             reader.refuse(431, "The request headers are too large.")
             return
         self._header_bytes = self._dropped_bytes = self._bodiless_bytes = 0
@@ -158,8 +165,9 @@ class Intake:
             return
         scope = self._scope()
         self._headers = []  # for trailers: the head was acted on and gets none of them (RFC 9110 6.5.1)
-        lasts = scope["http_version"] != "1.0" and parser.should_keep_alive()
-        reader.on_request(scope, keep_alive=lasts, expects=self._expects)
+        modern = scope["http_version"] == "1.1"
+        lasts = modern and parser.should_keep_alive()
+        reader.on_request(scope, keep_alive=lasts, expects=self._expects and modern)
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
@@ -183,7 +191,7 @@ class Intake:
             raw = raw.replace(b"#", b"%23")
         if b"?" in raw or not raw.startswith(b"/"):
             parsed = httptools.parse_url(raw)
-            raw, query = parsed.path, parsed.query or b""
+            raw, query = parsed.path or b"/", parsed.query or b""  # `http://host` alone has no path
         path = raw.decode("ascii")
         return {
             "type": "http",

@@ -90,10 +90,12 @@ class Listener(uvicorn.Server):
 
     def stop(self) -> None:
         """Stop accepting and let what is in flight finish; then `serve` ends."""
+        self._house.leaving = True
         self.should_exit = True
 
     async def cut(self) -> None:
-        """Cancel what is still being answered, and wait a moment for its last words."""
+        """Cancel what is still being answered, and wait a moment for its last words. What waits has none."""
+        self._house.cut = True
         running = set(self.server_state.tasks)
         for task in running:
             task.cancel()
