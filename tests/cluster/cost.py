@@ -9,7 +9,7 @@ import asyncio
 import collections
 import random
 import struct
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import traffic
@@ -160,7 +160,7 @@ def _times(what: str, figure: float, empty: float) -> Check:
     return Check(what, f"{figure:.2f}", said, figure <= 4 * empty, soft=True)
 
 
-Doing = Callable[[str], Coroutine[object, object, object]]
+Doing = Callable[[str], Awaitable[object]]
 
 
 def effort(calls_: int = 10_000) -> Effort:

@@ -24,6 +24,7 @@ from proxy.circuit import Cause
 from proxy.circuit import Record as Known
 from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
+from proxy.connection import Application
 from proxy.listener import Listener, bind
 from proxy.relay import PATIENCE, Patience
 from proxy.sockets import PATH
@@ -241,7 +242,7 @@ class _Prompt(Listener):
 
     def __init__(
         self,
-        app: Callable[..., Awaitable[None]],
+        app: Application,
         keep_alive: float,
         bounds: Bounds,
         sockets: frozenset[str] = frozenset(),
