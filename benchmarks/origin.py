@@ -3,7 +3,8 @@
     python origin.py --port 9001
 
 Chat completions and Messages, by the path. The model says how fast: a burst in one go, an event a write, or
-paced, where the first event goes out at once. It must not be the wall of what is measured behind a proxy,
+paced, where the first event goes out at once. Large requests get a whole answer when all of them is there,
+which nginx would send before. It must not be the wall of what is measured behind a proxy,
 and the mock, which renders what it says, would be.
 """
 
@@ -25,6 +26,13 @@ _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
+_REPLY = samples.chat_reply()
+_WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_REPLY),
+    _REPLY,
+)
+_NEAR = 300
+"""Where the name of a large request's model stands, so that not all of it is searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,9 @@ class Origin(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Called by the parser: answer."""
         body = b"".join(self._body)
+        if f'"{samples.LARGE}"'.encode() in body[:_NEAR]:
+            self._transport.write(_WHOLE)
+            return
         model = next((model for model in _PACES if f'"{model}'.encode() in body), samples.BURST)
         speech = self._said[self._path.endswith(b"/messages")]
         tokens, pause = _PACES[model]

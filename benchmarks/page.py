@@ -40,7 +40,8 @@ _METHOD = """## Method
   loop that counts with all in flight, since a count from an empty start would be unfair to it.
 - At a fixed rate each request has its moment, latency counts from that, and the load tells how late it was
   itself. A round is void where the floor's own p99.9 is above 3 ms.
-- Whole answers come from nginx, streams from a program that has rendered every event beforehand.
+- Whole answers come from nginx; streams, and answers to large requests, from a program that has rendered
+  every event beforehand.
 - Measurements of ours count as proof too: what the load counted equals what ours counted.
 """
 

@@ -21,7 +21,9 @@ OFF = "ours, all off"
 OVER_TLS = "bench-tls"
 """The model whose provider is asked over TLS."""
 
-STREAMED = (samples.BURST, samples.PACED, samples.SLOW)
+STREAMED = (samples.BURST, samples.PACED, samples.SLOW, samples.LARGE)
+"""What `origin.py` answers."""
+
 _PLENTY = {"requests_per_minute": 1_000_000_000, "tokens_per_minute": 1_000_000_000, "concurrency": 100_000}
 
 

@@ -21,6 +21,9 @@ PACED = "bench-paced"
 SLOW = "bench-slow"
 """The model of streams for a thousand clients: one stream every few seconds, so that the rig keeps up."""
 
+LARGE = "bench-large"
+"""The model of requests that may be large: answered at once, but not before all of them is there."""
+
 MODELS = (WHOLE, BURST, PACED)
 """What the mock answers by a rule of its own."""
 

@@ -147,18 +147,18 @@ def _translated(load: Load) -> Load:
 
 def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
-    always = [rig.floor[PLAIN], rig.nginx[PLAIN], rig.ours.side]
-    rivals = [side for side in rig.sides(PLAIN)[4:] if side.name != GRANIAN]
+    always = [rig.floor[STREAMS], rig.nginx[STREAMS], rig.ours.side]
+    rivals = [side for side in rig.sides(STREAMS)[4:] if side.name != GRANIAN]
     made: list[Level] = []
     for name, size in list(SIZES.items())[:: 2 if scale.brief else 1]:
         connections = _MANY if size < 1024**2 else _FEW
-        load = Load(scale.seconds, size=size)
+        load = Load(scale.seconds, 1.0, samples.LARGE, size)
         sides = [*always, *rivals] if name in _COMPARED else always
         made.append(
             levels.requests(rig.bench, load, connections, sides, f"{name}, {connections} connections")
         )
-    small = Load(max(scale.seconds, 2.0))
-    fast = [rig.floor[PLAIN], rig.ours.side]
+    small = Load(max(scale.seconds, 2.0), 1.0, samples.LARGE)
+    fast = [rig.floor[STREAMS], rig.ours.side]
     made.append(levels.at_rate(rig.bench, small, 200, fast, "1 KB at 200/s"))
     made.append(_beside(rig.bench, small, fast))
     return rounds.run(made, scale.rounds, say)
@@ -166,7 +166,7 @@ def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
 
 def _beside(bench: Bench, small: Load, sides: Sequence[Side]) -> Level:
     """The same small requests while five large ones a second go the same way."""
-    large = Load(small.seconds, small.warm, size=SIZES["4 MB"])
+    large = replace(small, size=SIZES["4 MB"])
     plain = levels.at_rate(bench, small, 200, sides, "1 KB at 200/s beside 4 MB at 5/s")
     body = large.body(bench)
 
