@@ -9,7 +9,7 @@ import asyncio
 import collections
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import traffic
