@@ -1,0 +1,283 @@
+"""Real replicas on one Redis, under loads that two cores carry: what they ask of it, stretch by stretch.
+
+Replicas are added one by one. Each stretch lasts whole periods of what replicas do by themselves, so that a
+count is not off by where it began. Requests are counted; what they cost does not depend on how fast they go.
+"""
+
+import contextlib
+import http.client
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import samples
+from asking import await_answer
+from capacity_meter import Meter
+from capacity_model import RENEWAL, Load
+from openloop import Load as OpenLoop
+from openloop import Plan, request_of
+from running import Command, Side, free_port, started
+from sides import ROOT, Bench
+from store import Store
+
+from proxy.replicas import EVERY, KEYS
+
+LIMITED, HELD, KEPT, REFUSED = "limited", "held", "kept", "refused"
+"""Models: limited everywhere; the same as slow streams; stored, limited for the client; asked once each."""
+
+SCOPES = 3
+"""Of a request for `LIMITED` or `HELD`: its client, its model, its provider's key."""
+
+SLOW, FAST, STORED = 40.0, 160.0, 30.0
+"""Requests a second over all replicas."""
+
+STREAMS = 60
+"""Leases held open."""
+
+REFUSALS = 24
+"""Requests that a provider refuses with a 429, each of a target of its own."""
+
+SETTLED = 1.0
+"""Seconds before the end of a stretch in which nothing is asked any more."""
+
+_AGED = RENEWAL + 0.4
+_RENEWED = RENEWAL + 0.05  # a limiter looks at what is due four times a second
+_PLENTY = {"requests_per_minute": 100_000_000, "tokens_per_minute": 1_000_000_000, "concurrency": 100_000}
+_TEXT = "The quick brown fox, it is said, once jumped over a very lazy dog. " * 12
+
+
+class FailedError(Exception):
+    """Requests failed: the run says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One stretch of one run: what the load was in a mean second, and what Redis did in all of it."""
+
+    name: str
+    seconds: float
+    load: Load
+    measured: Mapping[str, float]
+
+
+class Rig:
+    """The store, the provider, and the replicas that run so far."""
+
+    def __init__(self, stack: contextlib.ExitStack, bench: Bench, store: Store) -> None:
+        self._stack = stack
+        self._bench = bench
+        self._store = store
+        self._provider = _provider(stack, bench)
+        self._urls: list[str] = []
+        self._meter = Meter(urlsplit(store.url).port or 0)
+        stack.callback(self._meter.close)
+        self._client: Any = redis.Redis(port=urlsplit(store.url).port or 0)
+
+    def add(self) -> None:
+        """Start one more replica."""
+        port = free_port()
+        file = self._bench.folder / f"replica-{port}.json"
+        file.write_text(json.dumps(_config(port, self._provider, self._store.url)), encoding="utf-8")
+        command = Command(
+            [sys.executable, "-m", "proxy", "serve", "--config", str(file)],
+            self._bench.core,
+            ROOT,
+            {"PYTHONPATH": str(ROOT)},
+            file.with_suffix(".log"),
+        )
+        self._stack.enter_context(started(command, port))
+        self._urls.append(f"http://127.0.0.1:{port}/v1")
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Everything once, with the replicas that run now."""
+        count = len(self._urls)
+        self._ask_each()
+        yield self._stretch("idle", 10.0, lambda _: Load(count))
+        chat = samples.chat_request(LIMITED, 1024)
+        yield self._stretch(f"{SLOW:g} requests/s", 8.0, self._chats(chat, SLOW), calm=False)
+        with self._streams():
+            opened = time.monotonic()
+            yield self._stretch(f"{FAST:g} requests/s", 8.0, self._chats(chat, FAST), calm=False)
+            time.sleep(max(0.0, opened + _AGED - time.monotonic()))
+            held, leases = SCOPES * count, SCOPES * STREAMS
+            yield self._stretch("open streams", _RENEWED, lambda _: Load(count, held=held, leases=leases))
+        time.sleep(1.0)
+        yield self._stretch(f"{STORED:g} responses/s stored", 4.0, self._creates())
+        yield self._stretch(f"{STORED:g} responses/s read", 4.0, self._reads())
+        yield self._stretch(f"{REFUSALS} targets back off", 6.0, self._refusals())
+
+    def _stretch(
+        self, name: str, seconds: float, work: Callable[[float], Load], *, calm: bool = True
+    ) -> Stretch:
+        """Do `work`, which is given its seconds, within the stretch.
+
+        Where little else happens (`calm`) it begins between two signs of life, for one more would count.
+        """
+        if calm:
+            self._await_silence()
+        before, began = self._meter.read(), time.monotonic()
+        load = work(seconds)
+        left = began + seconds - time.monotonic()
+        if left < 0:
+            raise FailedError(f"{name}: took {-left:.1f} s too long")
+        time.sleep(left)
+        return Stretch(name, seconds, load, self._meter.read().since(before))
+
+    def _await_silence(self) -> None:
+        """Wait for the middle of the longest time in which no replica gives a sign of life."""
+        now = time.time()
+        spoke = [score / 1000 for _, score in self._client.zrange(KEYS[0], 0, -1, withscores=True)]
+        time.sleep(pause_before_silence([now - at for at in spoke], EVERY))
+
+    def _ask_each(self) -> None:
+        """See that each answers, and let the newest settle in."""
+        body = samples.chat_request(LIMITED, 1024)
+        for url in self._urls:
+            await_answer(Side(url, f"{url}/chat/completions", None), body, self._bench.folder)
+        time.sleep(2.5)
+
+    def _chats(self, body: bytes, rate: float) -> Callable[[float], Load]:
+        def work(seconds: float) -> Load:
+            asked = self._ask(
+                [request_of(f"{url}/chat/completions", body, []) for url in self._urls], rate, seconds
+            )
+            return Load(len(self._urls), scopes=asked * SCOPES / seconds)
+
+        return work
+
+    def _creates(self) -> Callable[[float], Load]:
+        body = json.dumps({"model": KEPT, "input": _TEXT, "store": True}).encode()
+
+        def work(seconds: float) -> Load:
+            asked = self._ask(
+                [request_of(f"{url}/responses", body, []) for url in self._urls], STORED, seconds
+            )
+            return Load(len(self._urls), scopes=asked / seconds, creates=asked / seconds)
+
+        return work
+
+    def _reads(self) -> Callable[[float], Load]:
+        body = json.dumps({"model": KEPT, "input": _TEXT, "store": True}).encode()
+        kept = json.loads(_post(self._urls[0], "responses", body, 200))["id"]
+        time.sleep(0.3)
+
+        def work(seconds: float) -> Load:
+            asked = self._ask([_read_of(url, kept) for url in self._urls], STORED, seconds)
+            return Load(len(self._urls), reads=asked / seconds)
+
+        return work
+
+    def _refusals(self) -> Callable[[float], Load]:
+        def work(seconds: float) -> Load:
+            pause = (seconds - SETTLED) / REFUSALS
+            began = time.monotonic()
+            for number in range(REFUSALS):
+                url = self._urls[number % len(self._urls)]
+                _post(url, "chat/completions", samples.chat_request(f"{REFUSED}-{number}", 1024), 429)
+                time.sleep(max(0.0, began + pause * (number + 1) - time.monotonic()))
+            each = REFUSALS / seconds
+            return Load(len(self._urls), scopes=each, transitions=each)
+
+        return work
+
+    def _ask(self, requests: Sequence[tuple[tuple[str, int], bytes]], rate: float, seconds: float) -> int:
+        """So many requests a second, spread over the replicas; how many were answered."""
+        plan = Plan(rate / len(requests), seconds - SETTLED, 0.0)
+        with ThreadPoolExecutor(len(requests)) as threads:
+            seen = list(threads.map(lambda request: OpenLoop(*request).run(plan), requests))
+        if failed := sum(one.failed for one in seen):
+            raise FailedError(f"{failed} requests failed")
+        return sum(one.all for one in seen)
+
+    @contextlib.contextmanager
+    def _streams(self) -> Iterator[None]:
+        """Hold streams open on all replicas."""
+        body = samples.chat_request(HELD, 1024, stream=True)
+        opened: list[socket.socket] = []
+        with contextlib.ExitStack() as stack:
+            for number in range(STREAMS):
+                address, request = request_of(
+                    f"{self._urls[number % len(self._urls)]}/chat/completions", body, []
+                )
+                opened.append(stack.enter_context(socket.create_connection(address, 15.0)))
+                opened[-1].sendall(request)
+            if not all(stream.recv(4096).startswith(b"HTTP/1.1 200") for stream in opened):
+                raise FailedError("a stream was not opened")
+            yield
+
+
+def pause_before_silence(ages: Sequence[float], period: float) -> float:
+    """Seconds until the middle of the longest gap between what recurs, and was last so many seconds ago."""
+    due = sorted(-age % period for age in ages)
+    gaps = [(later - sooner, sooner) for sooner, later in zip(due, [*due[1:], due[0] + period], strict=True)]
+    length, start = max(gaps)
+    return (start + length / 2) % period
+
+
+def _post(url: str, path: str, body: bytes, expected: int) -> bytes:
+    parts = urlsplit(url)
+    headers = {"authorization": f"Bearer {samples.KEY}", "content-type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=30.0)) as connection:
+        connection.request("POST", f"{parts.path}/{path}", body, headers)
+        answer = connection.getresponse()
+        told = answer.read()
+    if answer.status != expected:
+        raise FailedError(f"{path} was answered with {answer.status}: {told[:300]!r}")
+    return told
+
+
+def _read_of(url: str, id_: str) -> tuple[tuple[str, int], bytes]:
+    """Where a stored response is read, and the request for it."""
+    parts = urlsplit(url)
+    lines = [
+        f"GET {parts.path}/responses/{id_} HTTP/1.1",
+        f"host: {parts.netloc}",
+        f"authorization: Bearer {samples.KEY}",
+    ]
+    return (parts.hostname or "", parts.port or 0), ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _provider(stack: contextlib.ExitStack, bench: Bench) -> int:
+    port = free_port()
+    script = bench.folder / "provider.json"
+    rules = [
+        {"match": {"model": HELD}, "then": {"tokens": 60, "delay_events_s": 1.0}},
+        {"match": {"model": f"{REFUSED}-*"}, "then": {"status": 429, "headers": {"retry-after": "40"}}},
+    ]
+    script.write_text(json.dumps({"rules": rules, "default": {"tokens": 100}}), encoding="utf-8")
+    arguments = [sys.executable, "-m", "proxy", "mock", "--port", str(port), "--no-record"]
+    arguments += ["--script", str(script)]
+    command = Command(arguments, bench.other, ROOT, {}, bench.folder / "provider.log")
+    stack.enter_context(started(command, port))
+    return port
+
+
+def _config(port: int, provider: int, redis_url: str) -> dict[str, object]:
+    where = {"base_url": f"http://127.0.0.1:{provider}/v1", "api_key": samples.KEY}
+    one = {"kind": "generic", "dialects": ["chat", "responses"], **where}
+    plain = partial(_model, "plain")
+    return {
+        "listen": {"host": "127.0.0.1", "port": port},
+        "operations": {"port": 0},
+        "redis": {"url": redis_url},
+        "clients": [{"name": "capacity", "key": samples.KEY, "limits": _PLENTY}],
+        "providers": {"plain": one, "keyed": {**one, "limits": _PLENTY}},
+        "models": {
+            **{name: {**_model("keyed", name), "limits": _PLENTY} for name in (LIMITED, HELD)},
+            **{name: plain(name) for name in (KEPT, *(f"{REFUSED}-{n}" for n in range(REFUSALS)))},
+        },
+        "drain_grace": 0,
+        "drain_timeout": 1,
+    }
+
+
+def _model(provider: str, name: str) -> dict[str, object]:
+    return {"providers": [{"provider": provider, "model": name}]}
