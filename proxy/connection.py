@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._cycle = self._answering = None
         self._queue.clear()
         self._intake.release()
-        del self._intake
+        del self._intake, self._late  # they refer back, and nothing should wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._cycle = None
         self._transport.write(refusal(status, message))
-        self._transport.write_eof()
+        (self._transport.close if self._house.cut else self._transport.write_eof)()
         self.resume_reading()
         self._await(_LINGER, self._transport.abort)
 
@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
         house = self._house
         cycle.keep_alive = cycle.keep_alive and not house.leaving
         self._answering = cycle
-        task = self._loop.create_task(house.application(cycle.scope, cycle.receive, cycle.send))
+        task = self._loop.create_task(house.application(cycle.take_scope(), cycle.receive, cycle.send))
         self._request = task
         house.shared.tasks.add(task)
         task.add_done_callback(functools.partial(self._over, cycle))

@@ -85,21 +85,25 @@ class Cycle:
         "_head",
         "_left",
         "_line",
+        "_method",
         "_news",
         "_parts",
+        "_scope",
+        "_version",
         "_waiter",
         "complete",
         "gone",
         "keep_alive",
         "more",
-        "scope",
         "size",
         "started",
     )
 
     def __init__(self, line: Line, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
         self._line = line
-        self.scope = scope
+        self._scope = scope
+        self._method: str = scope["method"]
+        self._version: str = scope["http_version"]
         self.keep_alive = keep_alive
         self._expects = expects
         self._parts: list[bytes] = []
@@ -114,6 +118,11 @@ class Cycle:
         self._left = 0
         self._counted = False
         self._chunked = False
+
+    def take_scope(self) -> Scope:
+        """The scope, once: it refers back to the cycle (`WHOLE`), and neither should wait for a collector."""
+        scope, self._scope = self._scope, {}
+        return scope
 
     def feed(self, part: bytes) -> bool:
         """A part of the body came. Returns whether that is enough for now."""
@@ -195,8 +204,8 @@ class Cycle:
         if not self.keep_alive and not closing:
             lines.append(b"connection: close\r\n")
             count += 1
-        bodiless = self.scope["method"] == "HEAD" or status in _BODILESS
-        if not framed and not bodiless and self.scope["http_version"] == "1.1":
+        bodiless = self._method == "HEAD" or status in _BODILESS
+        if not framed and not bodiless and self._version == "1.1":
             self._chunked = True
             lines.append(b"transfer-encoding: chunked\r\n")
             count += 1
@@ -219,7 +228,7 @@ class Cycle:
         if self._chunked:
             last = b"" if more else b"0\r\n\r\n"
             data = b"%x\r\n%b\r\n%b" % (len(body), body, last) if body else last
-        elif self.scope["method"] == "HEAD":
+        elif self._method == "HEAD":
             data = b""
         else:
             if self._counted:

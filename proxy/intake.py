@@ -75,6 +75,7 @@ class Intake:
         self._bodiless_bytes = 0
         self._most = 0
         self._came = 0
+        self._before = 0
 
     def feed(self, data: bytes, most: int) -> bool:
         """Read on. A header block has at most `most` bytes.
@@ -84,6 +85,8 @@ class Intake:
         """
         self._most = most
         self._came = len(data)
+        if not self.in_headers:
+            self._before = 0
         reader = self._reader
         if self.in_body and reader.idle:
             self._dropped_bytes += len(data)
@@ -156,8 +159,7 @@ class Intake:
         if reader.closing:
             return
         self.in_body = True
-        # Of a head that began behind another request only the read is counted in which it came.
-        if (self._header_bytes or self._came) > self._most and _size(self._url, self._headers) > self._most:
+        if self._header_bytes + self._before > self._most and _size(self._url, self._headers) > self._most:
             reader.refuse(431, "The request headers are too large.")
             return
         self._header_bytes = self._dropped_bytes = self._bodiless_bytes = 0
@@ -181,6 +183,7 @@ class Intake:
             return  # only its head is, and the body comes through a new parser
         self.in_body = False
         self._header_bytes = 0
+        self._before = self._came  # of a head that begins in this read nobody knows how much of it is there
         if not self._reader.closing:
             self._reader.on_whole()
 
