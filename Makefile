@@ -10,7 +10,7 @@ UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
 
-.PHONY: help demo test check format cluster cluster-short conformance dashboards bench bench-quick soak micro startup js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance dashboards bench bench-quick soak micro startup capacity js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ micro: $(DEV)/ready ## microseconds of each step that a request takes
 
 startup: $(DEV)/ready ## seconds from start to ready (turns: ARGS=5; costly imports: ARGS=--imports)
 	@$(DEV)/bin/python benchmarks/startup.py $(ARGS)
+
+capacity: $(DEV)/ready ## what 10, 100 and 1,000 replicas need of Redis, by a model checked against four (4 minutes)
+	$(DEV)/bin/python benchmarks/capacity.py $(ARGS)
 
 js: $(DEV)/ready ## the JavaScript examples with the official SDK (needs node and npm)
 	@$(DEV)/bin/python tests/process/js_examples.py

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import statistics
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -50,8 +51,9 @@ from ratelimit.scope import Limits, Scope
 from ratelimit.store import load_scripts
 
 LINKS = 16
-FEW, MANY = 1, 500
-"""Members of a cluster."""
+ROUNDS = 3
+MANY = 500
+"""Members of a large cluster."""
 
 SUBSCRIPTIONS = 2
 """Of a replica: health, and stored responses."""
@@ -85,17 +87,20 @@ class Costs:
         self.life = Life(0, 0.0)
 
     async def all(self) -> dict[str, float]:
-        """Microseconds for each of what the model counts."""
+        """Microseconds for each of what the model counts. Whatever was there is gone before and after."""
+        await self._links[0].call("FLUSHALL")
         beat, member = await self._signs()
         poll, ping = await self._poll(), await self._ping()
         background = beat / replicas.EVERY + poll / peers.EVERY + SUBSCRIPTIONS * ping / PING_S
         renewal, lease = await self._renewals()
         transition, delivery = await self._transitions()
         create, read = await self._responses()
+        scope = await self._scopes()
+        await self._links[0].call("FLUSHALL")
         return {
             REPLICA: background,
             PAIR: member / replicas.EVERY,
-            SCOPE: await self._scopes(),
+            SCOPE: scope,
             CREATE: create,
             READ: read,
             TRANSITION: transition,
@@ -125,16 +130,12 @@ class Costs:
             about = replicas.About(name, __version__, "0123456789ab", 1_800_000_000)
             await link.call(script, keys, [name, msgspec.json.encode(about), round(replicas.SILENCE * 1000)])
 
-        def again(number: int, link: Link, _: int) -> Awaitable[None]:
-            return say(_name(number % FEW if self.life.members == 0 else number), link)
-
-        few = await self._spent(200, again)
-        for number in range(MANY):
+        few = await self._spent(200, lambda _number, link, _turn: say(_name(0), link))
+        for number in range(1, MANY):
             await say(_name(number), self._links[number % LINKS])
-        self.life = Life(MANY, 0.0)
-        many = await self._spent(30, again)
+        many = await self._spent(30, lambda number, link, _turn: say(_name(number), link))
         self.life = Life(MANY, many[BYTES_OUT])
-        return two_points((FEW, few[CPU]), (MANY, many[CPU]))
+        return two_points((1, few[CPU]), (MANY, many[CPU]))
 
     async def _poll(self) -> float:
         script = peers.load_scripts()["poll"]
@@ -223,7 +224,10 @@ def two_points(low: tuple[float, float], high: tuple[float, float]) -> tuple[flo
 
 
 async def measure(url: str, meter: Meter) -> tuple[dict[str, float], Life]:
-    """Microseconds for each of what the model counts, and a sign of life in a large cluster."""
+    """Microseconds for each of what the model counts, and a sign of life in a large cluster.
+
+    The medians of a few rounds.
+    """
     tasks = Tasks()
     links = [
         Link(
@@ -238,7 +242,8 @@ async def measure(url: str, meter: Meter) -> tuple[dict[str, float], Life]:
     try:
         await asyncio.gather(*(link.start() for link in links))
         costs = Costs(url, meter, links)
-        return await costs.all(), costs.life
+        rounds = [await costs.all() for _ in range(ROUNDS)]
+        return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}, costs.life
     finally:
         await asyncio.gather(*(link.close() for link in links))
         await tasks.close()

@@ -100,9 +100,9 @@ class Rig:
         """Everything once, with the replicas that run now."""
         count = len(self._urls)
         self._ask_each()
-        yield self._stretch("idle", 10.0, lambda _: Load(count))
+        yield self._stretch("idle", 8.0, lambda _: Load(count))
         chat = samples.chat_request(LIMITED, 1024)
-        yield self._stretch(f"{SLOW:g} requests/s", 8.0, self._chats(chat, SLOW), calm=False)
+        yield self._stretch(f"{SLOW:g} requests/s", 5.0, self._chats(chat, SLOW), calm=False)
         with self._streams():
             opened = time.monotonic()
             yield self._stretch(f"{FAST:g} requests/s", 8.0, self._chats(chat, FAST), calm=False)
@@ -112,7 +112,7 @@ class Rig:
         time.sleep(1.0)
         yield self._stretch(f"{STORED:g} responses/s stored", 4.0, self._creates())
         yield self._stretch(f"{STORED:g} responses/s read", 4.0, self._reads())
-        yield self._stretch(f"{REFUSALS} targets back off", 6.0, self._refusals())
+        yield self._stretch(f"{REFUSALS} targets back off", 4.0, self._refusals())
 
     def _stretch(
         self, name: str, seconds: float, work: Callable[[float], Load], *, calm: bool = True
@@ -138,11 +138,16 @@ class Rig:
         time.sleep(pause_before_silence([now - at for at in spoke], EVERY))
 
     def _ask_each(self) -> None:
-        """See that each answers, and let the newest settle in."""
+        """See that each answers, and let the newest settle in.
+
+        One target backs off first, for until then health has no version, and polls are answered shorter.
+        """
+        if len(self._urls) == 1:
+            _post(self._urls[0], "chat/completions", samples.chat_request(f"{REFUSED}-{REFUSALS}", 1024), 429)
         body = samples.chat_request(LIMITED, 1024)
         for url in self._urls:
             await_answer(Side(url, f"{url}/chat/completions", None), body, self._bench.folder)
-        time.sleep(2.5)
+        time.sleep(2.0)
 
     def _chats(self, body: bytes, rate: float) -> Callable[[float], Load]:
         def work(seconds: float) -> Load:
@@ -272,7 +277,7 @@ def _config(port: int, provider: int, redis_url: str) -> dict[str, object]:
         "providers": {"plain": one, "keyed": {**one, "limits": _PLENTY}},
         "models": {
             **{name: {**_model("keyed", name), "limits": _PLENTY} for name in (LIMITED, HELD)},
-            **{name: plain(name) for name in (KEPT, *(f"{REFUSED}-{n}" for n in range(REFUSALS)))},
+            **{name: plain(name) for name in (KEPT, *(f"{REFUSED}-{n}" for n in range(REFUSALS + 1)))},
         },
         "drain_grace": 0,
         "drain_timeout": 1,

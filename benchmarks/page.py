@@ -1,6 +1,7 @@
 """Writes docs/performance.md and its charts out of a run's document: no figure by hand.
 
 python benchmarks/page.py benchmarks/out/bench-20270101-120000.json
+python benchmarks/page.py BENCH.json --capacity benchmarks/out/capacity-20270101-120000.json
 """
 
 import argparse
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import capacity_report
 import goals
 import peers
 import report
@@ -50,17 +52,23 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--capacity", type=Path, help="what `make capacity` has written")
     parser.add_argument("--docs", type=Path, default=DOCS)
     given = parser.parse_args()
     document = json.loads(given.file.read_text(encoding="utf-8"))
+    capacity = json.loads(given.capacity.read_text(encoding="utf-8")) if given.capacity else None
     python = peers.environment(peers.CACHE / "chart", _PACKAGES, print)
     drawing = [str(python), str(Path(__file__).with_name("chart.py")), str(given.file), str(given.docs)]
     done = subprocess.run(drawing, check=True, capture_output=True, text=True)
-    (given.docs / "performance.md").write_text(page(document, done.stdout.split()), encoding="utf-8")
+    (given.docs / "performance.md").write_text(
+        page(document, done.stdout.split(), capacity), encoding="utf-8"
+    )
 
 
-def page(document: report.Document, charts: Sequence[str]) -> str:
-    """The page; `charts` are file names beside it."""
+def page(
+    document: report.Document, charts: Sequence[str], capacity: capacity_report.Document | None = None
+) -> str:
+    """The page; `charts` are file names beside it, `capacity` the document of another run."""
     parts = [_OPENING]
     if document["quick"]:
         parts.append("**This was a short run: one round, to see that all works. Its figures say little.**\n")
@@ -74,11 +82,23 @@ def page(document: report.Document, charts: Sequence[str]) -> str:
         parts.append(f"## {section.title}\n\n{section.load}\n")
         parts += [markdown(head, rows) for head, rows in report.grids(name, document) if rows]
         parts += [f"- {remark}" for remark in report.remarks(name, document)]
+    if capacity is not None:
+        parts += capacity_section(capacity)
     parts.append("## Proof that everything was on\n")
     parts.append("\n".join(f"- {line}" for line in report.proof(document)) + "\n")
     parts.append(_METHOD)
     parts.append("## Made on\n\n" + markdown(["", ""], [list(row) for row in report.made_on(document)]))
     return "\n".join(parts)
+
+
+def capacity_section(document: capacity_report.Document) -> list[str]:
+    """What a cluster needs of Redis, and where that was measured."""
+    parts = [f"## {capacity_report.TITLE}\n", capacity_report.INTRODUCTION]
+    for said, head, rows in capacity_report.section(document):
+        parts += [f"{said}\n", markdown(head, rows)]
+    parts += [f"- The model is off by more than it may: {line}\n" for line in capacity_report.wrong(document)]
+    made = ", ".join(f"{name} {value}" for name, value in capacity_report.made_on(document))
+    return [*parts, f"Made by `make capacity`: {made}.\n"]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
