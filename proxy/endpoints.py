@@ -301,7 +301,7 @@ def read_head(headers: list[tuple[bytes, bytes]]) -> Head:
             scheme, _, token = value.partition(b" ")
             bearer = token.strip() if scheme.lower() == b"bearer" else None
         elif name in _CREDENTIALS:
-            credential = value
+            credential = value.strip()
         elif name == b"content-type":
             content_type = value
         elif name == b"content-length":

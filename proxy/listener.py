@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from proxy.client_connection import Connection
 from proxy.config.settings import Bounds, Config
-from proxy.connection import Application, Connection, House
+from proxy.house import Application, House
 from proxy.relay import PATIENCE
 from proxy.websocket import SocketProtocol
 

@@ -21,7 +21,7 @@ import structlog
 from proxy.app import Replica, Surroundings, build
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
-from proxy.connection import Application
+from proxy.house import Application
 from proxy.listener import LAST_WORDS, Listener, bind
 from proxy.sockets import PATH as SOCKET_PATH
 from proxy.tasks import Tasks

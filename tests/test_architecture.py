@@ -15,7 +15,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
     "errors clock tasks addresses config profiles circuit intake",
-    "wire deadline embedded upstream link overload cycle",
+    "wire deadline embedded upstream link overload cycle house",
     "throttle latency fair_queue outbox probes places statechart",
     "demand replicas responses bounds prices allowances",
     "targets tenants redaction appraiser",
@@ -30,7 +30,7 @@ LAYERS = [
     "pipeline",
     "detached counting compaction sockets vitals",
     "retrieval shelving",
-    "endpoints websocket connection",
+    "endpoints websocket client_connection",
     "operations listener reloading",
     "app",
     "serving",
@@ -87,6 +87,7 @@ UNMIRRORED = {
     "proxy.responses": "only a docstring",
     "proxy.upstream": "only names",
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
+    "proxy.house": "only shapes; tests/test_client_connection.py",
     "proxy.link.connection": "tests/link/test_link.py, and tests/cluster",
     "proxy.link.counters": "tests/link/test_link.py",
     "proxy.link.dialler": "tests/link/test_link.py, and tests/cluster",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from test_connection import HANDSHAKE, POST, SOCKET, SOCKETS, App, Gate, Line, refused
+from test_client_connection import HANDSHAKE, POST, SOCKET, SOCKETS, App, Gate, Line, refused
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

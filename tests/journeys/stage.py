@@ -24,7 +24,7 @@ from proxy.circuit import Cause
 from proxy.circuit import Record as Known
 from proxy.clock import SystemClock
 from proxy.config.settings import Bounds, Config
-from proxy.connection import Application
+from proxy.house import Application
 from proxy.listener import Listener, bind
 from proxy.relay import PATIENCE, Patience
 from proxy.sockets import PATH
@@ -217,9 +217,7 @@ class _Set:
         replica.ready = True
         return stage
 
-    async def _listen(
-        self, app: Callable[..., Awaitable[None]], config: Config, sockets: frozenset[str]
-    ) -> int:
+    async def _listen(self, app: Application, config: Config, sockets: frozenset[str]) -> int:
         sock = bind("127.0.0.1", 0, shared=False)
         listener = _Prompt(app, config.listen.keep_alive, config.bounds, sockets)
         serving = asyncio.create_task(listener.serve([sock]))

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from proxy.client_connection import Connection
 from proxy.config.settings import Bounds
-from proxy.connection import Connection, House
+from proxy.house import House
 
 Application = Callable[..., Coroutine[Any, Any, None]]
 Scenario = Callable[[], Coroutine[Any, Any, None]]
