@@ -26,7 +26,7 @@ import capacity_report
 import machine
 from capacity_costs import Life
 from capacity_meter import CONNECTIONS, CPU, Meter
-from capacity_model import BYTES_OUT, PAIR, QUANTITIES, Observed, fitted, total
+from capacity_model import BYTES_OUT, PAIR, QUANTITIES, REPLICA, SCOPE, Observed, fitted, stage_of, total
 from capacity_rig import FailedError, Rig, Stretch
 from running import NotRunningError
 from sides import ROOT, Bench
@@ -100,6 +100,7 @@ def document(runs: Sequence[Run], costs: dict[str, float], life: Life) -> capaci
     return {
         "constants": constants,
         "connections": _connections(runs),
+        "quiet": _quiet(seen),
         "life": {
             "members": life.members,
             "measured": life.bytes_out,
@@ -113,7 +114,7 @@ def document(runs: Sequence[Run], costs: dict[str, float], life: Life) -> capaci
                 "load": asdict(stretch.load),
                 "fitted": count in FITTED,
                 "measured": dict(stretch.measured),
-                "predicted": {name: total(one.amounts, constants[name]) for name in (*QUANTITIES, CPU)},
+                "predicted": {name: total(one.amounts, constants[name]) for name in QUANTITIES},
             }
             for one, (count, stretch) in zip(seen, runs, strict=True)
         ],
@@ -125,6 +126,15 @@ def _connections(runs: Sequence[Run]) -> dict[str, float]:
     seen = {count: stretch.measured[CONNECTIONS] for count, stretch in runs}
     first, last = min(seen), max(seen)
     return {"replica": (seen[last] - seen[first]) / (last - first)}
+
+
+def _quiet(seen: Sequence[Observed]) -> float:
+    """Microseconds of CPU that a scope took in the runs, whatever else the server did taken off."""
+    idle = [one for one in seen if stage_of(one.amounts) == 0]
+    asked = [one for one in seen if stage_of(one.amounts) == 1]
+    each = sum(one.costs[CPU] for one in idle) / sum(one.amounts[REPLICA] for one in idle)
+    rest = sum(one.costs[CPU] - each * one.amounts[REPLICA] for one in asked)
+    return rest / sum(one.amounts[SCOPE] for one in asked)
 
 
 def _say(line: str) -> None:
