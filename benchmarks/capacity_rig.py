@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import redis
 import samples
 from asking import await_answer
-from capacity_meter import Meter
+from capacity_meter import PUBLISHED, Meter
 from capacity_model import RENEWAL, Load
 from openloop import Load as OpenLoop
 from openloop import Plan, request_of
@@ -33,7 +33,7 @@ from store import Store
 from proxy.replicas import EVERY, KEYS
 
 LIMITED, HELD, KEPT, REFUSED = "limited", "held", "kept", "refused"
-"""Models: limited everywhere; the same as slow streams; stored; refused. These two: limited for the client."""
+"""Models: limited everywhere; the same as slow streams; stored; refused. The latter two: for the client."""
 
 SCOPES = 3
 """Of a request for `LIMITED` or `HELD`: its client, its model, its provider's key."""
@@ -44,7 +44,7 @@ SLOW, FAST, STORED = 40.0, 120.0, 30.0
 STREAMS = 60
 """Leases held open."""
 
-REFUSING, ROUNDS = 6, 4
+REFUSING, ROUNDS = 8, 3
 """Targets that back off for a second, after a 429 of their provider; how often each does."""
 
 SETTLED = 1.0
@@ -118,12 +118,12 @@ class Rig:
         """Everything once, with the replicas that run now."""
         count = len(self._urls)
         self._ask_each()
-        yield self._stretch("idle", 8.0, lambda _: Load(count))
+        yield self._stretch("idle", 6.0, lambda _: Load(count))
         chat = samples.chat_request(LIMITED, 1024)
-        yield self._stretch(f"{SLOW:g} requests/s", 5.0, self._chats(chat, SLOW), calm=False)
         with self._streams():
             opened = time.monotonic()
-            yield self._stretch(f"{FAST:g} requests/s", 8.0, self._chats(chat, FAST), calm=False)
+            yield self._stretch(f"{SLOW:g} requests/s", 4.0, self._chats(chat, SLOW), calm=False)
+            yield self._stretch(f"{FAST:g} requests/s", 5.5, self._chats(chat, FAST), calm=False)
             time.sleep(max(0.0, opened + _AGED - time.monotonic()))
             held, leases = SCOPES * count, SCOPES * STREAMS
             yield self._stretch("open streams", _RENEWED, lambda _: Load(count, held=held, leases=leases))
@@ -150,6 +150,7 @@ class Rig:
             passed = time.monotonic() - began
             measured = self._meter.read().since(before)
             time.sleep(PAUSE)
+            load = replace(load, transitions=measured[PUBLISHED] / seconds)  # a change is published once
             if passed < seconds + LATE and self._missed() == self._known:
                 return Stretch(name, seconds, load, measured)
         raise FailedError(f"{name}: the machine is too busy")
@@ -225,8 +226,7 @@ class Rig:
                 model = f"{REFUSED}-{number % REFUSING}"
                 _post(url, "chat/completions", samples.chat_request(model, 1024), 429)
                 time.sleep(max(0.0, began + pause * (number + 1) - time.monotonic()))
-            each = count / seconds
-            return Load(len(self._urls), scopes=each, transitions=each)
+            return Load(len(self._urls), scopes=count / seconds)
 
         return work
 
