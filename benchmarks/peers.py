@@ -8,6 +8,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -76,7 +77,7 @@ def environment(folder: Path, packages: tuple[str, ...], say: Say) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         say(f"installing {' '.join(packages)} (once)")
-        subprocess.run(["python3", "-m", "venv", str(folder)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
         (folder / "ready").touch()
