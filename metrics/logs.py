@@ -1,21 +1,21 @@
 """Logging: how lines look, and the one line each request leaves.
 
-Lines are JSON, or coloured text on a terminal. The request line is rendered by structlog in a thread of
-its own behind a bounded queue, so a slow disk or a full pipe never holds a request up; what does not fit
-is counted and said in the next line that does.
+Lines are JSON, or coloured text on a terminal. Once the request log has been started, one thread writes all
+of them behind a bounded queue, so a slow disk or a full pipe never holds the event loop up; what does not fit,
+or cannot be written, is counted and said in the next line that can. Request lines are rendered there, too.
 """
 
 import collections
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
-from metrics.record import BROKEN, CRASHED, FAILED, Attempt, Record
+from metrics.record import BROKEN, CRASHED, FAILED, Attempt, Record, Tokens
 
 _encode = msgspec.json.Encoder().encode
 _PENDING = 10_000
@@ -74,10 +74,39 @@ def configure(stream: TextIO, level: str, wall: Callable[[], float], *, pretty: 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=Outlet(stream),
         cache_logger_on_first_use=True,
     )
     return threshold
+
+
+class Outlet:
+    """Where rendered lines go: to a stream at once, or to whoever writes for it in a thread (`through`).
+
+    It is structlog's logger factory and its logger in one.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.through: Callable[[str], None] | None = None
+
+    def __call__(self, *_: object) -> "Outlet":
+        """A logger: itself."""
+        return self
+
+    def msg(self, text: str) -> None:
+        """One line, or several with line ends between them."""
+        if self.through is not None:
+            self.through(text)
+        else:
+            self.put(text)
+
+    debug = info = warning = error = critical = msg
+
+    def put(self, text: str) -> None:
+        """Write it now, and wait as long as that takes. Raises `OSError`, or `ValueError` where it is closed."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
 
 
 class _Stamp:
@@ -109,7 +138,7 @@ def _same(_logger: object, _name: str, event: structlog.typing.EventDict) -> str
 
 
 class RequestLog:
-    """The line of each request, written by a thread.
+    """The line of each request, and whatever else is logged meanwhile, written by a thread.
 
     Lines that are there at the same time are rendered and written together: waking the thread for each, and a
     write for each, would take as much of the processor as a third of the request does.
@@ -117,34 +146,53 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("request")
-        self._waiting: collections.deque[Record] = collections.deque()
+        self._waiting: collections.deque[Record | str] = collections.deque()
         self._filled = threading.Event()
         self._closing = threading.Event()
+        self._outlet: Outlet | None = None
         self._unsaid = 0
         self.dropped = 0
-        """Lines that did not fit since the start."""
+        """Lines that did not fit, or could not be written, since the start."""
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
 
     def start(self) -> None:
-        """Start writing."""
+        """Start writing, all that is logged from here on. To be called once logging is set up."""
+        outlet = structlog.get_config()["logger_factory"]
+        if isinstance(outlet, Outlet):
+            self._outlet = outlet
+            outlet.through = self._leave
         self._thread.start()
 
     def write(self, record: Record) -> None:
         """Leave the line of `record`. Never waits."""
-        if len(self._waiting) >= (_PENDING if record.bodies is None else _PENDING_BODIES):
-            self.dropped += 1
-            self._unsaid += 1
+        if record.bodies is not None and len(self._waiting) >= _PENDING_BODIES:
+            self._lose(1)
+        else:
+            self._leave(record)
+
+    def _leave(self, line_: Record | str) -> None:
+        if len(self._waiting) >= _PENDING:
+            self._lose(1)
             return
-        self._waiting.append(record)
+        self._waiting.append(line_)
         if not self._filled.is_set():
             self._filled.set()
 
+    def _lose(self, count: int) -> None:
+        self.dropped += count
+        self._unsaid += count
+
     def close(self) -> None:
-        """Write what is queued and stop, within some seconds: a sink that is stuck is left behind."""
+        """Write what is queued and stop, within some seconds: a sink that is stuck is left behind.
+
+        From then on whoever logs writes for itself again.
+        """
         self._closing.set()
         self._filled.set()
         if self._thread.is_alive():
             self._thread.join(timeout=CLOSING)
+        if self._outlet is not None and not self._thread.is_alive():
+            self._outlet.through = None
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -153,18 +201,27 @@ class RequestLog:
             self._filled.clear()  # before the look at what waits: whatever comes from here on sets it again
             while self._waiting:
                 count = min(len(self._waiting), MOST)
-                _write([self._waiting.popleft() for _ in range(count)])
+                self._write([self._waiting.popleft() for _ in range(count)])
                 if self._unsaid:
                     dropped, self._unsaid = self._unsaid, 0
                     self._log.warning("request_lines_dropped", count=dropped)
 
-
-def _write(records: Iterable[Record]) -> None:
-    """Write the lines of `records`, as structlog is set up to render them, at one go."""
-    config = structlog.get_config()
-    lines = [text for record in records if (text := _rendered(record, config["processors"])) is not None]
-    if lines:
-        config["logger_factory"]().msg("\n".join(lines))
+    def _write(self, lines: Sequence[Record | str]) -> None:
+        """Write `lines`, requests rendered as structlog is set up to, at one go."""
+        config = structlog.get_config()
+        processors = config["processors"]
+        texts = [one if isinstance(one, str) else _rendered(one, processors) for one in lines]
+        text = "\n".join([text for text in texts if text is not None])
+        if not text:
+            return
+        outlet = self._outlet
+        try:
+            if outlet is not None:
+                outlet.put(text)
+            else:
+                config["logger_factory"]().msg(text)
+        except (OSError, ValueError):  # a full disk, a closed pipe: it may be mended while we run
+            self._lose(len(lines))
 
 
 def _rendered(record: Record, processors: Iterable[structlog.typing.Processor]) -> str | None:
@@ -182,39 +239,48 @@ def _rendered(record: Record, processors: Iterable[structlog.typing.Processor]) 
 
 def line(record: Record) -> dict[str, object]:
     """The fields of a request's line. Times in milliseconds; what says nothing is left out."""
-    fields: dict[str, object] = {
-        "id": record.request_id,
-        "client": record.client or None,
-        "endpoint": record.endpoint,
-        "model": record.model or None,
-        "stream": record.stream,
-        "status": record.status,
-        "outcome": record.outcome,
-        "target": record.target or None,
-        "attempts": [_told(attempt) for attempt in record.attempts] or None,
-        "total_ms": round(record.duration * 1000, 2),
-        "overhead_ms": round(max(0.0, record.duration - record.waited) * 1000, 2),
-    }
+    fields: dict[str, object] = {"id": record.request_id}
+    if record.client:
+        fields["client"] = record.client
+    fields["endpoint"] = record.endpoint
+    if record.model:
+        fields["model"] = record.model
+    fields["stream"] = record.stream
+    fields["status"] = record.status
+    fields["outcome"] = record.outcome
+    if record.target:
+        fields["target"] = record.target
+    if record.attempts:
+        fields["attempts"] = [_told(attempt) for attempt in record.attempts]
+    fields["total_ms"] = round(record.duration * 1000, 2)
+    fields["overhead_ms"] = round(max(0.0, record.duration - record.waited) * 1000, 2)
     if record.queued:
         fields["queued_ms"] = round(record.queued * 1000, 2)
     if record.ttft is not None:
         fields["ttft_ms"] = round(record.ttft * 1000, 2)
     if record.error:
         fields["error"] = record.error
-    tokens = record.tokens
-    if tokens is not None:
-        fields["tokens_in"] = tokens.input
-        fields["tokens_out"] = tokens.output
-        fields["tokens_cached"] = tokens.cached or None
-        fields["tokens_written"] = tokens.written or None
-        fields["tokens_reasoning"] = tokens.reasoning or None
+    if record.tokens is not None:
+        fields.update(_counted(record.tokens))
     if record.cost is not None:
         fields["cost"] = round(record.cost, 8)
     if record.trace:
         fields["trace"] = record.trace
     if record.bodies is not None:
         fields.update(record.bodies())
-    return {name: value for name, value in fields.items() if value is not None}
+    return fields
+
+
+def _counted(tokens: Tokens) -> dict[str, object]:
+    """Tokens by kind; those that not every provider counts only where there were any."""
+    counted: dict[str, object] = {"tokens_in": tokens.input, "tokens_out": tokens.output}
+    if tokens.cached:
+        counted["tokens_cached"] = tokens.cached
+    if tokens.written:
+        counted["tokens_written"] = tokens.written
+    if tokens.reasoning:
+        counted["tokens_reasoning"] = tokens.reasoning
+    return counted
 
 
 def _told(attempt: Attempt) -> str:

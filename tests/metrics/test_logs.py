@@ -1,6 +1,8 @@
+import errno
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -173,3 +175,59 @@ def test_what_was_said_is_in_the_line_only_where_it_was_kept() -> None:
     assert "body_in" not in logs.line(record)
     record.bodies = lambda: {"body_in": "hello", "body_out": "hi"}
     assert (logs.line(record)["body_in"], logs.line(record)["body_out"]) == ("hello", "hi")
+
+
+class Stuck(io.StringIO):
+    """A sink whose reader does not read, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = threading.Event()
+
+    def write(self, text: str) -> int:
+        """Wait for the reader."""
+        self.reads.wait(10)
+        return super().write(text)
+
+
+def test_a_sink_that_is_stuck_holds_nobody_up() -> None:
+    """Neither a request nor whoever else has something to say while the log runs; all of it is written later."""
+    out = Stuck()
+    logs.configure(out, "info", lambda: NOW, pretty=False)
+    log = logs.RequestLog()
+    log.start()
+    log.write(full())
+    structlog.get_logger("redis").warning("away")
+    assert out.getvalue() == ""
+    out.reads.set()
+    log.close()
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["request", "away"]
+    structlog.get_logger("serve").info("stopped")
+    assert json.loads(out.getvalue().splitlines()[-1])["event"] == "stopped"
+
+
+class Full(io.StringIO):
+    """A sink on a disk that is full for its first write."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        """Fail once."""
+        if self.full:
+            self.full = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_that_cannot_be_written_are_counted_and_the_log_goes_on() -> None:
+    """A full disk may have room again."""
+    out = Full()
+    logs.configure(out, "info", lambda: NOW, pretty=False)
+    log = logs.RequestLog()
+    for _ in range(logs.MOST + 1):
+        log.write(full())
+    log.start()
+    log.close()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["request", "request_lines_dropped"]
+    assert lines[1]["count"] == log.dropped == logs.MOST
