@@ -1,8 +1,8 @@
 """Logging: how lines look, and the one line each request leaves.
 
 Lines are JSON, or coloured text on a terminal. Once the request log has been started, one thread writes all
-of them behind a bounded queue, so a slow disk or a full pipe never holds the event loop up; what does not fit,
-or cannot be written, is counted and said in the next line that can. Request lines are rendered there, too.
+of them behind a bounded queue, so a slow disk or a full pipe never holds the event loop up; what does not
+fit, or cannot be written, is counted and said in the next line that can. Request lines are rendered there.
 """
 
 import collections
@@ -104,7 +104,7 @@ class Outlet:
     debug = info = warning = error = critical = msg
 
     def put(self, text: str) -> None:
-        """Write it now, and wait as long as that takes. Raises `OSError`, or `ValueError` where it is closed."""
+        """Write it now, however long that takes. Raises `OSError`, or `ValueError` where it is closed."""
         self._stream.write(text + "\n")
         self._stream.flush()
 
@@ -239,19 +239,7 @@ def _rendered(record: Record, processors: Iterable[structlog.typing.Processor]) 
 
 def line(record: Record) -> dict[str, object]:
     """The fields of a request's line. Times in milliseconds; what says nothing is left out."""
-    fields: dict[str, object] = {"id": record.request_id}
-    if record.client:
-        fields["client"] = record.client
-    fields["endpoint"] = record.endpoint
-    if record.model:
-        fields["model"] = record.model
-    fields["stream"] = record.stream
-    fields["status"] = record.status
-    fields["outcome"] = record.outcome
-    if record.target:
-        fields["target"] = record.target
-    if record.attempts:
-        fields["attempts"] = [_told(attempt) for attempt in record.attempts]
+    fields = _what(record)
     fields["total_ms"] = round(record.duration * 1000, 2)
     fields["overhead_ms"] = round(max(0.0, record.duration - record.waited) * 1000, 2)
     if record.queued:
@@ -268,6 +256,24 @@ def line(record: Record) -> dict[str, object]:
         fields["trace"] = record.trace
     if record.bodies is not None:
         fields.update(record.bodies())
+    return fields
+
+
+def _what(record: Record) -> dict[str, object]:
+    """Who asked for what, who answered, and how it ended."""
+    fields: dict[str, object] = {"id": record.request_id}
+    if record.client:
+        fields["client"] = record.client
+    fields["endpoint"] = record.endpoint
+    if record.model:
+        fields["model"] = record.model
+    fields["stream"] = record.stream
+    fields["status"] = record.status
+    fields["outcome"] = record.outcome
+    if record.target:
+        fields["target"] = record.target
+    if record.attempts:
+        fields["attempts"] = [_told(attempt) for attempt in record.attempts]
     return fields
 
 

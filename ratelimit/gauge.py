@@ -183,8 +183,7 @@ def too_large(limits: Sequence[Limited], demand: Demand) -> Decision | None:
 
 def granted(limits: Sequence[Limited], gauges: Sequence[Gauge], headers: Sequence[Header]) -> Decision:
     """The decision on a demand that was charged."""
-    levels = [Level(h.requests, h.tokens, h.held, h.due, 0, 0) for h in headers]
-    return _decision(limits, gauges, levels, (None, "", 0))
+    return _decision(limits, gauges, headers, (None, "", 0))
 
 
 def judged(
@@ -211,7 +210,7 @@ def _waits(ask: Ask, level: Level) -> tuple[tuple[Dimension, int], ...]:
 def _decision(
     limits: Sequence[Limited],
     gauges: Sequence[Gauge],
-    levels: Sequence[Level],
+    levels: Sequence[Level | Header],
     worst: tuple[Dimension | None, str, int],
 ) -> Decision:
     requests: Room | None = None

@@ -106,12 +106,13 @@ class RedisStore:
 
     async def _admit(self, rid: str, limits: Sequence[Limit], demand: Demand) -> tuple[Decision, list[Limit]]:
         """The decision, and the limits whose tidying is due."""
-        asks = [limit.gauge.ask(demand) for limit in limits]
-        packed = [_ASK.pack(*ask) for ask in asks]
-        answer = await self._call("admit", limits, rid, self._lease, _keep_ms(limits), *packed)
         gauges = [limit.gauge for limit in limits]
+        asks = [gauge.ask(demand) for gauge in gauges]
+        keep_ms = max([gauge.keep_ms for gauge in gauges])
+        args: list[str | int | bytes] = [rid, self._lease, keep_ms, *[_ASK.pack(*ask) for ask in asks]]
+        answer = await self._link.send(self._scripts["admit"], [limit.key for limit in limits], args)
         if isinstance(answer, bytes):
-            headers = [Header(*head) for head in _HEADER.iter_unpack(answer)]
+            headers = list(map(Header._make, _HEADER.iter_unpack(answer)))
             for limit, header in zip(limits, headers, strict=True):
                 self._remember(limit.key, header)
             dues = [header.due for header in headers]

@@ -191,7 +191,7 @@ class Stuck(io.StringIO):
 
 
 def test_a_sink_that_is_stuck_holds_nobody_up() -> None:
-    """Neither a request nor whoever else has something to say while the log runs; all of it is written later."""
+    """Neither a request nor whoever else has something to say; all of it is written later."""
     out = Stuck()
     logs.configure(out, "info", lambda: NOW, pretty=False)
     log = logs.RequestLog()
