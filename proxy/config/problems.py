@@ -20,7 +20,11 @@ Path = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z0-9_]+\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_SECRET = frozenset({"key", "keys", "api_key", "api_keys", "headers", "extra_body"})
+_SECRET = frozenset({"key", "keys", "api_key", "api_keys", "token", "headers", "extra_body"})
+_URL = re.compile(
+    r"([a-z+]+://)?([^@\s]*@)?(:name)?[^\s:/?#@]*(:\d*)?(/([^\s:@?#]|:name|:model)*)?(\?.*)?",
+    re.DOTALL | re.IGNORECASE,
+)
 _LISTS = frozenset({"tuple_type", "list_type"})
 _MAPPINGS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
@@ -159,7 +163,8 @@ def shown(value: object) -> str:
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
     if isinstance(value, str):
-        text = re.sub(r"\?.*", "?***", re.sub(r"[^/\s]*@", "***@", value))  # passwords and keys in URLs
+        # Passwords and keys in URLs; a password may itself hold what would end it.
+        text = re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s)^([a-z+]+://)?.*@", r"\1***@", value))
         return json.dumps(text if len(text) <= 60 else text[:57] + "...")
     return "nothing" if value is None else json.dumps(value, default=str)
 
@@ -167,7 +172,9 @@ def shown(value: object) -> str:
 def secret(path: Path) -> bool:
     """Whether a value at this path may be a secret."""
     names = [step for step in path if isinstance(step, str)]
-    return (not _SECRET.isdisjoint(names) and "limits" not in names) or names[:2] == ["redis", "url"]
+    if names[:1] == ["redis"]:
+        return names[-1].endswith("url")  # a password is part of it
+    return not _SECRET.isdisjoint(names) and "limits" not in names
 
 
 def faults(error: ValidationError, data: object, text: Text, root: type[BaseModel]) -> list[Fault]:
@@ -245,13 +252,18 @@ def _child(value: object, step: str | int) -> object:
 
 def _found(path: Path, value: object, kind: str, text: Text) -> str:
     template = text.templates.get(path)
-    if template and (not secret(path) or _VARIABLE.fullmatch(template)):
+    if template and (not (secret(path) or _unreadable(path, template)) or _VARIABLE.fullmatch(template)):
         return shown(template) + (" (which is empty)" if value == "" else "")
-    if isinstance(value, str) and (secret(path) or kind in _LISTS | _MAPPINGS):
+    if isinstance(value, str) and (secret(path) or _unreadable(path, value) or kind in _LISTS | _MAPPINGS):
         return "***" if value else "empty text"
     if isinstance(value, int | float) and secret(path):
         return "a number"
     return shown(value)
+
+
+def _unreadable(path: Path, text: str) -> bool:
+    """Whether a URL was meant and none can be read, so that nobody knows where in it a password stands."""
+    return bool(path) and str(path[-1]).endswith("url") and not _URL.fullmatch(text)
 
 
 def _allowed(detail: ErrorDetails) -> str:

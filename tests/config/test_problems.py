@@ -70,6 +70,8 @@ def test_renamed_paths_have_no_line() -> None:
         ("x" * 70, '"' + "x" * 57 + '..."'),
         ("https://u:p@h/v1", '"https://***@h/v1"'),
         ("https://h?key=x", '"https://h?***"'),
+        ("https://:pa/ss@h:x", '"https://***@h:x"'),
+        ("https://u:p@q@h/a\n?k\ny", '"https://***@h/a\\n?***"'),
         (5, "5"),
         (True, "true"),
         (None, "nothing"),
@@ -91,14 +93,57 @@ def test_values_are_shown_in_few_words(value: object, text: str) -> None:
         (("providers", "p", "api_key"), True),
         (("providers", "p", "headers", "x"), True),
         (("redis", "url"), True),
+        (("redis", "responses_url"), True),
+        (("redis", "connections"), False),
+        (("operations", "token"), True),
         (("providers", "p", "api_keys", 0, "limits", "burst"), False),
         (("providers", "p", "base_url"), False),
         ((), False),
     ],
 )
 def test_secret_places_are_known(path: tuple[str | int, ...], hidden: bool) -> None:
-    """Keys, headers, bodies and the Redis URL may hold secrets; limits of a key do not."""
+    """Keys, tokens, headers, bodies and Redis URLs may hold secrets; limits of a key do not."""
     assert secret(path) is hidden
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("operations", "token", "hunter2"),
+        ("operations", "token", "hunter2 hunter2"),
+        ("operations", "token", 7162534),
+        ("redis", "url", "http://:hunter2/s@host:x"),
+        ("redis", "url", "redis:/user:hunter2"),
+        ("redis", "responses_url", "http://:hunter2/s@host:x"),
+        ("redis", "responses_url", "redis:/user:hunter2"),
+        ("redis", "responses_url", 7162534),
+    ],
+)
+def test_no_secret_is_shown_wherever_it_is_refused(section: str, name: str, value: object) -> None:
+    """Too short, with a space, a number without quotes, a URL with a slip in it."""
+    [fault] = found({section: {name: value}})
+    assert fault.path == (section, name)
+    assert fault.found == ("***" if isinstance(value, str) else "a number")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown_as"),
+    [
+        ("ftp://user:hunter2@h/v1", '"ftp://***@h/v1"'),
+        ("ftp://h:70/v1?key=hunter2", '"ftp://h:70/v1?***"'),
+        ("ftp://:hunter2/s@host:x", "***"),
+        ("https:/user:hunter2", "***"),
+        ("api.example.com/v1", '"api.example.com/v1"'),
+        ("ftp://:name.example.com/d/:model/x", '"ftp://:name.example.com/d/:model/x"'),
+    ],
+)
+def test_of_a_url_that_cannot_be_read_nothing_is_shown(url: str, shown_as: str) -> None:
+    """Nobody knows where in it a password stands."""
+    [fault] = found({"providers": {"p": {"base_url": url}}})
+    assert fault.found == shown_as
+    text = Text(templates={("providers", "p", "base_url"): url + "${X}"})
+    [fault] = found({"providers": {"p": {"base_url": url}}}, text)
+    assert "hunter2" not in fault.found
 
 
 def test_the_nearest_word_is_suggested() -> None:

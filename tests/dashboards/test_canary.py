@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import signal
 
 import pytest
 from harness import PATIENCE, Mock, Serve, eventually
@@ -43,10 +44,33 @@ def asked(port: int, path: str, body: object, key: str, method: str = "POST") ->
         return str(answer.getheaders()), answer.read()
 
 
+def refusals(proxy: Serve, config: dict[str, object], bearer: str) -> list[bytes]:
+    """What a reload answers to configurations with a slip beside each secret; the log has it too."""
+    url = f"redis:/user:{CANARIES['token']}"
+    key, header = {"key": f"{CANARIES['client']} x", "name": "app"}, {"x-secret": f"{CANARIES['header']}\n"}
+    slips: list[dict[str, object]] = [
+        {"operations": {"port": 0, "token": f"{CANARIES['token']} x"}},
+        {"redis": {"url": url, "responses_url": f"http://:{CANARIES['token']}/x@host:x"}},
+        {"clients": [key], "responses": {"keys": [{"id": "1", "key": CANARIES["sealing"] + "x"}]}},
+        {"providers": {"mock": {"base_url": url, "api_key": f"{CANARIES['provider']} x", "headers": header}}},
+    ]
+    answers: list[bytes] = []
+    for slip in slips:
+        proxy.rewrite(config | slip)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.operations)) as connection:
+            connection.request("POST", "/admin/reload", headers={"authorization": bearer})
+            answer = connection.getresponse()
+            assert answer.status == 422
+            answers.append(answer.read())
+        proxy.signal(signal.SIGHUP)
+        proxy.event("reload_refused")
+    return answers
+
+
 def test_canaries_stay_where_they_are() -> None:
     """Whatever providers say of them, whatever goes wrong."""
     with Mock(TELLS_ALL) as mock:
-        config = {
+        config: dict[str, object] = {
             "listen": {"port": 0},
             "operations": {"port": 0, "token": CANARIES["token"]},
             "clients": [{"name": "app", "key": CANARIES["client"], "limits": {"requests_per_minute": 600}}],
@@ -87,9 +111,11 @@ def test_canaries_stay_where_they_are() -> None:
                 for path in ("/metrics", "/targets", "/replicas")
                 for more in ({}, {"accept": "application/openmetrics-text"})
             ]
+            refused = str(refusals(proxy, config, auth["authorization"]))
             assert proxy.stop() == 0
             lines = "\n".join([*proxy.err, *proxy.out])
     everything = {"log": lines, "metrics": str(told), "headers": str(heads), "errors": str(errors)}
+    everything["refusals"] = refused
     found = [
         (where, what)
         for where, text in everything.items()
