@@ -88,7 +88,7 @@ class Observed:
     costs: Costs
 
 
-def total(amounts: Amounts, constants: Mapping[str, float]) -> float:
+def total(amounts: Amounts, constants: Costs) -> float:
     """What `amounts` cost."""
     return sum(amount * constants.get(name, 0.0) for name, amount in amounts.items())
 
@@ -98,16 +98,16 @@ def stage_of(amounts: Amounts) -> int:
     return max(place for place, names in enumerate(STAGES) if any(amounts[name] for name in names))
 
 
-def fitted(runs: Sequence[Observed]) -> dict[str, dict[str, float]]:
-    """The constants of each quantity, of all that is in `runs`."""
-    return {quantity: _fitted(runs, quantity) for quantity in QUANTITIES}
+def fitted(runs: Sequence[Observed], known: Mapping[str, Costs]) -> dict[str, dict[str, float]]:
+    """The constants of each quantity, of all that is in `runs`; `known` are those that need no fit."""
+    return {quantity: _fitted(runs, quantity, known.get(quantity, {})) for quantity in QUANTITIES}
 
 
-def _fitted(runs: Sequence[Observed], quantity: str) -> dict[str, float]:
-    known: dict[str, float] = {}
+def _fitted(runs: Sequence[Observed], quantity: str, given: Costs) -> dict[str, float]:
+    known = dict(given)
     for place, names in enumerate(STAGES):
         own = [run for run in runs if stage_of(run.amounts) == place]
-        sought = [name for name in names if name not in ABSENT[quantity]]
+        sought = [name for name in names if name not in ABSENT[quantity] and name not in given]
         if own:
             rest = [run.costs[quantity] - total(run.amounts, known) for run in own]
             rows = [[run.amounts[name] for name in sought] for run in own]

@@ -62,6 +62,7 @@ def grids(document: Document) -> list[Grid]:
 
 def _constants(document: Document) -> Grid:
     constants = document["constants"]
+    life = document["life"]
     busy, quiet = figure(constants[CPU][SCOPE]), figure(document["quiet"])
     head = ["for", *_UNITS.values()]
     rows = [
@@ -69,7 +70,9 @@ def _constants(document: Document) -> Grid:
         for name, said in _MEANING.items()
     ]
     said = (
-        f"Constants. Calls and bytes were fitted on the runs with {_fitted_on(document)} replicas; CPU was "
+        f"Constants. Calls and bytes were fitted on the runs with {_fitted_on(document)} replicas, but for "
+        f"the bytes of a member: a sign of life among {life['members']:,} was answered with "
+        f"{life['bytes_out']:,.0f} bytes. CPU was "
         f"measured on a server that many connections keep busy. A scope took {busy} us there, and {quiet} us "
         "in the runs above, for a server with little to do wakes up for every call."
     )
@@ -95,12 +98,9 @@ def _checks(document: Document) -> Grid:
             measured, predicted = run["measured"][quantity], run["predicted"][quantity]
             row += [f"{measured:,.0f}", f"{predicted:,.0f}", f"{off(run, quantity):+.1%}"]
         rows.append(row)
-    life = document["life"]
     said = (
         "Measured, beside what the model says of the same load. Of the runs that it was not fitted on the "
-        f"largest error is {_largest(document):.1%} ({MOST:.0%} is allowed). A sign of life among "
-        f"{life['members']:,} members was answered with {life['measured']:,.0f} bytes, the model says "
-        f"{life['predicted']:,.0f}."
+        f"largest error is {_largest(document):.1%} ({MOST:.0%} is allowed)."
     )
     return said, head, rows
 
@@ -137,9 +137,9 @@ def _needs(document: Document) -> Grid:
         f"By the model. Each request is limited by client, model and key; {plan.STORED:.0%} are stored and "
         f"{plan.READ_AGAIN:.0%} read one; {plan.LONG:.0%} stream for {plan.OPEN:g} s; {plan.LIMITS} limits "
         f"are in use; {plan.TRANSITIONS:g} change of a target a second, heard by every replica, where there "
-        f"are requests. A shard is full at {plan.FULL:.0%} of a core or of 1 Gbit/s out. A Cluster has at "
-        f"least {plan.LEAST_SHARDS} shards; connections are those of a single Redis, and a replica has two "
-        "more for each further shard."
+        "are requests. The core is by what a busy server takes for each. A shard is full at "
+        f"{plan.FULL:.0%} of a core or of 1 Gbit/s out. A Cluster has at least {plan.LEAST_SHARDS} shards; "
+        "connections are those of a single Redis, and a replica has two more for each further shard."
     )
     return said, head, rows
 

@@ -12,6 +12,7 @@ from capacity_model import (
     BYTES_IN,
     BYTES_OUT,
     CALLS,
+    PAIR,
     QUANTITIES,
     STAGES,
     Load,
@@ -39,7 +40,7 @@ TRUE = {
     for scale, quantity in enumerate(QUANTITIES)
 }
 CORE = dict.fromkeys(NAMES, 10.0)
-LIFE = Life(500, 65_000.0)
+LIFE = Life(500, 500 * 2 * TRUE[BYTES_OUT][PAIR])
 
 
 def _loads(count: int) -> list[tuple[str, Load]]:
@@ -89,7 +90,7 @@ def test_a_run_is_evidence_for_the_last_stage_it_has_anything_of() -> None:
 
 def test_constants_are_found_again_in_runs_that_were_made_of_them() -> None:
     """Those of one and two replicas are enough."""
-    found = fitted([_observed(load) for count in (1, 2) for _, load in _loads(count)])
+    found = fitted([_observed(load) for count in (1, 2) for _, load in _loads(count)], {})
     for quantity in QUANTITIES:
         assert total(dict.fromkeys(found[quantity], 1.0), found[quantity]) == pytest.approx(
             sum(TRUE[quantity].values())
@@ -100,8 +101,15 @@ def test_constants_are_found_again_in_runs_that_were_made_of_them() -> None:
 
 def test_what_cannot_cost_anything_is_not_looked_for() -> None:
     """An answer that is longer is no further call."""
-    found = fitted([_observed(load) for count in (1, 2) for _, load in _loads(count)])
+    found = fitted([_observed(load) for count in (1, 2) for _, load in _loads(count)], {})
     assert all(ABSENT[quantity].isdisjoint(found[quantity]) for quantity in QUANTITIES)
+
+
+def test_what_is_known_is_not_fitted() -> None:
+    """The rest is found beside it."""
+    runs = [_observed(load) for _, load in _loads(1)[:1]]
+    found = fitted(runs, {BYTES_OUT: {PAIR: TRUE[BYTES_OUT][PAIR]}, CALLS: {}})
+    assert found[BYTES_OUT] == pytest.approx({name: TRUE[BYTES_OUT][name] for name in ("pair", "replica")})
 
 
 def test_least_squares_goes_between_what_does_not_agree() -> None:
