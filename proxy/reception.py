@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.exchange import Exchange, Head, Sink, Source
 from proxy.fleet import Fleet
 from proxy.redaction import Redactor
-from proxy.transcript import Transcript
+from proxy.transcript import Overheard, Transcript
 from proxy.wire.codec import Stamp, Voice
 from proxy.wire.model import Endpoint
 
@@ -43,8 +43,8 @@ class Reception:
         record.trace = _trace(head) if head.forwarded else ""
         snapshot = self.fleet.snapshot
         if snapshot.config.log.bodies:
-            most = snapshot.config.log.body_limit
-            source = sink = overheard = Transcript(source, sink, most, self.redactor.excerpt)
+            overheard = Overheard(snapshot.config.log.body_limit, self.redactor.excerpt)
+            source = sink = Transcript(source, sink, overheard)
             record.bodies = overheard.read
         return Exchange(endpoint, voice, head, source, sink, snapshot, record, stamp)
 

@@ -2,16 +2,19 @@
 
 Error bodies are written by others and may repeat whatever was sent to them. Known secrets and hosts (all
 that the configuration holds) are removed wherever they stand, and so is what only looks like a secret:
-API keys by their prefixes, bearer tokens, JSON web tokens, URLs, e-mail addresses.
+API keys by their prefixes, bearer tokens, JSON web tokens, URLs, e-mail addresses. What is known is found as
+it stands and as JSON writes it, in one piece: what a text spells out or encodes once more is not.
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from proxy.config.settings import Config, Entry, Provider
 from proxy.errors import Said
+from proxy.wire import deltas
 
 LONGEST = 2048
 """Characters of a message that are passed on."""
@@ -28,10 +31,18 @@ _BLOB = re.compile(r"[A-Za-z0-9+/]{256,}={0,2}")
 _LOOKS_SECRET = re.compile(
     r"https?://[^\s\"'<>]+"
     r"|\b(?:sk|pk|rk|key|xai|gsk|hf)[-_][A-Za-z0-9_\-*.]{6,}"
+    r"|\b(?:A[KS]IA[A-Z0-9]{12}|AIza[\w-]{20}|gh[pousr]_\w{6}|github_pat_\w{6}|xox[a-z]-[\w-]{6})[\w-]*+"
     r"|\b(?:[Bb]earer|[Bb]asic)\s{1,9}[A-Za-z0-9._~+/=-]{6,}"
     r"|(?<![\w-])eyJ[\w-]{8,}+\.[\w-]++\.[\w-]*"
     r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+"
 )  # each alternative can begin only where its predecessor could not: linear in any text
+_NAMED = re.compile(
+    r"((\\{0,7})\"(?:password|passwd|secret|client_secret|(?:access_|refresh_|id_)?token|api_?key)\2\""
+    r"\s{0,9}:\s{0,9}\2\")(?:.*?)(?=(?<!\\)\2\"|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)  # a text that is called a secret, also inside a text; one that was cut goes to the end
+_ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|/)")
+_CUT_ESCAPE = re.compile(r"\\{1,8}(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 class Redactor:
@@ -53,7 +64,8 @@ class Redactor:
 
     def _learn(self) -> None:
         secrets = self._present.union(*(some for _, some in self._former))
-        known = sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True)
+        forms = secrets.union(json.dumps(secret, ensure_ascii=False)[1:-1] for secret in secrets)
+        known = sorted((form for form in forms if len(form) >= 4), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
         self._longest = len(known[0]) if known else 0
 
@@ -70,14 +82,23 @@ class Redactor:
     def excerpt(self, said: bytes, *, whole: bool) -> str:
         """What was `said`, as text without secrets; long runs of base64 (pictures, files) are only named.
 
-        Not `whole`: the end was cut off, and goes as far as half a secret may stand there.
+        Of a stream it is what its events say together, for a secret may come in pieces. Not `whole`: the end
+        was cut off, and goes as far as half a secret may stand there.
         """
-        text = said.decode("utf-8", "replace")
+        if deltas.is_stream(said) and (texts := deltas.texts(said)):
+            return "\n".join(f"{name}: {self._clean(text, whole=whole)}" for name, text in texts)
+        return self._clean(said.decode("utf-8", "replace"), whole=whole)
+
+    def _clean(self, text: str, *, whole: bool) -> str:
+        if not whole:
+            text = _CUT_ESCAPE.sub("", text)
+        text = _ESCAPED.sub(_plain, text)
         if self._known is not None:
             text = self._known.sub(_MASK, text)
         if not whole:
             text = text[: -self._longest or None]
         text = _BLOB.sub(lambda blob: f"[{len(blob[0])} characters of base64]", text)
+        text = _NAMED.sub(lambda named: named[1] + _MASK, text)
         return _LOOKS_SECRET.sub(_MASK, text)
 
     def said(self, said: Said) -> Said:
@@ -105,6 +126,12 @@ class Redactor:
         if isinstance(value, list):
             return [self._value(item, depth - 1) for item in value[:MOST]] if depth else None
         return value
+
+
+def _plain(escape: re.Match[str]) -> str:
+    """The character that JSON wrote another way than it needs to; the escape where it does need it."""
+    character = chr(int(escape[1], 16)) if escape[1] else "/"
+    return character if character.isprintable() and character not in '"\\' else escape[0]
 
 
 def secrets_of(config: Config) -> set[str]:

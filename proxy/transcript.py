@@ -17,20 +17,50 @@ class Redact(Protocol):
         """`said` as text without secrets. `whole`: nothing of it was cut off."""
 
 
-class Transcript:
-    """Stands between an exchange and its client, as its source and its sink, and keeps what it overhears.
+class Overheard:
+    """What is kept of an exchange: at most `most` bytes each way, and how many there were.
 
-    At most `most` bytes each way.
+    A line of the log that waits to be written holds this alone, and no body.
     """
 
-    def __init__(self, source: Source, sink: Sink, most: int, redact: Redact) -> None:
-        self._source = source
-        self._sink = sink
+    def __init__(self, most: int, redact: Redact) -> None:
         self._most = most
         self._redact = redact
-        self._heard = b""
-        self._said: list[bytes] = []
+        self._kept: tuple[list[bytes], list[bytes]] = ([], [])
         self._sizes = [0, 0]
+
+    def came(self, data: bytes) -> None:
+        """The client has said this."""
+        self._note(0, data)
+
+    def went(self, data: bytes) -> None:
+        """The client was told this."""
+        self._note(1, data)
+
+    def _note(self, way: int, data: bytes) -> None:
+        left = self._most - self._sizes[way]
+        self._sizes[way] += len(data)
+        if data and left > 0:
+            self._kept[way].append(data[:left])
+
+    def read(self) -> Mapping[str, str]:
+        """`body_in` and `body_out`, whatever there was of them."""
+        told = {}
+        for name, kept, size in zip(("body_in", "body_out"), self._kept, self._sizes, strict=True):
+            if said := b"".join(kept):
+                whole = size == len(said)
+                text = self._redact(said, whole=whole)
+                told[name] = text if whole else f"{text} [cut; {size} bytes]"
+        return told
+
+
+class Transcript:
+    """Stands between an exchange and its client, as its source and its sink, and has what it hears kept."""
+
+    def __init__(self, source: Source, sink: Sink, overheard: Overheard) -> None:
+        self._source = source
+        self._sink = sink
+        self._overheard = overheard
 
     @property
     def started(self) -> bool:
@@ -40,13 +70,12 @@ class Transcript:
     async def body(self) -> bytes:
         """The whole body, as the source has it."""
         body = await self._source.body()
-        self._heard = body[: self._most]
-        self._sizes[0] = len(body)
+        self._overheard.came(body)
         return body
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Pass it on."""
-        self._note(body)
+        self._overheard.went(body)
         await self._sink.answer(status, headers, body)
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -55,28 +84,10 @@ class Transcript:
 
     async def write(self, data: bytes) -> None:
         """Pass it on."""
-        self._note(data)
+        self._overheard.went(data)
         await self._sink.write(data)
 
     async def end(self, data: bytes = b"") -> None:
         """Pass it on."""
-        self._note(data)
+        self._overheard.went(data)
         await self._sink.end(data)
-
-    def _note(self, data: bytes) -> None:
-        left = self._most - self._sizes[1]
-        self._sizes[1] += len(data)
-        if left > 0:
-            self._said.append(data[:left])
-
-    def read(self) -> Mapping[str, str]:
-        """`body_in` and `body_out`, whatever there was of them."""
-        told = {}
-        for name, said, size in zip(
-            ("body_in", "body_out"), (self._heard, b"".join(self._said)), self._sizes, strict=True
-        ):
-            if said:
-                whole = size == len(said)
-                text = self._redact(said, whole=whole)
-                told[name] = text if whole else f"{text} [cut; {size} bytes]"
-        return told

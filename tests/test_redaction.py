@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from fakes.configs import config
 
@@ -18,6 +20,9 @@ MASK = "[redacted]"
         ("see https://internal.example/x?y for more", f"see {MASK} for more"),
         ("Authorization: Bearer abcdefghij", f"Authorization: {MASK}"),
         ("token eyJhbGciOiJI.eyJzdWIi.c2ln here", f"token {MASK} here"),
+        ("AKIA0123456789ABCDEF and ghp_abcdef0123456789", f"{MASK} and {MASK}"),
+        ("AIzaSyA-0123456789_abcdefghijklmnopqrst, xoxb-123456-abc", f"{MASK}, {MASK}"),
+        ("github_pat_11ABCDEFG0 AKIARA aiza", f"{MASK} AKIARA aiza"),
         ("ask admin@corp.example please", f"ask {MASK} please"),
         ("asking, skipping, keyboards", "asking, skipping, keyboards"),
         ("max_tokens is too large: 9", "max_tokens is too large: 9"),
@@ -146,3 +151,53 @@ def test_secrets_of_earlier_configurations_are_removed_for_a_day() -> None:
     assert redactor.text("first-key second-key third-key kept-key") == " ".join([MASK] * 4)
     redactor.renew(["kept-key", "third-key"], 15.0 + REMEMBERED)
     assert redactor.text("first-key second-key third-key kept-key") == f"first-key {MASK} {MASK} {MASK}"
+
+
+def stream(*texts: str) -> bytes:
+    """What a model says, in so many pieces."""
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
+    return b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("said", "clean"),
+    [
+        (b"say canary-7f3a9c", f"say {MASK}"),
+        (b'{"a":"canary\\u002D7f3a9c"}', f'{{"a":"{MASK}"}}'),
+        (b'{"a":"{\\"b\\":\\"\\\\u0063anary-7f3a9c\\"}"}', f'{{"a":"{{\\"b\\":\\"{MASK}\\"}}"}}'),
+        (
+            b'{"a":"se\\/cr\\"et \\u0022\\n\\ud83d\\ude00\\u00e9"}',
+            f'{{"a":"{MASK} \\u0022\\n\\ud83d\\ude00é"}}',
+        ),
+        (b'{"Password": "hun\\"ter2", "passwords": 2}', f'{{"Password": "{MASK}", "passwords": 2}}'),
+        (b'{"a":"{\\"api_key\\":\\"hunter2\\"}"}', f'{{"a":"{{\\"api_key\\":\\"{MASK}\\"}}"}}'),
+        (
+            b'{"logprobs":[{"token":"can"},{"token":"ary"}]}',
+            f'{{"logprobs":[{{"token":"{MASK}"}},{{"token":"{MASK}"}}]}}',
+        ),
+        (stream("a can", "ary-7f", "3a9c b"), f"content: a {MASK} b"),
+        (stream("a can", "ary\\u002d7f", "3a9c b"), f"content: a {MASK} b"),
+        (b"data: canary-7f3a9c\n\n", f"data: {MASK}\n\n"),
+    ],
+)
+def test_excerpts(said: bytes, clean: str) -> None:
+    """What is known is found however JSON writes it, and in a stream however it is cut."""
+    assert Redactor([CANARY, 'se/cr"et']).excerpt(said, whole=True) == clean
+
+
+def test_a_cut_excerpt_ends_before_half_a_secret() -> None:
+    """Also where the half was written in escapes, and in the middle of one."""
+    for end in ("canary-7f3a", "\\u0063\\u0061nary-\\u003", "canar\\", "canar\\u"):
+        shown = Redactor([CANARY]).excerpt(f"hello hello hello {end}".encode(), whole=False)
+        assert "ca" not in shown
+        assert shown.startswith("hello")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["\\", '\\"', '"password":"', '\\"token\\":\\"', "\\u0", "\\u005c", "AKIA", '"token" ']
+)
+def test_hostile_excerpts_take_no_longer(piece: str) -> None:
+    """As long a text as is kept, made to send a matcher back and forth."""
+    text = (piece * 65_536)[:65_536]
+    assert len(Redactor([CANARY]).excerpt(text.encode(), whole=True)) <= 65_536 * 2

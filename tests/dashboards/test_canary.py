@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from harness import PATIENCE, Mock, Serve, eventually
+from harness import MODEL, PATIENCE, Mock, Serve, configured, eventually
 from lively import Operations
 
 pytestmark = pytest.mark.process
@@ -19,6 +19,13 @@ CANARIES = {
     "sealing": "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTEyMzQ=",
     "prompt": "canary-prompt-of-a-client",
     "answer": "canary-answer-of-a-model",
+}
+SPEAKS_KEYS = {"default": {"text": f"it is {CANARIES['provider']} is it", "piece_bytes": 5}}
+"""Streams in whose events no key is whole."""
+ASKED: dict[str, dict[str, object]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 100},
+    "responses": {"input": "hi"},
 }
 TELLS_ALL = {
     "rules": [
@@ -35,11 +42,12 @@ TELLS_ALL = {
 }
 
 
-def asked(port: int, path: str, body: object, key: str, method: str = "POST") -> tuple[str, bytes]:
+def asked(port: int, path: str, body: object, key: str) -> tuple[str, bytes]:
     """The headers and the body of an answer."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
+        sent = body if isinstance(body, str) else json.dumps(body)
+        connection.request("POST", path, sent, headers)
         answer = connection.getresponse()
         return str(answer.getheaders()), answer.read()
 
@@ -125,3 +133,27 @@ def test_canaries_stay_where_they_are() -> None:
     assert errors
     assert "request" in lines
     assert found == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_bodies_in_the_log_hold_no_key(*, stream: bool) -> None:
+    """However many pieces a model says it in, and however a client writes it."""
+    with Mock(SPEAKS_KEYS) as mock:
+        bodies = {"bodies": True, "body_limit": 65_536}
+        with Serve(
+            configured(mock, log=bodies, clients=[{"name": "app", "key": CANARIES["client"]}])
+        ) as proxy:
+            written = "".join(f"\\u{ord(character):04x}" for character in CANARIES["client"])
+            for path, body in ASKED.items():
+                more = {"model": MODEL, "stream": stream, "metadata": {"user_id": "KEY"}}
+                said = json.dumps(body | more).replace("KEY", written)
+                _, answer = asked(proxy.port, f"/v1/{path}", said, CANARIES["client"])
+                assert (CANARIES["provider"].encode() in answer) is (not stream or path == "responses")
+            eventually(lambda: len(proxy.events("request")) == len(ASKED))
+            lines = proxy.events("request")
+            assert proxy.stop() == 0
+    assert {line["status"] for line in lines} == {200}
+    assert all("it is [redacted] is it" in line["body_out"] for line in lines)
+    assert all('"user_id": "[redacted]"' in line["body_in"] for line in lines)
+    log = "".join(map(str, lines))
+    assert [what for what, canary in CANARIES.items() if canary in log] == []
