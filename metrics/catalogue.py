@@ -155,7 +155,12 @@ TARGET_BOUND = Metric(
     ("target", "provider"),
 )
 MODEL_TARGETS = Metric("apex_model_targets", G, "Targets of a model.", ("model",))
-MODEL_READY = Metric("apex_model_targets_ready", G, "Targets of a model that may be tried now.", ("model",))
+MODEL_READY = Metric(
+    "apex_model_targets_ready",
+    G,
+    "Targets of a model that may be tried now, or as soon as they have room.",
+    ("model",),
+)
 RELOADS = Metric("apex_reloads_total", C, "Reloads of the configuration, by how they ended.", ("outcome",))
 READY = Metric("apex_model_targets_ready", G, "Targets of a model that may be tried now.", ("model",))
 

@@ -1,12 +1,14 @@
 """How targets stand, as one replica sees it: for operators, and for whoever asks whether replicas agree."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from proxy import routing
 from proxy.circuit import NOTHING, Cause, State
 from proxy.fleet import Fleet
+from proxy.health import Standing as Health
 from proxy.health import names
 from proxy.targets import Target
 
@@ -27,13 +29,15 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """One target of a model. `wait`: seconds until it may be tried; `share`: of its requests, at first.
 
-    `limit`: how many requests this replica lets it have in flight. All are left out where they do not apply.
+    `busy`: nothing is the matter with it, but it, or its key, has as many requests as it may have. `limit`: how
+    many requests this replica lets it have in flight. All are left out where they do not apply.
     `known` are the target itself, its origin and its key, where anything is remembered of them.
     """
 
     model: str
     target: str
     ready: bool
+    busy: bool = False
     wait: float | None = None
     share: float | None = None
     in_flight: int = 0
@@ -51,13 +55,29 @@ def overview(fleet: Fleet) -> list[Standing]:
     ]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Health:
+    """What is known of targets without what they have to do."""
+
+    fleet: Fleet
+    now: int
+
+    @property
+    def most_ejected(self) -> float:
+        return self.fleet.most_ejected
+
+    def standing(self, target: Target) -> Health:
+        return self.fleet.health.standing(target, self.now)
+
+
 def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
-    now, standing = fleet.now(), fleet.standing(target)
-    spared = target.id in routing.spared_by_rate(fleet.snapshot.models[alias].targets, fleet, now)
+    now, standing, targets = fleet.now(), fleet.standing(target), fleet.snapshot.models[alias].targets
+    ready = _well(target, targets, fleet, now) and not fleet.full(target)
     return Standing(
         model=alias,
         target=target.id,
-        ready=(spared or (standing.until <= now and not standing.trial)) and not fleet.full(target),
+        ready=ready,
+        busy=not ready and _well(target, targets, _Health(fleet, now), now),
         wait=_seconds(standing.until, now),
         share=round(standing.share, 3) if standing.share < 1 else None,
         in_flight=fleet.in_flight.get(target.id, 0),
@@ -65,6 +85,13 @@ def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
         limit=fleet.throttle.limit(target.id),
         known=tuple(_circuits(fleet, target, now)),
     )
+
+
+def _well(target: Target, targets: Sequence[Target], known: routing.Known, now: int) -> bool:
+    """Whether it may be tried by what is `known`."""
+    standing = known.standing(target)
+    spared = target.id in routing.spared_by_rate(targets, known, now)
+    return spared or (standing.until <= now and not standing.trial)
 
 
 def _circuits(fleet: Fleet, target: Target, now: int) -> Iterator[Circuit]:

@@ -23,7 +23,18 @@ from proxy.health import Standing
 from proxy.targets import Model, Target
 
 
-class Moment(Protocol):
+class Known(Protocol):
+    """What is known of targets."""
+
+    @property
+    def most_ejected(self) -> float:
+        """The part of a model's targets that failure rates may keep away."""
+
+    def standing(self, target: Target) -> Standing:
+        """How it stands."""
+
+
+class Moment(Known, Protocol):
     """What is known when a target is picked. Times are the cluster's, in whole milliseconds."""
 
     @property
@@ -31,18 +42,11 @@ class Moment(Protocol):
         """Whether nothing at all is known against anybody."""
 
     @property
-    def most_ejected(self) -> float:
-        """The part of a model's targets that failure rates may keep away."""
-
-    @property
     def tripped(self) -> bool:
         """Whether any circuit is not closed."""
 
     def now(self) -> int:
         """The time."""
-
-    def standing(self, target: Target) -> Standing:
-        """How it stands."""
 
     def full(self, target: Target) -> bool:
         """Whether it has as many requests as it may have."""
@@ -202,20 +206,20 @@ class Plan:
         return ties[-1]
 
 
-def spared_by_rate(targets: Sequence[Target], moment: Moment, now: int) -> frozenset[str]:
+def spared_by_rate(targets: Sequence[Target], known: Known, now: int) -> frozenset[str]:
     """Targets that stay in use although their failure rate is high: too many would be out at once.
 
     The worst stay out, which are those that have to for the longest; of two alike the id decides.
     """
-    standings = [(target, moment.standing(target)) for target in targets]
+    standings = [(target, known.standing(target)) for target in targets]
     rated = [(target, standing) for target, standing in standings if standing.rate]
     if not rated:
         return frozenset()
     out = sum(
         not standing.rate and (standing.until > now or bool(standing.trial)) for _, standing in standings
     )
-    room = max(int(len(targets) * moment.most_ejected) - out, 0)
-    rated.sort(key=lambda known: (-known[1].until, known[0].id))
+    room = max(int(len(targets) * known.most_ejected) - out, 0)
+    rated.sort(key=lambda one: (-one[1].until, one[0].id))
     return frozenset(target.id for target, _ in rated[room:])
 
 

@@ -95,7 +95,7 @@ class Vitals:
         for standing in {standing.target: standing for standing in standings}.values():
             yield from _target(standing, (standing.target, providers[standing.target]))
         for alias in models:
-            ready = [standing.ready for standing in standings if standing.model == alias]
+            ready = [standing.ready or standing.busy for standing in standings if standing.model == alias]
             yield Reading(catalogue.MODEL_TARGETS, len(ready), (alias,))
             yield Reading(catalogue.MODEL_READY, sum(ready), (alias,))
 

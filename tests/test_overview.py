@@ -71,3 +71,36 @@ def test_an_open_circuit_and_its_way_back() -> None:
     replica.end(turn)
     told = overview(replica)[0]
     assert (told.ready, told.share, told.known[0].state) == (True, 0.1, "closed")
+
+
+def test_a_target_with_enough_to_do_is_well() -> None:
+    """It is not tried now, and nothing is the matter with it; nor with one whose key has no free place."""
+    clock = ManualClock()
+    replica = made(clock)
+    fail(replica, Effect.BACK_OFF, 7.0)
+    assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, False)
+    clock.advance(8)
+    turns = [replica.take(FIRST) for _ in range(4)]
+    assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, True)
+    replica.end(turns.pop())
+    assert (overview(replica)[0].ready, overview(replica)[0].busy) == (True, False)
+
+
+def test_a_key_without_a_free_place_is_well() -> None:
+    """Until its circuit opens, which is another matter."""
+    limited = config(
+        {"a": {"base_url": "http://a.test/v1", "api_keys": [{"key": "a1", "limits": {"concurrency": 1}}]}}
+    )
+    replica = Fleet(
+        fleet.snapshot(limited, Tenants(limited.clients, b"pepper"), 7), ManualClock(), random.Random(1)
+    )
+    (target,) = targets_of(limited)
+    first, second = replica.take(target), replica.take(target)
+    replica.admitted(first)
+    replica.crowded(target)
+    replica.end(second)
+    replica.crowded(target)
+    assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, True)
+    for _ in range(5):
+        replica.report(first, Report(Effect.FAILURE))
+    assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, False)

@@ -166,6 +166,23 @@ def test_what_targets_have_to_do_and_how_many_are_ready() -> None:
     assert (targets, ready) == ({(MODEL,): 2}, {(MODEL,): 1})
 
 
+def test_a_model_whose_targets_are_full_is_not_out() -> None:
+    """Requests wait for a place then; nobody has to be woken."""
+
+    async def scenario() -> list[Told]:
+        seen, clock = organs(), ManualClock()
+        seen.fleet.cluster_clock._clock = clock
+        turn = seen.fleet.take(FIRST)
+        seen.fleet.report(turn, Report(Effect.BACK_OFF, 7.0, overload=True))
+        clock.advance(8)
+        for _ in range(3):
+            seen.fleet.take(FIRST)
+        assert seen.fleet.full(FIRST)
+        return [told(seen, catalogue.MODEL_READY)]
+
+    assert run(scenario()) == [{(MODEL,): 2}]
+
+
 def test_a_target_of_two_models_is_told_once() -> None:
     """It stands as it stands."""
     models = {name: {"providers": [{"provider": "a", "model": "m"}]} for name in ("one", "two")}
