@@ -29,8 +29,8 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """One target of a model. `wait`: seconds until it may be tried; `share`: of its requests, at first.
 
-    `busy`: nothing is the matter with it, but it, or its key, has as many requests as it may have. `limit`: how
-    many requests this replica lets it have in flight. All are left out where they do not apply.
+    `busy`: nothing is the matter with it, but it, or its key, has as many requests as it may have. `limit`:
+    how many requests this replica lets it have in flight. All are left out where they do not apply.
     `known` are the target itself, its origin and its key, where anything is remembered of them.
     """
 
