@@ -313,8 +313,8 @@ LABELS: dict[str, str] = {
     "`cancelled` or a reason; of reloads `taken` or `refused`",
     "provider": "a provider of the configuration",
     "reason": "of attempts a fault (`connect`, `first_token_timeout`, ...), or `status_` with a usual "
-    "status, else its class (`status_4xx`); of refusals a usual code, else `other`; of Redis why a call "
-    "failed",
+    "status, else its class (`status_4xx`); of refusals a usual code, else `other`, where `overloaded` is "
+    "this replica and `upstream_overloaded` a provider; of Redis why a call failed",
     "scope": "whose limit it is: `client`, `model` or `key`",
     "target": "a target of the configuration: provider, model and the public id of its key",
     "treatment": "`dropped`, `clamped` or `changed`",

@@ -20,6 +20,8 @@ from metrics.tally import Count, Histogram, Spread
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
+OVERLOADED = "overloaded"
+UPSTREAM_OVERLOADED = "upstream_overloaded"
 
 STATUSES: Final = frozenset(
     f"status_{code}"
@@ -42,7 +44,7 @@ REASONS: Final = frozenset(
         "model_not_found",
         "no_target_available",
         "not_found",
-        "overloaded",
+        OVERLOADED,
         "previous_response_not_found",
         "rate_limit_exceeded",
         "request_timeout",
@@ -109,7 +111,7 @@ class Instruments(Collector):
         self.duration.of(labels).observe(record.duration, trace)
         self.overhead.of((endpoint,)).observe(max(0.0, record.duration - record.waited), trace)
         if record.error:
-            self.refusals.add((endpoint, record.error if record.error in REASONS else OTHER))
+            self.refusals.add((endpoint, _reason(record)))
         if record.attempts:
             self._attempts(record)
         if record.queued:
@@ -177,6 +179,13 @@ class Instruments(Collector):
             text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self.registry), TEXT
+
+
+def _reason(record: Record) -> str:
+    """Whose load it was, where that was too much: the caller is told the same of a provider and of us."""
+    if record.error == OVERLOADED and record.attempts:
+        return UPSTREAM_OVERLOADED
+    return record.error if record.error in REASONS else OTHER
 
 
 _CLASSES: Final = MappingProxyType({digit: f"status_{digit}xx" for digit in "12345"})

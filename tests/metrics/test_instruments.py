@@ -134,6 +134,18 @@ def test_errors_are_told_by_usual_codes(error: str, told: str) -> None:
     assert len(STATUSES) < 20
 
 
+def test_whose_load_it_was_is_told_apart() -> None:
+    """A replica refuses before any attempt; a provider has been asked."""
+    registry = CollectorRegistry()
+    instruments = Instruments(registry, "1.2")
+    instruments.observe(Record("req_1", "chat", 0.0, error="overloaded"))
+    asked = Record("req_2", "chat", 0.0, error="overloaded", attempts=[Attempt("a/m", "a", 0.0)])
+    instruments.observe(asked)
+    for reason in ("overloaded", "upstream_overloaded"):
+        labels = {"endpoint": "chat", "reason": reason}
+        assert registry.get_sample_value("apex_refusals_total", labels) == 1
+
+
 def test_other_things_are_read_at_the_scrape() -> None:
     """Whoever knows them is asked then, and where durations of batches go is known ahead."""
     registry = CollectorRegistry()
