@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,9 @@ REFUSING, ROUNDS = 8, 3
 
 SETTLED = 1.0
 """Seconds before the end of a stretch in which nothing is asked any more."""
+
+LONG_IDLE, IDLE = 8.0, 6.0
+"""Seconds without requests; longer with one replica and two, for there a single poll more is much."""
 
 ATTEMPTS = 3
 """How often a stretch is tried: one in which Redis answered too late for a replica says nothing."""
@@ -91,6 +95,7 @@ class Rig:
         self._provider = _provider(stack, bench)
         self._urls: list[str] = []
         self._operations: list[int] = []
+        self._logs: list[Path] = []
         self._known = 0.0
         self._meter = Meter(urlsplit(store.url).port or 0)
         stack.callback(self._meter.close)
@@ -113,12 +118,13 @@ class Rig:
         self._stack.enter_context(started(command, port))
         self._urls.append(f"http://127.0.0.1:{port}/v1")
         self._operations.append(operations)
+        self._logs.append(command.log)
 
     def stretches(self) -> Iterator[Stretch]:
         """Everything once, with the replicas that run now."""
         count = len(self._urls)
         self._ask_each()
-        yield self._stretch("idle", 6.0, lambda _: Load(count))
+        yield self._stretch("idle", IDLE if count > 2 else LONG_IDLE, lambda _: Load(count))
         chat = samples.chat_request(LIMITED, 1024)
         with self._streams():
             opened = time.monotonic()
@@ -130,7 +136,7 @@ class Rig:
         time.sleep(1.0)
         yield self._stretch(f"{STORED:g} responses/s stored", 4.0, self._creates())
         yield self._stretch(f"{STORED:g} responses/s read", 4.0, self._reads())
-        yield self._stretch("targets back off", 6.0, self._refusals())
+        yield self._stretch("targets back off", 5.0, self._refusals())
 
     def _stretch(
         self, name: str, seconds: float, work: Callable[[float], Load], *, calm: bool = True
@@ -138,14 +144,20 @@ class Rig:
         """Do `work`, which is given its seconds, within the stretch.
 
         Where little else happens (`calm`) it begins between two signs of life, for one more would count.
-        It is repeated where a replica was answered too late; raises `FailedError` where that does not help.
+        It is repeated where requests failed or a replica was answered too late; raises `FailedError` where
+        that does not help.
         """
+        said = "the machine is too busy"
         for _ in range(ATTEMPTS):
             self._recover()
             if calm:
                 self._await_silence()
             before, began = self._meter.read(), time.monotonic()
-            load = work(seconds)
+            try:
+                load = work(seconds)
+            except FailedError as error:
+                said = f"{error}; {self._complaint()}"
+                continue
             time.sleep(max(0.0, began + seconds - time.monotonic()))
             passed = time.monotonic() - began
             measured = self._meter.read().since(before)
@@ -153,7 +165,12 @@ class Rig:
             load = replace(load, transitions=measured[PUBLISHED] / seconds)  # a change is published once
             if passed < seconds + LATE and self._missed() == self._known:
                 return Stretch(name, seconds, load, measured)
-        raise FailedError(f"{name}: the machine is too busy")
+        raise FailedError(f"{name}: {said}")
+
+    def _complaint(self) -> str:
+        """The last warning of any replica."""
+        lines = [line for log in self._logs for line in log.read_text(encoding="utf-8").splitlines()]
+        return next((line for line in reversed(lines) if '"level":"warning"' in line), "nobody says why")
 
     def _recover(self) -> None:
         """Wait until Redis decides again where calls were given up."""
@@ -183,7 +200,7 @@ class Rig:
         body = samples.chat_request(LIMITED, 1024)
         for url in self._urls:
             await_answer(Side(url, f"{url}/chat/completions", None), body, self._bench.folder)
-        time.sleep(2.0)
+        time.sleep(1.5)
 
     def _chats(self, body: bytes, rate: float) -> Callable[[float], Load]:
         def work(seconds: float) -> Load:
