@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         parts = self._parts
         self._parts = []
         self._size = 0
-        if self._paused:
+        if self._paused and not self.ended:
             self._resume()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -140,6 +140,7 @@ class Connection(asyncio.Protocol):
             self._keep
             and self.ended
             and self.open
+            and not self._paused  # what was left unread behind the end would answer the next request
             and self.home is not None
             and not self._transport.get_write_buffer_size()  # what is half written can carry no other request
         ):
@@ -190,7 +191,7 @@ class Connection(asyncio.Protocol):
             return
         if self._bare > _HEAD_LIMIT or (self._head_only and self.headed and not data.endswith(b"\r\n\r\n")):
             self._spoil()
-        elif self._size > _READ_BUFFER and not self._paused and self.open:
+        elif self._size > _READ_BUFFER and not self.ended and not self._paused and self.open:
             self._paused = True
             self._transport.pause_reading()
 

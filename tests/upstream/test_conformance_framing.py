@@ -267,6 +267,32 @@ def test_bytes_on_an_idle_connection_never_answer_the_next_call(lab: Lab, extra:
 
 
 @conforms
+@pytest.mark.parametrize("secure", [False, True])
+def test_bytes_behind_an_unread_body_never_answer_the_next_call(lab: Lab, secure: bool) -> None:
+    """However much of a response lies unread: what the server says behind it belongs to no call."""
+    stale = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nSTALE"
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number:
+            peer.say(sized(b"next"))
+            return
+        peer.say(sized(b"x" * 70_000))
+        await turns(20)
+        peer.say(stale)
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(script, secure=secure)
+        upstream = bench.upstream(ca_file=bench.ca_file())
+        reply = await bench.send(server, upstream=upstream)
+        await turns(60)
+        assert await whole(reply) == b"x" * 70_000
+        assert await whole(await bench.send(server, upstream=upstream)) == b"next"
+
+    lab.run(scenario)
+
+
+@conforms
 def test_large_chunks_and_the_close_may_come_at_once_over_tls(lab: Lab) -> None:
     """A body larger than the read buffer, sent in one go with the connection's end, is whole."""
     part = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"

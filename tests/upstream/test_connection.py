@@ -223,13 +223,32 @@ def test_reading_pauses_and_goes_on() -> None:
     assert not rig.socket.paused
 
 
-def test_a_complete_body_that_nobody_reads_goes_home_reading() -> None:
-    """A connection whose reading was paused is given back with reading on."""
+@pytest.mark.parametrize("reads", [True, False])
+def test_reading_never_pauses_behind_the_end(reads: bool) -> None:
+    """A connection whose response came whole goes home, and hears whatever comes unasked before that."""
+    for stray in (False, True):
+        rig = _Rig()
+        rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"a" * 70_000)
+        assert not rig.socket.paused
+        if stray:
+            rig.hear(b"HTTP/1.1 200 OK\r\n")
+        if reads:
+            assert len(rig.connection.take()) == 70_000
+        assert rig.connection.leave() is None
+        assert rig.home.told == (["lost"] if stray else ["proven", "back"])
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_ended_while_reading_was_paused_is_not_used_again(reads: bool) -> None:
+    """What the socket holds behind the end is not known, and there is no time to look."""
     rig = _Rig()
-    rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"a" * 70_000)
+    rig.hear(b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"a" * 69_999)
     assert rig.socket.paused
+    rig.hear(b"a")
+    if reads:
+        assert len(rig.connection.take()) == 70_000
     assert rig.connection.leave() is None
-    assert not rig.socket.paused
+    assert rig.home.told == ["lost"]
 
 
 def test_a_request_that_has_not_left_keeps_its_connection_from_the_pool() -> None:
