@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         "open",
         "reused",
         "since",
+        "spoke",
         "status",
     )
 
@@ -86,6 +87,8 @@ class Connection(asyncio.Protocol):
         """Whether it has carried a response before."""
         self.since = 0.0
         """When it was given back, by the loop's clock."""
+        self.spoke = 0.0
+        """When its last request was written, by the loop's clock."""
         self.status = 0
         self.headers: dict[str, str] = {}
         self.heard = False
@@ -103,6 +106,7 @@ class Connection(asyncio.Protocol):
         """Write `request` and make ready for its response. On a lost connection that ends it."""
         self.heard = self.headed = self.ended = False
         self.fault = None
+        self.spoke = self._loop.time()
         self._bare = 0
         if not self.open:
             self._break(FaultKind.RESET)
@@ -191,9 +195,8 @@ class Connection(asyncio.Protocol):
             return
         if self._bare > _HEAD_LIMIT or (self._head_only and self.headed and not data.endswith(b"\r\n\r\n")):
             self._spoil()
-        elif self._size > _READ_BUFFER and not self.ended and not self._paused and self.open:
-            self._paused = True
-            self._transport.pause_reading()
+        elif self._size > _READ_BUFFER:
+            self._pause()
 
     def _behind_head(self, data: bytes) -> bytes:
         """Parse `data` as far as a head may reach; the rest. Raises `Malformed` if no head ends there."""
@@ -306,6 +309,12 @@ class Connection(asyncio.Protocol):
             self.open = False
             if self.home is not None:
                 self.home.lost(self)
+
+    def _pause(self) -> None:
+        """Read no more for now. Behind the end reading goes on: a stray byte has to be seen."""
+        if self.open and not self.ended and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         self._paused = False

@@ -7,8 +7,9 @@ Any transport behind this seam passes the same conformance tests (tests/upstream
   wait for a head or for bytes is the caller's to decide, and the caller says so by cancelling.
 - Cancelling `send` or `read`, or `Reply.close` before the end, closes the connection at once: a caller
   that leaves stops the provider's meter.
-- A connection taken from the pool that dies before one byte of the response is replaced by a fresh one,
-  once; the reply says so in `resent`. A fresh connection is never tried twice.
+- A connection taken from the pool that dies within a second after the request was written, before one byte
+  of the response, is replaced by a fresh one, once; the reply says so in `resent`. One that dies later is
+  RESET, for the server may have worked on the request. A fresh connection is never tried twice.
 - Reads are pulled: what nobody reads is not read from the socket beyond one bounded buffer.
 - Redirects are not followed, cookies not kept, bodies not decompressed (`accept-encoding: identity` is
   sent), and `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are honoured.

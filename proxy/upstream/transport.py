@@ -21,6 +21,8 @@ from proxy.upstream.sessions import verifying_context
 
 _CLOSING_TURNS = 4  # of the event loop, until the sockets of aborted connections are closed, TLS or not
 
+_CROSSING = 1.0  # seconds in which a close by a server that has not seen the request reaches us
+
 _HEAD_FAULTS = {
     FaultKind.RESET: "the connection was lost before a response",
     FaultKind.PROTOCOL: "the response is not HTTP/1.1, or its head is too large",
@@ -89,6 +91,7 @@ class PooledUpstream:
         limit: int = 0,
         keep_alive: float = 60.0,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         if tls is None:
             tls = verifying_context()
         if ca_file is not None:
@@ -99,13 +102,14 @@ class PooledUpstream:
         self._idleness = Idleness(keep_alive)
         self._pools: dict[Way, Pool] = {}
         self._routes = Routes(Proxies(environment), self._pool)
-        self._dialler = Dialler(Resolver(look_up, asyncio.get_running_loop().time), tls)
+        self._dialler = Dialler(Resolver(look_up, self._loop.time), tls)
         self._closed = False
 
     async def send(self, call: Call) -> PooledReply:
         """Send `call` and wait for the head of its response.
 
-        A pooled connection that dies before one byte of the response is replaced by a fresh one, once.
+        A pooled connection that dies within a second, before one byte of the response, is replaced by a
+        fresh one, once: the server had closed it before the request came. Later it may have worked on it.
         Raises `Fault` of kind DNS, CONNECT, CONNECT_TIMEOUT, TLS, RESET or PROTOCOL.
         """
         try:
@@ -120,7 +124,12 @@ class PooledUpstream:
         fault = await _exchange(connection, request, head_only=head_only)
         if fault is None:
             return PooledReply(connection, resent=False)
-        if fault is not FaultKind.RESET or connection.heard or not connection.reused:
+        if (
+            fault is not FaultKind.RESET
+            or connection.heard
+            or not connection.reused
+            or self._is_late(connection)
+        ):
             raise Fault(fault, _HEAD_FAULTS[fault])
         connection = await self._connect(route, call.connect_timeout, fresh=True)
         fault = await _exchange(connection, request, head_only=head_only)
@@ -168,6 +177,9 @@ class PooledUpstream:
             connection.abort()
             self._refuse_if_closed()
         return connection
+
+    def _is_late(self, connection: Connection) -> bool:
+        return self._loop.time() - connection.spoke > _CROSSING
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -109,6 +109,29 @@ def test_stale_pooled_connection_is_replaced_once_and_visibly(
 
 
 @conforms
+@pytest.mark.parametrize("leave", [Peer.hang_up, Peer.reset])
+def test_request_that_a_server_has_worked_on_is_not_sent_again(
+    lab: Lab, leave: Callable[[Peer], None]
+) -> None:
+    """A pooled connection that dies more than a second after a request was written is RESET."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.say(sized(b"ok"))
+        await peer.request()
+        await asyncio.sleep(1.1)
+        leave(peer)
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(script)
+        assert await whole(await bench.send(server)) == b"ok"
+        assert (await fault_of(bench.send(server))).kind is FaultKind.RESET
+        assert len(server.peers) == 1
+
+    lab.run(scenario)
+
+
+@conforms
 @pytest.mark.parametrize("size", [2, 2_000_000])
 def test_close_that_crosses_a_request_is_survived(lab: Lab, size: int) -> None:
     """A server that closes at the moment a request is written costs a fresh connection, whatever the size."""
