@@ -57,7 +57,8 @@ DURATION = Metric(
 OVERHEAD = Metric(
     "apex_overhead_seconds",
     H,
-    "A request's duration without the time spent waiting for providers, or for a turn at one.",
+    "A request's duration without the time spent waiting for providers, for a turn at one, or for the "
+    "request's body. A client that reads slowly counts.",
     ("endpoint",),
     _OVERHEAD,
 )

@@ -47,13 +47,13 @@ class Record:
     """All that is said of one request.
 
     `model` is the configured alias, "" where the request named none that exists; `provider` is that of
-    `target`. `waited` is the time spent waiting for upstreams, so that `duration - waited` is the proxy's own
-    part; `queued` is the part of it spent in the queue for one. `losses` are (field, treatment) of what was
-    lost in translation, from closed sets. `ttft` is the time from the request's start to the first content
-    sent, None where there was none; `stalled` the longest wait for the provider after that, `events` how many
-    a stream had. `cost` is in dollars, None where nobody knows. `trace` is the id of the caller's trace, 32
-    hex digits, or "". `bodies` tells what was said, without secrets, where the log is to have that; it
-    may take its time.
+    `target`. `waited` is the time spent waiting for upstreams and for the request's body, so that `duration -
+    waited` is the proxy's own part; `queued` is the part of it spent in the queue for one. `losses` are
+    (field, treatment) of what was lost in translation, from closed sets. `ttft` is the time from the
+    request's start to the first content sent, None where there was none; `stalled` the longest wait for the
+    provider after that, `events` how many a stream had. `cost` is in dollars, None where nobody knows.
+    `trace` is the id of the caller's trace, 32 hex digits, or "". `bodies` tells what was said, without
+    secrets, where the log is to have that; it may take its time.
     """
 
     request_id: str

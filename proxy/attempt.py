@@ -177,7 +177,7 @@ class Attempts:
             try:
                 self._admission.heed(exchange, target, reply.headers)
                 if reply.status != 200:
-                    raise await self._refused(reply)
+                    raise await self._refused(exchange, reply)
                 relay = Relay(exchange, reply, deadline, out, lambda: self._succeeded(exchange, turn))
                 await self._relay(exchange, way.passage, relay, target)
             finally:
@@ -237,15 +237,18 @@ class Attempts:
         if usage is not None:
             exchange.record.cost = self._prices.cost(target.label, usage)
 
-    async def _refused(self, reply: Reply) -> Fault:
+    async def _refused(self, exchange: Exchange, reply: Reply) -> Fault:
         """A reply that is not a 200, as a fault with what its body and headers say."""
         said: Said | None = None
+        began = self._clock.monotonic()
         try:
             async with asyncio.timeout(ERROR_READ):
                 body = await read_whole(reply, ERROR_BODY)
             said = said_in(body) if body else None
         except (Fault, TimeoutError):
             pass  # the status alone says enough
+        finally:
+            exchange.record.waited += self._clock.monotonic() - began
         return Fault(
             FaultKind.STATUS,
             f"it answered with status {reply.status}",

@@ -41,7 +41,7 @@ class Compaction:
         exchange.target = inner.target
         record = exchange.record
         record.status, record.outcome, record.error = sink.status, inner.record.outcome, inner.record.error
-        record.waited = inner.record.waited
+        record.waited += inner.record.waited
         body = sink.body
         if sink.status == 200:
             said = summary(body)

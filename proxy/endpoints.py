@@ -66,7 +66,7 @@ _log = structlog.get_logger("edge")
 
 
 class HttpSource:
-    """A request body from an ASGI connection."""
+    """A request body from an ASGI connection. `record` is told how long was waited for it, where that was."""
 
     def __init__(
         self, receive: Receive, bounds: Bounds, announced: int | None, whole: Whole | None = None
@@ -75,6 +75,7 @@ class HttpSource:
         self._whole = whole
         self._bounds = bounds
         self._announced = announced
+        self.record: Record | None = None
 
     async def body(self) -> bytes:
         """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
@@ -82,6 +83,8 @@ class HttpSource:
             raise _too_large(self._bounds)
         if self._whole is not None and (body := self._whole()) is not None:
             return self._within(body)  # it came along with its head, as most do: no need for a timer
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(self._bounds.body_read):
                 message = await self._receive()
@@ -90,6 +93,9 @@ class HttpSource:
                 return await self._rest(message)
         except TimeoutError:
             raise Refusal(408, "The request body did not arrive in time.", code="request_timeout") from None
+        finally:
+            if self.record is not None:
+                self.record.waited += loop.time() - began
 
     async def _rest(self, message: Message) -> bytes:
         parts: list[bytes] = []
@@ -232,8 +238,12 @@ class Edge:
         cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
         kind = endpoint or cold
         whole = scope.get("extensions", {}).get(WHOLE)
-        source = HttpSource(receive, bounds, head.length, whole) if endpoint else Body(b"")
-        return self._reception.open(kind, _voice(kind, scope), head, source, sink)
+        if endpoint is None:
+            return self._reception.open(kind, _voice(kind, scope), head, Body(b""), sink)
+        source = HttpSource(receive, bounds, head.length, whole)
+        exchange = self._reception.open(kind, _voice(kind, scope), head, source, sink)
+        source.record = exchange.record
+        return exchange
 
     async def _cold(self, exchange: Exchange, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """Everything that is not hot: authenticated first, whatever the method or route."""

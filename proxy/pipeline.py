@@ -246,7 +246,9 @@ class Pipeline:
         if not retry.judge(fault).same or not self._ready(last) or not self._budget.withdraw():
             return None
         exchange.retried = True
-        await asyncio.sleep(self._draw.uniform(0.0, PAUSE))
+        pause = self._draw.uniform(0.0, PAUSE)
+        await asyncio.sleep(pause)
+        exchange.record.waited += pause
         return self._fleet.take(last) if self._ready(last) else None
 
     def _ready(self, target: Target) -> bool:

@@ -215,9 +215,12 @@ class Relay:
 
     async def _finish(self) -> None:
         """Let the provider end its framing, so that the connection can be used again."""
+        began = self._now()
         try:
             async with asyncio.timeout(AFTER_END):
                 while await self._reply.read():
                     pass
         except (Fault, TimeoutError):
             self._reply.close()  # the reply was whole by its own words: how its framing ends is no fault
+        finally:
+            self._exchange.record.waited += self._now() - began

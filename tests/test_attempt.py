@@ -186,6 +186,7 @@ def test_what_a_provider_says_of_its_error(steps: Sequence[Step], message: str |
     """Within a bound of time and size; its status counts without a word."""
     made = tried(Answer(steps, 503, {"retry-after": "7"}))
     assert (made.fault.status, made.fault.retry_after, made.took) == (503, 7.0, took)
+    assert made.exchange.record.waited == took
     assert (made.fault.said.message if made.fault.said else None) == message
 
 

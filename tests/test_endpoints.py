@@ -1,11 +1,13 @@
 """Tests of `proxy.endpoints`: from ASGI messages to an exchange and back, past a stand-in pipeline."""
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
+from fakes.virtual_loop import run
 from structlog.testing import capture_logs
 
 from metrics.record import Record
@@ -187,6 +189,37 @@ def read(source_messages: tuple[Message, ...], announced: int | None = None, **b
 def test_a_body_is_joined(messages: tuple[Message, ...], body: bytes) -> None:
     """In however many parts it comes, up to and with the bound."""
     assert read(messages) == body
+
+
+def test_the_wait_for_a_body_is_the_clients() -> None:
+    """However it ends; a body that came along with its head was not waited for, and no clock is read."""
+
+    async def slowly() -> Message:
+        await asyncio.sleep(2.0)
+        return part(b"all")
+
+    async def waited(whole: bytes | None, patience: float) -> float:
+        record = Record("req_1", "chat", 0.0)
+        source = HttpSource(slowly, Bounds(body_read=patience), None, lambda: whole)
+        source.record = record
+        with contextlib.suppress(Refusal):
+            await source.body()
+        return record.waited
+
+    assert (run(waited(None, 10.0)), run(waited(None, 1.0)), run(waited(b"all", 10.0))) == (2.0, 1.0, 0.0)
+
+
+def test_the_record_has_the_wait_for_the_body() -> None:
+    """Whoever reads it."""
+    waits = []
+
+    async def work(exchange: Exchange) -> None:
+        exchange.record.waited = -1.0
+        await exchange.source.body()
+        waits.append(exchange.record.waited)
+
+    Entrance(work).ask("POST", "/v1/chat/completions", AUTH)
+    assert waits[0] > -1.0
 
 
 @pytest.mark.parametrize(

@@ -349,6 +349,7 @@ def test_the_last_resort() -> None:
     assert (scene.upstream.order, sink.status) == (["a:a1", "a:a1"], 200)
     first, second = scene.last.attempts
     assert 0 <= second.began - first.began <= PAUSE
+    assert scene.last.waited == pytest.approx(scene.last.duration)
 
 
 def test_the_last_resort_is_one_retry() -> None:

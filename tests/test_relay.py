@@ -224,7 +224,7 @@ def test_after_the_end(steps: list[Step], took: float, closed: bool) -> None:
     """A provider gets a moment to end its framing; the client has its answer by then."""
     got = streamed(stream(), *steps)
     assert (got.fault, got.sink.ended) == (None, True)
-    assert got.took == pytest.approx(took)
+    assert got.took == got.exchange.record.waited == pytest.approx(took)
     assert got.sink.calls[-1].at == START
     assert got.reply.closed is closed
 
