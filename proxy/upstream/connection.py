@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         "_fields",
         "_head_only",
         "_keep",
+        "_large",
         "_loop",
         "_parser",
         "_parts",
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._bare = 0  # bytes received since the last one of a body
         self._keep = False  # the server lets the connection be used again
         self._head_only = False  # the response is one to HEAD
+        self._large = False  # the request was written in parts
         self._paused = False
         self.home: Home | None = None
         self.open = False
@@ -114,7 +116,8 @@ class Connection(asyncio.Protocol):
         if self._parser is None or self._head_only:  # llhttp would still wait for the body of a HEAD
             self._parser = HttpResponseParser(self)
         self._head_only = head_only
-        if len(request) == 1:
+        self._large = len(request) > 1
+        if not self._large:
             self._transport.write(request[0])
         else:
             self._transport.writelines(request)
@@ -146,7 +149,7 @@ class Connection(asyncio.Protocol):
             and self.open
             and not self._paused  # what was left unread behind the end would answer the next request
             and self.home is not None
-            and not self._transport.get_write_buffer_size()  # what is half written can carry no other request
+            and not self._half_written
         ):
             if self._parts:
                 self.take()
@@ -158,6 +161,17 @@ class Connection(asyncio.Protocol):
             return None
         self.abort()
         return self.fault
+
+    @property
+    def _half_written(self) -> bool:
+        """Whether a part of the request may not have left: then the connection can carry no other one.
+
+        TLS does not count what waits in the transport below it, so a large request that was refused over it
+        may have been answered early.
+        """
+        if self._transport.get_write_buffer_size():
+            return True
+        return self._large and self.status >= 300 and self.tls is not None
 
     def abort(self) -> None:
         """Close the socket now, with whatever is still to be written; a pending read ends with RESET."""

@@ -120,7 +120,8 @@ def test_closing_an_unread_but_complete_body_gives_the_connection_back(lab: Lab)
 
 
 @conforms
-def test_early_answer_to_an_upload_frees_no_busy_connection(lab: Lab) -> None:
+@pytest.mark.parametrize("secure", [False, True])
+def test_early_answer_to_an_upload_frees_no_busy_connection(lab: Lab, secure: bool) -> None:
     """A server may answer before it has read the request; the half-written connection is not used again."""
 
     async def script(peer: Peer) -> None:
@@ -133,10 +134,11 @@ def test_early_answer_to_an_upload_frees_no_busy_connection(lab: Lab) -> None:
             peer.say(sized(b"next"))
 
     async def scenario(bench: Bench) -> None:
-        server = await bench.serve(script)
-        reply = await bench.send(server, body=b"x" * 20_000_000)
+        server = await bench.serve(script, secure=secure)
+        upstream = bench.upstream(ca_file=bench.ca_file())
+        reply = await bench.send(server, body=b"x" * 20_000_000, upstream=upstream)
         assert (reply.status, await whole(reply)) == (413, b"big")
-        assert await whole(await bench.send(server)) == b"next"
+        assert await whole(await bench.send(server, upstream=upstream)) == b"next"
         assert len(server.peers) == 2
 
     lab.run(scenario)
