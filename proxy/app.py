@@ -222,6 +222,7 @@ class Replica:
             began=began,
             observe=self._observe,
             cors=cors.policy(config.cors),
+            stopping=lambda: self.stopping,
         )
         return Edge(parts, operations.client_app(lambda: self.ready, Retrieval(self.archive, self.detached)))
 

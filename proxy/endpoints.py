@@ -25,7 +25,7 @@ from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
-from proxy.pipeline import Pipeline
+from proxy.pipeline import Pipeline, shutting_down
 from proxy.reception import Reception
 from proxy.sockets import CRASHED, Sockets
 from proxy.wire.codec import Voice
@@ -168,6 +168,7 @@ class EdgeParts:
     began: Callable[[], None]
     observe: Callable[[Record], None]
     cors: CorsPolicy | None
+    stopping: Callable[[], bool] = lambda: False
 
 
 class Edge:
@@ -182,6 +183,7 @@ class Edge:
         self._asides = parts.asides
         self._began = parts.began
         self._observe = parts.observe
+        self._stopping = parts.stopping
         self.cors = parts.cors
         self._rest = rest
 
@@ -260,12 +262,27 @@ class Edge:
             record.error = refusal.code or refusal.kind
             record.status = refusal.status
             await _refuse(exchange, refusal)
+        except asyncio.CancelledError:
+            await self._cut_off(exchange, answer.status)
+            raise
         finally:
             record.client = exchange.tenant.name if exchange.tenant else ""
             record.status = record.status or answer.status
-            record.outcome = _outcome(record.status)
+            record.outcome = _outcome(record)
             record.duration = self._clock.monotonic() - record.began
             self._observe(record)
+
+    async def _cut_off(self, exchange: Exchange, sent: int) -> None:
+        """The client has left, or this replica ends; `sent` is the status that has gone out, if any."""
+        record = exchange.record
+        if not self._stopping():
+            record.outcome, record.status = records.CLIENT_GONE, 499  # never sent
+            return
+        refusal = shutting_down()
+        record.error = refusal.code or refusal.kind
+        record.outcome, record.status = (records.BROKEN, sent) if sent else (records.FAILED, refusal.status)
+        if not sent:
+            await _refuse(exchange, refusal)
 
 
 class _Answer:
@@ -283,9 +300,10 @@ class _Answer:
         await self._send(message)
 
 
-def _outcome(status: int) -> str:
-    if not status:
-        return records.CRASHED
+def _outcome(record: Record) -> str:
+    status = record.status
+    if not status or record.outcome != records.CRASHED:  # else it is known already
+        return record.outcome
     return records.COMPLETED if status < 400 else records.REFUSED if status < 500 else records.FAILED
 
 

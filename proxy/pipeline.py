@@ -121,7 +121,7 @@ class Pipeline:
             await self._conclude(exchange, refusal)
         except asyncio.CancelledError:
             if self._stopping():
-                await self._conclude(exchange, _shutting_down())
+                await self._conclude(exchange, shutting_down())
                 return
             exchange.record.outcome = records.CLIENT_GONE
             exchange.record.status = 499  # never sent; the log's word for a client that left
@@ -318,7 +318,8 @@ class Pipeline:
         self._observe(record)
 
 
-def _shutting_down() -> Refusal:
+def shutting_down() -> Refusal:
+    """What requests are told that the end of the drain time has cut off."""
     return Refusal(
         503,
         "The proxy is shutting down; try again.",

@@ -15,7 +15,7 @@ from proxy import endpoints
 from proxy.clock import ManualClock
 from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
-from proxy.endpoints import Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
+from proxy.endpoints import Application, Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet, snapshot
@@ -126,10 +126,12 @@ class Entrance:
         config: Config = CONFIG,
         aside: Work = _nothing,
         plugs: Plugs | None = None,
+        rest: Application = _rest,
     ) -> None:
         clock, draw = ManualClock(), random.Random(3)
         fleet = Fleet(snapshot(config, Tenants(config.clients, b"pepper"), 0), clock, draw)
         self.began = 0
+        self.stopping = False
         self.records: list[Record] = []
         self.plugs = plugs or Plugs()
         self.edge = Edge(
@@ -143,8 +145,9 @@ class Entrance:
                 began=self._begin,
                 observe=self.records.append,
                 cors=CorsPolicy(config.cors) if config.cors else None,
+                stopping=lambda: self.stopping,
             ),
-            _rest,
+            rest,
         )
 
     def _begin(self) -> None:
@@ -402,6 +405,31 @@ def test_everything_else_is_authenticated_and_goes_on() -> None:
 def test_probes_need_no_key(path: str) -> None:
     """Those who ask for health have none."""
     assert Entrance().ask("GET", path).status == 299
+
+
+@pytest.mark.parametrize(
+    ("stopping", "begun", "told"),
+    [
+        (False, False, (499, "client_gone", "", 0)),
+        (False, True, (499, "client_gone", "", 200)),
+        (True, False, (503, "failed", "shutting_down", 503)),
+        (True, True, (200, "broken", "shutting_down", 200)),
+    ],
+)
+def test_who_is_cut_off_is_no_bug(*, stopping: bool, begun: bool, told: tuple[int, str, str, int]) -> None:
+    """A client that leaves, and one that hears that the replica ends, or no more."""
+
+    async def rest(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise asyncio.CancelledError
+
+    entrance = Entrance(rest=rest)
+    entrance.stopping = stopping
+    client = entrance.ask("GET", "/v1/models", AUTH)
+    (record,) = entrance.records
+    sent = client.status if client.sent else 0
+    assert (record.status, record.outcome, record.error, sent) == told
 
 
 @pytest.mark.parametrize(("path", "endpoint"), endpoints.ASIDES.items())
