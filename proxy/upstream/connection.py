@@ -311,12 +311,26 @@ class Connection(asyncio.Protocol):
             return
         if error is not None or not self.headed:
             self._break(FaultKind.RESET)
-        elif "content-length" in self.headers or "transfer-encoding" in self.headers:
+        elif "content-length" in self.headers or "transfer-encoding" in self.headers or self._is_cut:
             self._break(FaultKind.TRUNCATED)
         else:
             self._keep = False
             self.ended = True
             self._wake()
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether TLS has not said its end: anybody on the way could have closed the connection.
+
+        The event loops end both alike, but behind that word a read finds the end and not a want of more.
+        """
+        secured = self.tls
+        if secured is None:
+            return False
+        try:
+            return secured.read(1) != b""
+        except ssl.SSLError:
+            return True
 
     def _retire(self) -> None:
         if self.open:

@@ -11,6 +11,7 @@ Any transport behind this seam passes the same conformance tests (tests/upstream
   of the response, is replaced by a fresh one, once; the reply says so in `resent`. One that dies later is
   RESET, for the server may have worked on the request. A fresh connection is never tried twice.
 - Reads are pulled: what nobody reads is not read from the socket beyond one bounded buffer.
+- A body that only the close delimits has ended where the server closes its side; over TLS, where TLS says so.
 - Redirects are not followed, cookies not kept, bodies not decompressed (`accept-encoding: identity` is
   sent), and `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are honoured.
 """

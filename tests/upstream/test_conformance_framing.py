@@ -14,6 +14,8 @@ _CHUNKED = (
     b"6\r\nevent \r\n1\r\n1\r\n0a;name=value\r\n, event 2\n\r\n0\r\n\r\n"
 )
 _CHUNKED_BODY = b"event 1, event 2\n"
+_CUT_LENGTH = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nuntil"
+_CUT_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nuntil\r\n"
 _UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nuntil the end"
 
 
@@ -309,19 +311,21 @@ def test_large_chunks_and_the_close_may_come_at_once_over_tls(lab: Lab) -> None:
 
 
 @conforms
-@pytest.mark.parametrize("leave", [Peer.hang_up, Peer.drop])
 @pytest.mark.parametrize(
-    ("response", "ending"),
+    ("response", "leave", "ending"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\nuntil", None),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nuntil", FaultKind.TRUNCATED),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nuntil\r\n", FaultKind.TRUNCATED),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil", Peer.hang_up, None),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil", Peer.drop, FaultKind.TRUNCATED),
+        (_CUT_LENGTH, Peer.hang_up, FaultKind.TRUNCATED),
+        (_CUT_LENGTH, Peer.drop, FaultKind.TRUNCATED),
+        (_CUT_CHUNKS, Peer.hang_up, FaultKind.TRUNCATED),
+        (_CUT_CHUNKS, Peer.drop, FaultKind.TRUNCATED),
     ],
 )
 def test_the_end_of_tls_is_the_end_of_its_connection(
-    lab: Lab, response: bytes, ending: FaultKind | None, leave: Callable[[Peer], None]
+    lab: Lab, response: bytes, leave: Callable[[Peer], None], ending: FaultKind | None
 ) -> None:
-    """Whether TLS parts in good form or not, framing decides: the loops do not tell the two apart."""
+    """A body that only the close delimits ends well where TLS says that it ends (RFC 9112 9.8)."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -342,12 +346,14 @@ def test_the_end_of_tls_is_the_end_of_its_connection(
 
 
 @conforms
-def test_what_tls_has_decrypted_before_a_pause_is_not_lost(lab: Lab) -> None:
+@pytest.mark.parametrize("framing", [b"content-length: 5120000\r\n", b""])
+def test_what_tls_has_decrypted_before_a_pause_is_not_lost(lab: Lab, framing: bytes) -> None:
     """Megabytes that nobody reads for a while, and the end behind them, are all there in the end."""
     body = bytes(range(256)) * 20_000
 
     async def scenario(bench: Bench) -> None:
-        server = await bench.serve(answers_and_leaves(sized(body)), secure=True)
+        response = b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + body
+        server = await bench.serve(answers_and_leaves(response), secure=True)
         reply = await bench.send(server, upstream=bench.upstream(ca_file=bench.ca_file()))
         parts = []
         while part := await reply.read():

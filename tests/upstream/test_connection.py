@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,12 @@ class _Socket:
         self.paused = False
         self.written: list[bytes] = []
         self.unsent = 0
+        self.secured: ssl.SSLObject | None = None
+
+    def get_extra_info(self, name: str) -> ssl.SSLObject | None:
+        """Its end of TLS; nothing else is asked for."""
+        assert name == "ssl_object"
+        return self.secured
 
     def write(self, data: bytes) -> None:
         """Note it."""
@@ -258,6 +265,25 @@ def test_a_request_that_has_not_left_keeps_its_connection_from_the_pool() -> Non
     rig.hear(_SIZED)
     assert rig.left(b"helloyou") is None
     assert rig.home.told == ["lost"]
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"413 Too Large"])
+@pytest.mark.parametrize("request_", [(b"small",), (b"head", b"body")])
+def test_over_tls_a_large_request_that_is_refused_may_not_have_left(
+    status: bytes, request_: tuple[bytes, ...]
+) -> None:
+    """TLS does not tell; where the answer is none of a refusal, the request was read."""
+    rig = _Rig()
+    rig.hear(_SIZED)
+    rig.left(b"helloyou")
+    rig.socket.secured = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a"
+    )
+    rig.connection.speak(request_, head_only=False)
+    rig.hear(_SIZED.replace(b"200 OK", status))
+    assert rig.left(b"helloyou") is None
+    refused = status != b"200 OK" and len(request_) > 1
+    assert rig.home.told == ["proven", "back", "lost" if refused else "back"]
 
 
 @pytest.mark.parametrize("stray", [b"5\r\nstray\r\n", b"x", b"HTTP/1.1 200 OK\r\n\r\n"])
