@@ -2,6 +2,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from fakes.configs import Tree, config
@@ -9,7 +10,7 @@ from fakes.exchanges import fleet_of
 from structlog.testing import capture_logs
 
 from proxy.config.settings import Config
-from proxy.prices import PriceList
+from proxy.prices import Price, PriceList, Rates, Wanted
 from proxy.pricing import COMMAND, Pricing
 from proxy.wire.model import Usage
 
@@ -23,12 +24,19 @@ print(json.dumps({one["label"]: {"rates": {"input": 3.0, "output": 9.0}} for one
 """
 
 
-def learned(*made: Config, command: Sequence[str] = ("false",)) -> PriceList:
+FAILS_FIRST = """
+import os, sys
+if not os.path.exists(sys.argv[1]):
+    sys.exit(open(sys.argv[1], "w").write("failed "))
+"""
+
+
+def learned(*made: Config, command: Sequence[str] = ("false",), again: Sequence[float] = ()) -> PriceList:
     """The list after each of these configurations."""
 
     async def scenario() -> PriceList:
         listed = PriceList()
-        pricing = Pricing(listed, dict(os.environ), command)
+        pricing = Pricing(listed, dict(os.environ), command, again)
         for one in made:
             await pricing.learn(fleet_of(one).snapshot)
         return listed
@@ -78,6 +86,53 @@ def test_a_process_that_fails_is_told_of() -> None:
     with capture_logs() as logs:
         assert "a/a-model" not in learned(config({"a": SOLD}))
     assert [line["event"] for line in logs] == ["prices_unknown"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("count", "again"), [(2, ()), (1, (0.0, 0.0))], ids=["next time", "in a while"])
+def test_what_failed_is_asked_again(tmp_path: Path, count: int, again: Sequence[float]) -> None:
+    """By the next reload at the latest: a busy moment is not the last word."""
+    log = tmp_path / "asked"
+    command = (sys.executable, "-c", FAILS_FIRST + TELLS, str(log))
+    with capture_logs() as logs:
+        listed = learned(*[config({"a": SOLD})] * count, command=command, again=again)
+    assert listed.cost("a/a-model", MILLION) == 3.0
+    assert log.read_text("utf-8").count("asked") == 1
+    assert [line["event"] for line in logs] == ["prices_unknown"]
+
+
+class Slow(Pricing):
+    """Answers to lookups come when a test says so."""
+
+    def __init__(self, listed: PriceList) -> None:
+        super().__init__(listed, {}, again=())
+        self.asked: list[asyncio.Future[dict[str, Price] | None]] = []
+
+    async def _ask(self, wanted: Sequence[Wanted]) -> dict[str, Price] | None:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return await self.asked[-1]
+
+
+def test_the_later_configuration_holds_whoever_is_answered_first() -> None:
+    """A slow lookup brings what it has found, and not its own configuration back."""
+    price = {"input": 1}
+    before, after = config({"a": SOLD}), config({"a": SOLD, "c": SOLD}, entries={"a": {"price": price}})
+
+    async def scenario() -> PriceList:
+        listed = PriceList()
+        pricing = Slow(listed)
+        async with asyncio.TaskGroup() as group:
+            for one in (before, after):
+                group.create_task(pricing.learn(fleet_of(one).snapshot))
+                await asyncio.sleep(0)
+            second, first = pricing.asked[1], pricing.asked[0]
+            second.set_result({"c/c-model": Price(Rates(7.0, 7.0))})
+            await asyncio.sleep(0)
+            first.set_result({"a/a-model": Price(Rates(3.0, 3.0))})
+        return listed
+
+    listed = asyncio.run(scenario())
+    assert (listed.cost("a/a-model", MILLION), listed.cost("c/c-model", MILLION)) == (1.0, 7.0)
 
 
 @pytest.mark.process
