@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_parts",
         "_paused",
         "_size",
+        "_tail",
         "_transport",
         "_waiter",
         "ended",
@@ -80,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._bare = 0  # bytes received since the last one of a body
         self._keep = False  # the server lets the connection be used again
         self._head_only = False  # the response is one to HEAD
+        self._tail = b""  # the last bytes of it, then
         self._large = False  # the request was written in parts
         self._paused = False
         self.home: Home | None = None
@@ -207,7 +209,7 @@ class Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade, Malformed):
             self._spoil()
             return
-        if self._bare > _HEAD_LIMIT or (self._head_only and self.headed and not data.endswith(b"\r\n\r\n")):
+        if self._bare > _HEAD_LIMIT or (self._head_only and not self._ends_with_head(data)):
             self._spoil()
         elif self._size > _READ_BUFFER:
             self._pause()
@@ -220,6 +222,11 @@ class Connection(asyncio.Protocol):
         if not self.headed:
             raise Malformed
         return data[within:]
+
+    def _ends_with_head(self, data: bytes) -> bool:
+        """Whether nothing follows the head of a response to HEAD, or it has not come whole."""
+        self._tail = (self._tail + data[-4:])[-4:]
+        return not self.headed or self._tail == b"\r\n\r\n"
 
     def eof_received(self) -> None:
         """The peer closed its side: so do we, without waiting until all is written."""

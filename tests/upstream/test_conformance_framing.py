@@ -120,6 +120,27 @@ def test_head_request_has_no_body(lab: Lab) -> None:
 
 
 @conforms
+def test_head_of_a_response_without_a_body_may_come_in_pieces(lab: Lab) -> None:
+    """The head of a response to HEAD reads the same wherever the network splits it."""
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        for split in range(1, len(response)):
+            await peer.request()
+            peer.say(response[:split])
+            await turns(2)
+            peer.say(response[split:])
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(script)
+        for _ in range(1, len(response)):
+            assert await whole(await bench.send(server, body=b"", method="HEAD")) == b""
+        assert len(server.peers) == 1
+
+    lab.run(scenario)
+
+
+@conforms
 def test_trailers_are_read_past(lab: Lab) -> None:
     """Fields after the last chunk belong neither to the body nor to the next response."""
 

@@ -287,12 +287,18 @@ def test_over_tls_a_large_request_that_is_refused_may_not_have_left(
 
 
 @pytest.mark.parametrize("stray", [b"5\r\nstray\r\n", b"x", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_bytes_behind_a_head_without_a_body_spoil_it(stray: bytes) -> None:
+@pytest.mark.parametrize("split", [0, 20, -4, -3, -2, -1])
+def test_bytes_behind_a_head_without_a_body_spoil_it(stray: bytes, split: int) -> None:
     """A body in answer to HEAD is none, and the connection is not used again."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     rig = _Rig(head_only=True)
-    rig.hear(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + stray)
+    rig.hear(head[:split], head[split:] + stray)
     rig.left(b"")
     assert rig.home.told == ["lost"]
+    rig = _Rig(head_only=True)
+    rig.hear(head[:split], head[split:])
+    rig.left(b"")
+    assert rig.home.told == ["proven", "back"]
 
 
 def test_the_next_response_after_head_is_parsed_anew() -> None:
