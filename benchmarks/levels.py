@@ -21,7 +21,12 @@ WORST_FLOOR_US = 3000.0
 LONG = 0.2
 """Seconds an answer takes, at so many connections, from which on wrk's count would be off."""
 
-_PROBE = 16
+_WALL = 16
+"""Connections from which on a side's core is its wall."""
+
+PROBE = 16
+"""Connections, at the most, that a side's pace is found out with."""
+
 _LONGEST = 5.0
 _HERE = ROOT / "benchmarks"
 
@@ -53,7 +58,7 @@ def requests(bench: Bench, load: Load, connections: int, sides: Sequence[Side], 
 
     def measure(side: Side) -> Figures:
         if side.name not in paces:
-            probed = wrk(bench, side, body, min(connections, _PROBE), 1.0)
+            probed = wrk(bench, side, body, min(connections, PROBE), 1.0)
             paces[side.name] = probed["requests"] / probed["seconds"]
             side.rest()
         else:
@@ -71,7 +76,8 @@ def requests(bench: Bench, load: Load, connections: int, sides: Sequence[Side], 
         }
 
     plural = "" if connections == 1 else "s"
-    return Level(name or f"{connections} connection{plural}", "requests/s", measure, sides)
+    title = name or f"{connections} connection{plural}"
+    return Level(title, "requests/s", measure, sides, wall=connections >= _WALL)
 
 
 def wrk(bench: Bench, side: Side, body: Path, connections: int, seconds: float) -> Figures:
@@ -130,7 +136,7 @@ def streams(bench: Bench, load: Load, clients: int, sides: Sequence[Side], name:
         }
 
     title = name or f"{clients} streams, {'paced' if paced else 'no pause'}"
-    return Level(title, "events/s", measure, sides)
+    return Level(title, "events/s", measure, sides, wall=not paced)
 
 
 def streaming(side: Side, body: Path, clients: int, load: Load) -> list[str]:
@@ -176,6 +182,11 @@ def steady(name: str, figures: Figures) -> str:
     if name == FLOOR and figures["p999_us"] > WORST_FLOOR_US:
         return f"the rig's own p99.9 was {figures['p999_us'] / 1000:.1f} ms"
     return sound(name, figures)
+
+
+def calm(name: str, figures: Figures) -> str:
+    """The floor was a floor; what failed of the others is a figure, and voids nothing."""
+    return steady(name, figures) if name == FLOOR else ""
 
 
 def _headers(side: Side) -> list[str]:

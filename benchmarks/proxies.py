@@ -75,6 +75,26 @@ def ours(stack: contextlib.ExitStack, bench: Bench, setting: Setting, name: str)
     return Proxy(Side(name, f"http://127.0.0.1:{port}{PATH}", pid), operations, command.log)
 
 
+def workers(stack: contextlib.ExitStack, bench: Bench, setting: Setting, count: int) -> Side:
+    """Ours with everything on, in so many processes that share both cores."""
+    port = free_port()
+    stem = bench.folder / f"workers-{count}"
+    # No operations: each worker would have a port of its own for them.
+    config = _config(setting, port, 0, limited=True)
+    stem.with_suffix(".yaml").write_text(json.dumps(config), encoding="utf-8")
+    arguments = [sys.executable, "-m", "proxy", "serve", "--config", str(stem.with_suffix(".yaml"))]
+    command = Command(
+        [*arguments, "--workers", str(count)],
+        f"{bench.core},{bench.other}",
+        setting.tree,
+        {"PYTHONPATH": str(setting.tree)},
+        stem.with_suffix(".log"),
+    )
+    pid = stack.enter_context(started(command, port))
+    name = f"{count} worker{'' if count == 1 else 's'}"
+    return Side(name, f"http://127.0.0.1:{port}{PATH}", pid, parented=True)
+
+
 def _config(setting: Setting, port: int, operations: int, *, limited: bool) -> dict[str, object]:
     urls = setting.origins.urls()
     kept = {"api_key": samples.KEY}

@@ -4,8 +4,9 @@ Figures are medians over the rounds. `ours / side` is the median of the ratios i
 is `over direct` the median of the differences inside each.
 """
 
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import goals
@@ -39,6 +40,13 @@ def _median(name: str, scale: float = 1.0) -> Cell:
     return lambda one, side: figure(one.median(side, name) / scale)
 
 
+def _rate(name: str = "rate") -> Cell:
+    def cell(one: Series, side: str) -> str:
+        return figure(one.median(side, name)) + (" (rig-bound)" if _bound(one, side) else "")
+
+    return cell
+
+
 def _spread(name: str, scale: float = 1.0) -> Cell:
     return lambda one, side: spread([value / scale for value in one.values(side, name)])
 
@@ -48,6 +56,35 @@ def _times(name: str) -> Cell:
         return f"{figure(one.ratio(OURS, side, name))} x" if one.has(OURS) and _owned(side) else ""
 
     return cell
+
+
+def _fuller(one: Series, side: str) -> str:
+    """The ratio of the rates, of the rounds in which both had their core."""
+    if not one.has(OURS) or not _owned(side):
+        return ""
+    kept = one.full(OURS, side)
+    return f"{figure(replace(one, rounds=kept).ratio(OURS, side, 'rate'))} x" if kept else "rig-bound"
+
+
+def _cheaper(one: Series, side: str) -> str:
+    """The same by CPU time a request, which is what it would be if the rig were no wall."""
+    return f"{figure(one.ratio(side, OURS, 'cpu_us'))} x" if one.has(OURS) and _owned(side) else ""
+
+
+def _bound(one: Series, side: str) -> bool:
+    return _owned(side) and one.rig_bound(side)
+
+
+def _total(name: str) -> Cell:
+    return lambda one, side: f"{sum(one.values(side, name)):,.0f}"
+
+
+def _capacity(one: Series, side: str) -> str:
+    return figure(statistics.median(goals.capacities(one, side)))
+
+
+def _scaled(one: Series, side: str) -> str:
+    return f"{goals.scaling(one):.2f} x" if side == goals.TWO else ""
 
 
 def _added(name: str) -> Cell:
@@ -71,9 +108,10 @@ def _owned(side: str) -> bool:
 
 
 _RATE = (
-    Column("requests/s", _median("rate")),
+    Column("requests/s", _rate()),
     Column("min-max", _spread("rate")),
-    Column("ours / side", _times("rate")),
+    Column("ours / side", _fuller),
+    Column("by CPU", _cheaper),
     Column("p50 ms", _median("p50_us", 1000)),
     Column("p99 ms", _median("p99_us", 1000)),
     Column("us CPU/request", _cost("cpu_us")),
@@ -88,9 +126,11 @@ _LATENCY = (
     Column("p99.9 ms", _median("p999_us", 1000)),
     Column("over direct", _added("p999_us")),
     Column("sent late p99", _median("late_p99_us", 1000)),
+    Column("requests", _total("requests")),
+    Column("failed", _total("failed")),
 )
 _EVENTS = (
-    Column("events/s", _median("rate")),
+    Column("events/s", _rate()),
     Column("min-max", _spread("rate")),
     Column("per core second", _cost("core_rate")),
     Column("ours / side", _times("core_rate")),
@@ -105,12 +145,16 @@ SECTIONS = {
     "open": Section(
         "At a fixed rate",
         "1 KB requests, each at its moment, whatever the answers do; latency counts from that moment. "
-        "A gateway stands where the rate is at most 0.6 of what it does flat out.",
+        "Portkey stands where the rate is at most 0.6 of what it does flat out; LiteLLM at the lowest rate, "
+        "and at 0.6 of what it does.",
         _LATENCY,
     ),
     "streams": Section(
         "Streams",
-        "Chat streams of 100 events flat out, or paced: 25 events/s each up to 100 streams, 10 at 1,000. "
+        "Chat streams of 100 events flat out, or paced: 25 events/s each at 100 streams, 10 at 1,000. "
+        "Flat out the provider writes all events of a stream at once, so that they come in a few reads and "
+        "are passed on in as few writes: what that saves is in those figures. Paced, every event is a read. "
+        "LiteLLM falls behind 100 paced streams: its latency there is that of its queue. "
         "Translated: the client speaks chat completions, the provider Messages. `per core second` is by "
         "CPU time, whoever was the wall; first is the time to the first content.",
         _EVENTS,
@@ -131,6 +175,20 @@ SECTIONS = {
         "Start",
         "Seconds, bytecode compiled.",
         (Column("seconds", _median("seconds")), Column("min-max", _spread("seconds"))),
+    ),
+    "workers": Section(
+        "One worker and two",
+        "Both at the same fixed rate, with both cores to run on, which they share with the load, the "
+        "provider and the store: a load that fills two cores cannot be made on two. So capacity is worked "
+        "out, as workers / CPU time a request, and the ratio says what a second worker adds if it has a core.",
+        (
+            Column("us CPU/request", _median("cpu_us")),
+            Column("min-max", _spread("cpu_us")),
+            Column("capacity, requests/s", _capacity),
+            Column("two / one", _scaled),
+            Column("p50 ms", _median("p50_us", 1000)),
+            Column("p99 ms", _median("p99_us", 1000)),
+        ),
     ),
     "redis": Section(
         "What a request costs Redis",
@@ -168,7 +226,7 @@ def grids(section: str, document: Document) -> list[tuple[list[str], list[list[s
     """The tables of a section: two where it has latencies beside rates."""
     series = [one for one in series_of(document, section) if one.rounds]
     slow = [one for one in series if "p999_us" in one.rounds[0].get(OURS, {})]
-    if section == "open" or not slow:
+    if section in ("open", "workers") or not slow:
         return [columns_of(section, series)]
     return [columns_of(section, [one for one in series if one not in slow]), columns_of("open", slow)]
 
@@ -179,7 +237,13 @@ def remarks(section: str, document: Document) -> list[str]:
     for one in series_of(document, section):
         found += [f"{one.level}: a round was void: {why}" for why in one.voided]
         found += [f"{one.level}: left out after two failures: {name}" for name in one.left_out]
-        found += [f"{one.level}: no good round"] if not one.rounds else []
+        rig = any(why.startswith(f"{FLOOR}: ") for why in one.voided)
+        if len(one.rounds) < max(one.wanted, 1):
+            good = f"{len(one.rounds)} good rounds of {one.wanted}" if one.rounds else "no good round"
+            found.append(f"{one.level}: {good}{', the rig was not calm enough' if rig else ''}")
+        bound = [side for side in one.sides() if _bound(one, side)]
+        if bound:
+            found.append(f"{one.level}: rig-bound, so `by CPU` is their ratio: {', '.join(bound)}")
     return found
 
 
@@ -205,7 +269,8 @@ def proof(document: Document) -> list[str]:
             continue
         lines.append(
             f"{level}: load {found['load']:,} (+ at most {found['slack']} cut), requests counted "
-            f"{found['requests']:,}, log lines {found['lines']:,}, limits decided {found['decisions']:,}, "
+            f"{found['requests']:,} ({found['completed']:,} completed), log lines {found['lines']:,}, "
+            f"limits decided {found['decisions']:,}, "
             f"scripts in Redis {found['scripts']:,}"
         )
     return lines

@@ -19,6 +19,12 @@ Measure = Callable[[Side], Figures]
 Check = Callable[[str, Figures], str]
 """Of a side's name and figures: why they void the round; empty where they do not."""
 
+EXTRA = 3
+"""So many voided rounds of a level are made up for."""
+
+FULL = 0.9
+"""The share of a core that a side has used where the core was its wall, and not the rig."""
+
 STRIKES = 2
 """So many failures of one side, and its level goes on without it."""
 
@@ -34,24 +40,33 @@ def sound(name: str, figures: Figures) -> str:  # noqa: ARG001  (a check's signa
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One load: its name in the table, which figure is the rate, how it is measured, and on whom."""
+    """One load: its name in the table, which figure is the rate, how it is measured, and on whom.
+
+    `wall`: it is meant to use up the core of whoever is measured.
+    """
 
     name: str
     rate: str
     measure: Measure
     sides: Sequence[Side]
     check: Check = sound
+    wall: bool = False
 
 
 @dataclass(slots=True)
 class Series:
-    """What a level gave: for each good round the figures of each side; `voided` says why others went."""
+    """What a level gave: for each good round the figures of each side; `voided` says why others went.
+
+    `wanted` are the good rounds that were asked for, `wall` is the level's.
+    """
 
     level: str
     rate: str
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     voided: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    wanted: int = 0
+    wall: bool = False
 
     def sides(self) -> list[str]:
         """Who has figures in every good round."""
@@ -69,6 +84,18 @@ class Series:
         """The median of that."""
         return statistics.median(self.values(side, name))
 
+    def full(self, *sides: str) -> list[dict[str, Figures]]:
+        """The rounds in which each of these had used up its core; all of them where that is not the wall."""
+        return [
+            figures
+            for figures in self.rounds
+            if not self.wall or all(figures[side]["busy"] >= FULL for side in sides)
+        ]
+
+    def rig_bound(self, side: str) -> bool:
+        """Whether the rig was this side's wall, or somebody else had its core, in half of the rounds."""
+        return self.wall and self.median(side, "busy") < FULL
+
     def ratio(self, side: str, other: str, name: str) -> float:
         """The median over the rounds of `side` divided by `other`."""
         return statistics.median(
@@ -82,9 +109,9 @@ class Series:
 
 
 def run(levels: Sequence[Level], rounds: int, say: Callable[[str], None]) -> list[Series]:
-    """All levels, round by round. A voided round is made up for, at most `rounds` times a level."""
-    series = [Series(level.name, level.rate) for level in levels]
-    for number in range(2 * rounds):
+    """All levels, round by round. A voided round is made up for, at most `EXTRA` times a level."""
+    series = [Series(level.name, level.rate, wanted=rounds, wall=level.wall) for level in levels]
+    for number in range(rounds + EXTRA):
         open_ones = [
             (level, one) for level, one in zip(levels, series, strict=True) if len(one.rounds) < rounds
         ]

@@ -29,10 +29,10 @@ class NotRunningError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start: on which core, in which folder, with what added to the environment."""
+    """What to start: on which core, or cores as `0,1`, in which folder, with what environment."""
 
     arguments: Sequence[str]
-    core: int
+    core: int | str
     folder: Path
     environ: Mapping[str, str]
     log: Path
@@ -102,8 +102,8 @@ def free_port() -> int:
         return port
 
 
-def pinned(core: int, arguments: Sequence[str]) -> list[str]:
-    """A command line that runs on one core alone."""
+def pinned(core: int | str, arguments: Sequence[str]) -> list[str]:
+    """A command line that runs on one core alone, or on several given as `0,1`."""
     return ["taskset", "-c", str(core), *arguments]
 
 

@@ -4,17 +4,20 @@ A peer takes part where it can: at fixed rates only up to `SHARE` of what it doe
 that its queue is measured and not its latency.
 """
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import asking
 import levels
+import proxies
 import rounds
 import samples
 from levels import Load
-from peers import GRANIAN, PORTKEY, Installed
+from peers import GRANIAN, LITELLM, PORTKEY, Installed
 from proof import Witness
 from proxies import OVER_TLS, Proxy, Setting
 from rounds import Figures, Level, Series
@@ -23,10 +26,17 @@ from sides import PLAIN, STREAMS, TLS, Bench
 from store import SCRIPTS, Store
 
 CONNECTIONS = (1, 16, 64, 256)
-RATES = (20, 200, 500, 1000)
+RATES = (20, 200, 1000)
 SHARE = 0.6
 SIZES = {"1 KB": 1024, "16 KB": 16 * 1024, "113 KB": 113_000, "1 MB": 1024**2, "4 MB": 4 * 1024**2}
-_COMPARED = ("1 KB", "113 KB")
+_BRIEF = (1, 64, 256)
+_COMPARED = (1, 64)
+"""Connections at which the other gateways are measured too: for latency, and flat out."""
+
+_SHARED_RATE = 1500
+_STREAM_ROUNDS = 2
+"""Streams take long, and what ends them longer."""
+
 _FEW = 4
 _MANY = 16
 _USUAL = 64
@@ -79,42 +89,60 @@ class Rig:
 
 
 def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
-    """Flat out, at 1 to 256 connections; LiteLLM's other server at `_USUAL` of them."""
+    """Flat out, at 1 to 256 connections; others than nginx at `_COMPARED`, LiteLLM's second server at 64."""
     load = Load(scale.seconds)
     made = []
-    for count in CONNECTIONS[:: 2 if scale.brief else 1]:
-        sides = [side for side in rig.sides(PLAIN) if side.name != GRANIAN or count == _USUAL]
+    for count in _BRIEF if scale.brief else CONNECTIONS:
+        fit = rig.sides(PLAIN) if count in _COMPARED else rig.sides(PLAIN)[:4]
+        sides = [side for side in fit if side.name != GRANIAN or count == _USUAL]
         made.append(rig.witness.watched(levels.requests(rig.bench, load, count, sides), _cut(count)))
     return rounds.run(made, scale.rounds, say)
 
 
 def _cut(connections: int) -> int:
     """Requests that wrk may have cut: one a connection, after probe, warm-up and measurement."""
-    return 3 * connections
+    return min(connections, levels.PROBE) + 2 * connections
 
 
 def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
-    """An open loop: latency at rates that do not wait for answers."""
+    """An open loop: latency at rates that do not wait for answers.
+
+    LiteLLM is measured at the lowest of them, and at its own share of what it does flat out.
+    """
     floor, nginx, ours, off = rig.sides(PLAIN)[:4]
-    peers = rig.sides(PLAIN)[4:]
+    peers = [side for side in rig.sides(PLAIN)[4:] if side.name != GRANIAN]
     probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
     able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
     made = []
     for rate in RATES[::3] if scale.brief else RATES:
         # The fastest takes longest: a minute of the two that its bounds are about.
         always = [floor, ours] if rate == max(RATES) else [floor, nginx, ours, off]
-        fit = [*always, *(side for side in peers if able[side.name] >= rate)]
+        fit = [
+            *always,
+            *(
+                side
+                for side in peers
+                if able[side.name] >= rate and (side.name != LITELLM or rate == RATES[0])
+            ),
+        ]
         seconds = scale.requests / rate / scale.rounds if rate == max(RATES) else scale.seconds
         level = levels.at_rate(rig.bench, Load(seconds), rate, fit)
+        if rate == max(RATES):
+            level = replace(level, check=levels.calm)
         made.append(rig.witness.watched(level, 0))
+    for side in peers:
+        if side.name == LITELLM:
+            rate = max(round(able[side.name]), 1)
+            name = f"{SHARE:g} of {LITELLM} flat out"
+            made.append(levels.at_rate(rig.bench, Load(scale.seconds), rate, [floor, ours, side], name))
     return rounds.run(made, scale.rounds, say)
 
 
 def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Streams, passed on as they are and translated.
 
-    LiteLLM stands beside paced streams where there are so few that it keeps up, for its queue would be
-    measured otherwise.
+    LiteLLM stands beside 100 of them. Paced it may fall behind: then its latency is that of its queue, but
+    what it spends on an event is what it spends.
     """
     seconds = max(scale.seconds, 2.0)
     burst = Load(seconds, 1.0, samples.BURST)
@@ -126,19 +154,18 @@ def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     nginx = rig.nginx[STREAMS]
     plan = (
         ("100 streams passed, flat out", burst, 100, [*ours, nginx, *rivals]),
-        ("1,000 streams passed, flat out", burst, 1000, [*ours, nginx, *speaking]),
         ("100 translated, flat out", _translated(burst), 100, [*ours, *speaking]),
-        ("1,000 translated, flat out", _translated(burst), 1000, ours),
-        ("20 streams passed, paced", paced, 20, [*ours, *rivals]),
-        ("100 streams passed, paced", paced, 100, [*ours, nginx]),
-        ("1,000 streams passed, paced", slow, 1000, [*ours, nginx]),
+        ("100 streams passed, paced", paced, 100, [*ours, *speaking]),
+        ("100 translated, paced", _translated(paced), 100, [*ours, *speaking]),
+        ("1,000 streams passed, paced", slow, 1000, ours),
+        ("1,000 streams passed, flat out", burst, 1000, [*ours, nginx]),
         ("1,000 translated, paced", _translated(slow), 1000, ours),
     )
     made = [
         levels.streams(rig.bench, load, count, sides, name)
-        for name, load, count, sides in plan[:: 2 if scale.brief else 1]
+        for name, load, count, sides in plan[: 5 if scale.brief else None]
     ]
-    return rounds.run(made, scale.rounds, say)
+    return rounds.run(made, min(scale.rounds, _STREAM_ROUNDS), say)
 
 
 def _translated(load: Load) -> Load:
@@ -147,13 +174,11 @@ def _translated(load: Load) -> Load:
 
 def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
-    always = [rig.floor[STREAMS], rig.nginx[STREAMS], rig.ours.side]
-    rivals = [side for side in rig.sides(STREAMS)[4:] if side.name != GRANIAN]
+    sides = [rig.floor[STREAMS], rig.nginx[STREAMS], rig.ours.side]
     made: list[Level] = []
     for name, size in list(SIZES.items())[:: 2 if scale.brief else 1]:
         connections = _MANY if size < 1024**2 else _FEW
         load = Load(scale.seconds, 1.0, samples.LARGE, size)
-        sides = [*always, *rivals] if name in _COMPARED else always
         made.append(
             levels.requests(rig.bench, load, connections, sides, f"{name}, {connections} connections")
         )
@@ -184,9 +209,20 @@ def _beside(bench: Bench, small: Load, sides: Sequence[Side]) -> Level:
 def tls(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Whole requests to a provider behind TLS."""
     load = Load(scale.seconds, model=OVER_TLS)
-    sides = [side for side in rig.sides(TLS) if side.name != GRANIAN]
+    sides = [rig.floor[TLS], rig.nginx[TLS], rig.ours.side]
     made = levels.requests(rig.bench, load, _USUAL, sides, f"TLS, {_USUAL} connections")
     return rounds.run([made], scale.rounds, say)
+
+
+def workers(rig: Rig, scale: Scale, say: Say) -> list[Series]:
+    """What a request costs one process and two, at one rate, on both cores beside the load."""
+    body = samples.chat_request(samples.WHOLE, 1024)
+    with contextlib.ExitStack() as stack:
+        sides = [proxies.workers(stack, rig.bench, rig.setting, count) for count in (1, 2)]
+        for side in sides:
+            asking.await_answer(side, body, rig.setting.origins.ca)
+        level = levels.at_rate(rig.bench, Load(scale.seconds), _SHARED_RATE, sides, "1,500 requests/s")
+        return rounds.run([replace(level, check=rounds.sound)], scale.rounds, say)
 
 
 def redis(rig: Rig, scale: Scale, say: Say) -> list[Series]:

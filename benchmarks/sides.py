@@ -1,8 +1,8 @@
 """The sides that are held against each other: nginx, ours, and ours of another revision, before one provider.
 
 All have the same provider behind them and the same core to themselves in turn. nginx is at its best:
-one process, no access log, kept connections, no buffering of streams. Ours runs as `apex-proxy serve`
-does, metrics and request lines included.
+one process, no access log, kept connections, no request body in a file, no buffering of streams. Ours runs
+as `apex-proxy serve` does, metrics and request lines included.
 
 Two kinds of provider. `quick.py` has one, the mock or nginx. `bench.py` has three ways to one: whole
 answers from nginx, which costs least, the same behind TLS, and streams from `origin.py`.
@@ -42,11 +42,11 @@ http {{
 _PROXY = """
   upstream origin_{origin} {{ server 127.0.0.1:{origin}; keepalive 1024; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=2048; client_max_body_size 64m; client_body_buffer_size 64k;
+    listen 127.0.0.1:{port} backlog=2048; client_max_body_size 64m; client_body_buffer_size 8m;
     location / {{
       proxy_pass {scheme}://origin_{origin}; proxy_ssl_name localhost; {verified}
       proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_read_timeout 600;
+      {buffering} proxy_read_timeout 600;
     }}
   }}
 """
@@ -54,6 +54,9 @@ _TLS = """
     ssl_certificate {folder}/origin.pem; ssl_certificate_key {folder}/origin.pem;
     ssl_session_cache shared:s:4m;
 """
+_AT_ONCE = "proxy_buffering off;"
+"""For streams alone: whole answers cost nginx less with its buffers."""
+
 _VERIFIED = """
       proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_verify on; proxy_ssl_session_reuse on;
 """
@@ -146,6 +149,7 @@ def proxied(stack: contextlib.ExitStack, bench: Bench, origin: Origins) -> dict[
             origin=behind[way],
             scheme="https" if way == TLS else "http",
             verified=verified if way == TLS else "",
+            buffering=_AT_ONCE if way == STREAMS else "",
         )
         for way in ports
     ]
@@ -161,7 +165,7 @@ def direct(port: int) -> Side:
 def nginx(stack: contextlib.ExitStack, bench: Bench, behind: int) -> Side:
     """The yardstick: nginx with `proxy_pass`."""
     port = free_port()
-    proxy = _PROXY.format(port=port, origin=behind, scheme="http", verified="")
+    proxy = _PROXY.format(port=port, origin=behind, scheme="http", verified="", buffering=_AT_ONCE)
     pid = _nginx(stack, bench, "nginx", port, proxy)
     return Side("nginx", f"http://127.0.0.1:{port}{PATH}", pid)
 

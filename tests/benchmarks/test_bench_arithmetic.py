@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import goals
@@ -78,10 +79,12 @@ def test_a_measurement_that_says_nothing_voids_its_round() -> None:
 def test_the_floor_is_never_left_out() -> None:
     """Without it nothing could be said of the others."""
     (series,) = rounds.run([_level({"direct": 1.0})], 2, _silent)
-    assert (series.rounds, len(series.voided), series.left_out) == ([], 4, [])
+    assert (series.rounds, len(series.voided), series.left_out) == ([], 5, [])
 
 
-EVIDENCE = Evidence(100, 0, requests=100, lines=100, decisions=100, scripts=203, alone=0, seconds=1.0)
+EVIDENCE = Evidence(
+    100, 0, requests=100, completed=100, lines=100, decisions=100, scripts=203, alone=0, seconds=1.0
+)
 
 
 def test_equal_counts_prove_that_everything_was_on() -> None:
@@ -92,15 +95,24 @@ def test_equal_counts_prove_that_everything_was_on() -> None:
 
 
 def test_whatever_is_missing_is_said() -> None:
-    """Each of the four counts."""
+    """Each of the five counts."""
     for field, said in (
-        ("requests", "apex_requests_total"),
+        ("requests", "the load counted"),
+        ("completed", "ours completed"),
         ("lines", "the log"),
         ("decisions", "apex_limit_decisions_total"),
         ("scripts", "Redis ran"),
     ):
         wrong = dataclasses.replace(EVIDENCE, **{field: 98})
         assert any(said in line for line in wrong.mismatches())
+
+
+def test_the_slack_of_the_load_is_none_for_what_ours_counts() -> None:
+    """A completed request was decided on and ran both scripts, however many the load has cut."""
+    cut = dataclasses.replace(EVIDENCE, slack=50, requests=120, completed=115, lines=120, scripts=240)
+    assert dataclasses.replace(cut, decisions=115).mismatches() == []
+    for wrong in ({"decisions": 114}, {"decisions": 115, "scripts": 229}, {"decisions": 115, "lines": 119}):
+        assert len(dataclasses.replace(cut, **wrong).mismatches()) >= 1
 
 
 def test_each_part_of_a_growing_log_is_counted_once_and_only_whole_lines(tmp_path: Path) -> None:
@@ -126,12 +138,68 @@ def test_requests_at_a_rate_have_their_moments_from_the_start() -> None:
     assert openloop.Plan(rate=4, seconds=1, warm=0.5).moments() == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
 
 
+SCALE = {"rounds": 3, "requests": 60_000}
+
+
+def _goals(section: str, *series: Series) -> dict[str, goals.Goal]:
+    document = {"scale": SCALE, "sections": {section: [dataclasses.asdict(one) for one in series]}}
+    return {goal.what: goal for goal in goals.goals(document)}
+
+
 def test_goals_are_met_or_missed_by_the_figures_of_the_run() -> None:
-    """Only those that the run has figures for."""
+    """And one without figures is missed, where its section was asked for."""
     one = _series("64 connections", "rate", {"ours": 4000, "nginx": 30_000, "LiteLLM": 40})
-    document = {"sections": {"saturation": [dataclasses.asdict(one)]}}
-    found = {goal.what: goal.met for goal in goals.goals(document)}
-    assert found == {"64 connections, ours / LiteLLM": True, "64 connections, ours / nginx": False}
+    found = _goals("saturation", one)
+    assert {what: goal.met for what, goal in found.items()} == {
+        "64 connections, ours / LiteLLM": True,
+        "64 connections, ours / Portkey": False,
+        "64 connections, ours / nginx": False,
+        "256 connections / 64 connections": False,
+    }
+    assert str(found["64 connections, ours / Portkey"]).endswith("not measured (at least 6)")
+
+
+def test_every_section_has_its_goals_without_a_single_level() -> None:
+    """All of them missed."""
+    for section in ("saturation", "open", "streams", "bodies", "memory", "start", "workers"):
+        found = _goals(section)
+        assert found
+        assert not any(goal.met for goal in found.values())
+
+
+def test_a_side_that_did_not_have_its_core_is_compared_by_cpu_time() -> None:
+    """Its rate says what the rig allows."""
+    took = {"p50_us": 1.0, "p99_us": 1.0}
+    rounds_made = [
+        {
+            "ours": {"rate": 4000, "busy": 1.0, "cpu_us": 250, **took},
+            "nginx": {"rate": 10_000, "busy": 0.5, "cpu_us": 20, **took},
+        }
+    ]
+    one = Series("64 connections", "requests/s", rounds=rounds_made, wall=True)
+    found = _goals("saturation", one)
+    goal = found["64 connections, ours / nginx, by CPU time"]
+    assert (goal.value, goal.met) == (0.08, False)
+    document = {"remarks": [], "sections": {"tls": [dataclasses.asdict(one)]}}
+    rows = report.grids("tls", document)[0][1]
+    assert [row[2:6] for row in rows][1] == ["10,000 (rig-bound)", "10,000-10,000", "rig-bound", "0.08 x"]
+
+
+def test_too_few_requests_at_the_fixed_rate_are_no_proof_of_no_failure() -> None:
+    """What is missing is said; what failed counts."""
+    figures = {"p50_us": 1.0, "p99_us": 1.0, "p999_us": 1.0, "requests": 60_000.0, "failed": 0.0}
+    for made, failed, met in ((60_000.0, 0.0, True), (40_000.0, 0.0, False), (59_999.0, 1.0, False)):
+        ours = {**figures, "requests": made, "failed": failed}
+        one = Series("1,000 requests/s", "requests/s", rounds=[{"direct": figures, "ours": ours}])
+        assert _goals("open", one)["failed of 60,000 at 1,000 requests/s"].met is met
+
+
+def test_two_workers_are_held_against_one_by_what_a_request_costs() -> None:
+    """Twice the workers, each request a fifth dearer."""
+    one = _series("1,500 requests/s", "cpu_us", {"1 worker": 250, "2 workers": 300})
+    (goal,) = _goals("workers", one).values()
+    assert goal.value is not None
+    assert round(goal.value, 3) == 1.667
 
 
 def test_a_level_without_a_good_round_has_no_row_but_a_remark() -> None:
@@ -154,3 +222,10 @@ def test_growth_is_what_the_last_minute_has_more_than_the_second() -> None:
     assert soak.growth([[level]] * 3) == []
     assert soak.growth([[level], [level], [{**level, "RSS MiB": 106.0}]]) == ["RSS MiB 100.0 -> 106.0"]
     assert soak.growth([[{**level, "tasks": 1.0}], [level], [level]]) == []
+
+
+def test_a_soak_in_which_most_was_refused_is_not_flat() -> None:
+    """Who leaves early was answered; nobody asked is nothing shown."""
+    assert soak.refused(Counter({"200": 70, "left early": 10, "503": 20})) == []
+    assert soak.refused(Counter({"200": 70, "left early": 9, "ReadError": 21})) == ["79 good answers of 100"]
+    assert soak.refused(Counter()) == ["0 good answers of 0"]
