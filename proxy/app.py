@@ -24,7 +24,6 @@ from proxy.archive import Archive, Shelf
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
 from proxy.compaction import Compaction
-from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.counting import Counting
 from proxy.demand import Estimator
@@ -142,7 +141,7 @@ class Replica:
         counting = Counting(self.fleet, upstream, estimator, self.archive, clock)
         self.client_app = self._edge(config, clock, reception, pipeline, counting)
         self.reloading = Reloading(
-            ReloadParts(surroundings.reread, lambda: self.fleet.snapshot.config, self._prepared, self._renew)
+            ReloadParts(surroundings.reread, lambda: self.fleet.snapshot, self._prepared, self._renew)
         )
         self.operations_app: FastAPI = self._watched(config, self._vitals(clock, admission.allowances))
         self.reloading.attach(self.operations_app)
@@ -310,9 +309,8 @@ class Replica:
     def _about(self) -> About:
         """What this replica says of itself to the others."""
         snapshot = self.fleet.snapshot
-        return About(
-            self.name, __version__, config_hash(snapshot.config), snapshot.created, self.guard.in_flight
-        )
+        in_flight = self.guard.in_flight
+        return About(self.name, __version__, snapshot.config_hash, snapshot.created, in_flight)
 
     def _link_changed(self, change: Change) -> None:
         """The link came or went. A server that may have forgotten is told what it had."""

@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 from fastapi import FastAPI, Response
 
-from proxy.config import config_hash
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config, Listen, Operations, Redis
 from proxy.errors import Refusal
@@ -41,12 +40,12 @@ Reread = Callable[[], tuple[Config, str]]
 class ReloadParts:
     """What a reload works with; made by `app`.
 
-    `running` is the configuration of this moment. `reread` and `prepare`, which makes the snapshot of another
+    `running` is the snapshot of this moment. `reread` and `prepare`, which makes the snapshot of another
     one, run in a thread; `take` swaps it in.
     """
 
     reread: Reread | None
-    running: Callable[[], Config]
+    running: Callable[[], Snapshot]
     prepare: Callable[[Config], Snapshot]
     take: Callable[[Snapshot], None]
 
@@ -74,16 +73,15 @@ class Reloading:
         async with self._lock:
             before = self._parts.running()
             try:
-                fresh = await asyncio.to_thread(self._prepared, before)
+                fresh = await asyncio.to_thread(self._prepared, before.config)
             except ConfigError as error:
                 self.outcomes["refused"] += 1
                 self._log.error("reload_refused", source=error.source, errors=list(map(str, error.problems)))
                 raise
             self._parts.take(fresh)
             self.outcomes["taken"] += 1
-            was, now = config_hash(before), config_hash(fresh.config)
-            self._log.info("reloaded", config_hash=now, was=was)
-            return fresh.config != before
+            self._log.info("reloaded", config_hash=fresh.config_hash, was=before.config_hash)
+            return fresh.config != before.config
 
     def _prepared(self, before: Config) -> Snapshot:
         if self._parts.reread is None:
@@ -104,7 +102,7 @@ class Reloading:
             changed = await self.reload()
         except ConfigError as error:
             raise Refusal(422, error.report(), code="configuration_refused", should_retry=False) from None
-        told = {"changed": changed, "config_hash": config_hash(self._parts.running())}
+        told = {"changed": changed, "config_hash": self._parts.running().config_hash}
         return Response(encode(told), media_type="application/json")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from proxy import bounds, scopes, targets
+from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.health import Health
 from proxy.scopes import Scopes
@@ -13,7 +14,10 @@ from proxy.tenants import Tenants
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent view of everything a request decides by. `created` is Unix time."""
+    """One consistent view of everything a request decides by. `created` is Unix time.
+
+    `config_hash` is that of the configuration: worked out once, for a large one takes milliseconds.
+    """
 
     config: Config
     tenants: Tenants
@@ -21,6 +25,7 @@ class Snapshot:
     scopes: Scopes
     health: Health
     created: int
+    config_hash: str
 
     def knowing(self, health: Health) -> "Snapshot":
         """The same with what is known in `health`, under rules of its own."""
@@ -31,4 +36,5 @@ def snapshot(config: Config, tenants: Tenants, created: int) -> Snapshot:
     """The first snapshot of a configuration: everything healthy."""
     models = targets.models(config)
     health = Health(bounds.rules(config.health))
-    return Snapshot(config, tenants, models, scopes.scopes(config, models), health, created)
+    view = scopes.scopes(config, models)
+    return Snapshot(config, tenants, models, view, health, created, config_hash(config))

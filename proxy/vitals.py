@@ -11,7 +11,6 @@ from metrics.readings import Reading
 from proxy.allowances import Allowances
 from proxy.circuit import State
 from proxy.clock import Clock
-from proxy.config import config_hash
 from proxy.fleet import Fleet
 from proxy.link import Link
 from proxy.overload import Guard
@@ -82,7 +81,7 @@ class Vitals:
         yield Reading(catalogue.LINES_DROPPED, organs.dropped())
         for outcome, count in organs.reloads.items():
             yield Reading(catalogue.RELOADS, count, (outcome,))
-        yield Reading(catalogue.CONFIG_INFO, 1, (config_hash(organs.fleet.snapshot.config),))
+        yield Reading(catalogue.CONFIG_INFO, 1, (organs.fleet.snapshot.config_hash,))
 
     def _targets(self) -> Iterator[Reading]:
         """Each target once, whichever models it serves."""

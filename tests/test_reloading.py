@@ -27,7 +27,7 @@ class Replica:
 
     def __init__(self, written: Config | ConfigError | None) -> None:
         self.written = written
-        self.running = OLD
+        self.running = self._prepare(OLD)
         self.readers: list[threading.Thread] = []
         reread = self._reread if written is not None else None
         self.reloading = Reloading(ReloadParts(reread, lambda: self.running, self._prepare, self._take))
@@ -43,7 +43,7 @@ class Replica:
         return snapshot(config, Tenants((), b"pepper"), 7)
 
     def _take(self, fresh: Snapshot) -> None:
-        self.running = fresh.config
+        self.running = fresh
 
 
 def reloaded(replica: Replica) -> bool:
@@ -56,7 +56,7 @@ def test_what_is_written_is_taken() -> None:
     replica = Replica(NEW)
     with capture_logs() as lines:
         assert reloaded(replica)
-    assert replica.running is NEW
+    assert replica.running.config is NEW
     assert replica.reloading.outcomes == {"taken": 1, "refused": 0}
     [line] = lines
     assert (line["event"], line["was"], line["config_hash"]) == (
@@ -83,7 +83,7 @@ def test_what_is_wrong_is_told_and_the_old_one_stays() -> None:
     replica = Replica(BAD)
     with capture_logs() as lines, pytest.raises(ConfigError):
         reloaded(replica)
-    assert replica.running is OLD
+    assert replica.running.config is OLD
     [line] = lines
     assert (line["event"], line["source"]) == ("reload_refused", "apex.yaml")
     assert line["errors"] == ["one: is wrong", "two: is wrong; mend it"]
@@ -112,7 +112,7 @@ def test_what_is_fixed_is_named(section: str, field: str, value: object) -> None
     replica = Replica(other)
     with pytest.raises(ConfigError, match=rf"^{section}\.{field}: .*; put it back, or restart$"):
         reloaded(replica)
-    assert replica.running is OLD
+    assert replica.running.config is OLD
 
 
 def test_everything_else_may_change() -> None:
