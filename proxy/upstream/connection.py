@@ -267,12 +267,20 @@ class Connection(asyncio.Protocol):
         if coding is not None and coding.lower() != "chunked":
             raise Malformed  # no other was asked for, and none would be undone
         self._keep = self._parser.should_keep_alive()
-        if not self._keep and self._parser.get_http_version() not in {"1.0", "1.1"}:
-            raise Malformed
+        if not self._keep or "connection" in headers or "proxy-connection" in headers:  # else it is 1.1
+            self._judge_version(self._parser.get_http_version(), chunked=coding is not None)
         self.headed = True
         if self._head_only:
             self.ended = True
         self._wake()
+
+    def _judge_version(self, version: str, *, chunked: bool) -> None:
+        if version == "1.0":
+            self._keep = (
+                self._keep and not chunked
+            )  # whoever passed that on may not have read it (RFC 9112 6.1)
+        elif version != "1.1":
+            raise Malformed
 
     def on_body(self, part: bytes) -> None:
         """More of the body."""

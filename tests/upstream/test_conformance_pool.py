@@ -52,10 +52,14 @@ def test_simultaneous_calls_have_connections_of_their_own(lab: Lab) -> None:
     [
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.0 200\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ],
 )
 def test_server_that_will_close_is_not_used_again(lab: Lab, response: bytes) -> None:
-    """`connection: close`, or HTTP/1.0, ends the connection with the body although the server lingers."""
+    """`connection: close`, or HTTP/1.0, ends the connection with the body although the server lingers.
+
+    So do chunks in HTTP/1.0, whatever is said of the connection (RFC 9112 6.1).
+    """
 
     async def scenario(bench: Bench) -> None:
         server = await bench.serve(answers(response))
@@ -63,6 +67,20 @@ def test_server_that_will_close_is_not_used_again(lab: Lab, response: bytes) -> 
         await leaves_promptly(server.peers[0])
         assert await whole(await bench.send(server)) == b"ok"
         assert len(server.peers) == 2
+
+    lab.run(scenario)
+
+
+@conforms
+def test_old_server_may_keep_its_connection(lab: Lab) -> None:
+    """HTTP/1.0 with `connection: keep-alive` and a length is used again."""
+    response = b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"
+
+    async def scenario(bench: Bench) -> None:
+        server = await bench.serve(answers(response, response))
+        for _ in range(2):
+            assert await whole(await bench.send(server)) == b"ok"
+        assert len(server.peers) == 1
 
     lab.run(scenario)
 

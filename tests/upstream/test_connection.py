@@ -188,10 +188,14 @@ def test_framing_that_can_be_read_in_two_ways_is_refused(fields: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/11.1"])
-def test_other_versions_are_refused(version: bytes) -> None:
-    """Only HTTP/1.0 and 1.1 are understood."""
+@pytest.mark.parametrize(
+    "fields",
+    [b"", b"connection: keep-alive\r\n", b"Proxy-Connection: Keep-Alive\r\n", b"connection: close\r\n"],
+)
+def test_other_versions_are_refused(version: bytes, fields: bytes) -> None:
+    """Only HTTP/1.0 and 1.1 are understood, whatever becomes of the connection."""
     rig = _Rig()
-    rig.hear(version + b" 200 OK\r\ncontent-length: 0\r\n\r\n")
+    rig.hear(version + b" 200 OK\r\n" + fields + b"content-length: 0\r\n\r\n")
     assert rig.left(b"") is FaultKind.PROTOCOL
 
 
