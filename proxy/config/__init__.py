@@ -7,9 +7,11 @@ an argument; no other module reads a setting from anywhere else. The tree itself
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -83,7 +85,15 @@ REDIS_VARIABLE = "APEX_REDIS_URL"
 _LARGEST = 64 * 1024
 """Bytes of a file that a value refers to."""
 
-_OWN = frozenset({"listen", "operations", "redis", "log"})
+_OWN: Final[Mapping[str, Collection[str]]] = MappingProxyType(
+    {
+        "listen": Listen.model_fields,
+        "operations": Operations.model_fields,
+        "redis": ("url", "responses_url", "embedded_dir", "embedded_memory"),
+        "log": ("level", "format"),
+    }
+)
+"""What a replica may have for itself, by section."""
 
 
 def load(text: str, env: Mapping[str, str], source: str = "", folder: Path | None = None) -> Config:
@@ -156,10 +166,13 @@ def discover(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) 
 def config_hash(config: Config) -> str:
     """12 hex digits that are equal on replicas which answer alike.
 
-    SHA-256 over the tree, keys as digests, without what each replica has for itself: its ports, its
-    Redis address and its log.
+    SHA-256 over the tree, keys as digests, without what each replica has for itself: its ports, its way to
+    Redis, and how its log looks.
     """
-    shared = {name: value for name, value in _canonical(config).items() if name not in _OWN}
+    shared = _canonical(config)
+    for name, own in _OWN.items():
+        section: BaseModel = getattr(config, name)
+        shared[name] = {field: value for field, value in _canonical(section).items() if field not in own}
     text = json.dumps(shared, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

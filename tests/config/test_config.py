@@ -217,10 +217,13 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_the_same_on_replicas_that_answer_alike() -> None:
-    """Ports, log and Redis address are a replica's own; the form of writing does not matter."""
+    """Ports, its log's looks, its way to Redis are a replica's own; the form of writing does not matter."""
     config = load(SMALL, ENV)
     assert re.fullmatch(r"[0-9a-f]{12}", config_hash(config))
-    own = SMALL + "listen: {port: 1}\noperations: {port: 2}\nlog: {level: debug}\nredis: {embedded_dir: /x}\n"
+    own = (
+        SMALL
+        + "listen: {port: 1}\noperations: {port: 2}\nlog: {level: debug}\nredis: {embedded_dir: /x, url: 'redis://h'}\n"
+    )
     written = SMALL.replace('keys: ["${KEY}"]', "key: client-key").replace(
         "{provider: local}", "{model: m, provider: local}"
     )
@@ -241,6 +244,14 @@ def test_the_hash_is_the_same_on_replicas_that_answer_alike() -> None:
 def test_the_hash_differs_where_answers_may(old: str, new: str) -> None:
     """Keys, clients, models and addresses are in the hash."""
     assert config_hash(load(SMALL.replace(old, new), ENV)) != config_hash(load(SMALL, ENV))
+
+
+@pytest.mark.parametrize(
+    "more", ["log: {bodies: true}", "log: {body_limit: 1KiB}", "redis: {min_replicas: 3}"]
+)
+def test_the_hash_differs_where_replicas_would_be_told_apart(more: str) -> None:
+    """One that writes prompts into its log, one that divides limits by another number."""
+    assert config_hash(load(SMALL + more + "\n", ENV)) != config_hash(load(SMALL, ENV))
 
 
 @given(st.text(max_size=200))
