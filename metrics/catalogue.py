@@ -191,6 +191,11 @@ QUEUE_WAIT = Metric(
 
 # The cluster.
 REPLICAS = Metric("apex_replicas_live", G, "Replicas last seen alive.")
+EXPECTED = Metric(
+    "apex_replicas_expected",
+    G,
+    "`redis.min_replicas`, where that is more than one: how many there should be.",
+)
 CONFIG_INFO = Metric("apex_config_info", G, "The configuration in force, by its digest; always 1.", ("hash",))
 READY = Metric("apex_ready", G, "Whether this replica takes requests: 1 or 0.")
 REDIS_CALLS = Metric("apex_redis_calls_total", C, "Calls sent to Redis.", ("link",))
@@ -272,6 +277,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
         "The cluster",
         (
             REPLICAS,
+            EXPECTED,
             CONFIG_INFO,
             RELOADS,
             READY,

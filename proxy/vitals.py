@@ -75,6 +75,9 @@ class Vitals:
     def _replica(self) -> Iterator[Reading]:
         organs = self._organs
         yield Reading(catalogue.REPLICAS, organs.live())
+        expected = organs.fleet.snapshot.config.redis.min_replicas
+        if expected > 1:
+            yield Reading(catalogue.EXPECTED, expected)
         yield Reading(catalogue.READY, organs.ready())
         yield Reading(catalogue.LAG, organs.guard.lag)
         yield Reading(catalogue.BODY_BYTES, organs.guard.bytes)

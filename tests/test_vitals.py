@@ -103,6 +103,16 @@ def test_the_configuration_is_told_by_its_digest() -> None:
     assert of(catalogue.CONFIG_INFO) == {(config_hash(CONFIG),): 1}
 
 
+def test_how_many_replicas_there_should_be_is_told_where_it_was_said() -> None:
+    """One alone expects nobody."""
+
+    def three(seen: Organs) -> Organs:
+        return dataclasses.replace(seen, fleet=fleet_of(config({"a": 1}, redis={"min_replicas": 3})))
+
+    assert of(catalogue.EXPECTED) == {}
+    assert of(catalogue.EXPECTED, three) == {(): 3}
+
+
 def test_reloads_are_told_by_how_they_ended() -> None:
     """Both from the start on, so that the first one that is refused is a rise."""
     assert of(catalogue.RELOADS) == {("taken",): 3, ("refused",): 1}
