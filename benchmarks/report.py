@@ -180,7 +180,7 @@ SECTIONS = {
         "One worker and two",
         "Both at the same fixed rate, with both cores to run on, which they share with the load, the "
         "provider and the store: a load that fills two cores cannot be made on two. So capacity is worked "
-        "out, as workers / CPU time a request, and the ratio says what a second worker adds if it has a core.",
+        "out, as workers / CPU time a request, and the ratio says what a second worker adds with a core.",
         (
             Column("us CPU/request", _median("cpu_us")),
             Column("min-max", _spread("cpu_us")),
@@ -243,7 +243,7 @@ def remarks(section: str, document: Document) -> list[str]:
             found.append(f"{one.level}: {good}{', the rig was not calm enough' if rig else ''}")
         bound = [side for side in one.sides() if _bound(one, side)]
         if bound:
-            found.append(f"{one.level}: rig-bound, so `by CPU` is their ratio: {', '.join(bound)}")
+            found.append(f"{one.level}: rig-bound, so CPU time tells their ratio: {', '.join(bound)}")
     return found
 
 
