@@ -154,7 +154,7 @@ SECTIONS = {
         "Chat streams of 100 events flat out, or paced: 25 events/s each at 100 streams, 10 at 1,000. "
         "Flat out the provider writes all events of a stream at once, so that they come in a few reads and "
         "are passed on in as few writes: what that saves is in those figures. Paced, every event is a read. "
-        "LiteLLM falls behind 100 paced streams: its latency there is that of its queue. "
+        "A gateway that falls behind 100 paced streams has the latency of its queue there. "
         "Translated: the client speaks chat completions, the provider Messages. `per core second` is by "
         "CPU time, whoever was the wall; first is the time to the first content.",
         _EVENTS,

@@ -114,7 +114,7 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
     able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
     made = []
-    for rate in RATES[::3] if scale.brief else RATES:
+    for rate in RATES[::2] if scale.brief else RATES:
         # The fastest takes longest: a minute of the two that its bounds are about.
         always = [floor, ours] if rate == max(RATES) else [floor, nginx, ours, off]
         fit = [
@@ -221,7 +221,8 @@ def workers(rig: Rig, scale: Scale, say: Say) -> list[Series]:
         sides = [proxies.workers(stack, rig.bench, rig.setting, count) for count in (1, 2)]
         for side in sides:
             asking.await_answer(side, body, rig.setting.origins.ca)
-        level = levels.at_rate(rig.bench, Load(scale.seconds), _SHARED_RATE, sides, "1,500 requests/s")
+        load = Load(max(scale.seconds, 4.0))
+        level = levels.at_rate(rig.bench, load, _SHARED_RATE, sides, "1,500 requests/s")
         return rounds.run([replace(level, check=rounds.sound)], scale.rounds, say)
 
 
