@@ -163,7 +163,6 @@ MODEL_READY = Metric(
     ("model",),
 )
 RELOADS = Metric("apex_reloads_total", C, "Reloads of the configuration, by how they ended.", ("outcome",))
-READY = Metric("apex_model_targets_ready", G, "Targets of a model that may be tried now.", ("model",))
 
 # Limits and queues.
 LIMIT_DECISIONS = Metric(
