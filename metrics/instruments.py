@@ -31,8 +31,12 @@ STATUSES: Final = frozenset(
 
 REASONS: Final = frozenset(
     {
+        "array_above_max_length",
         "configuration_refused",
         "context_length_exceeded",
+        "duplicate_parameter",
+        "empty_array",
+        "integer_below_min_value",
         "internal_error",
         "invalid_api_key",
         "invalid_json",
@@ -44,6 +48,7 @@ REASONS: Final = frozenset(
         "model_not_found",
         "no_target_available",
         "not_found",
+        "origin_not_allowed",
         OVERLOADED,
         "previous_response_not_found",
         "rate_limit_exceeded",
@@ -52,15 +57,22 @@ REASONS: Final = frozenset(
         "shutting_down",
         "slow_client",
         "store_unavailable",
+        "store_unreadable",
+        "string_above_max_length",
+        "thread_unsupported_request",
+        "unsupported_content_encoding",
+        "unsupported_content_type",
         "unsupported_endpoint",
         "unsupported_parameter",
         "unsupported_value",
         "upstream_credentials",
         "upstream_error",
         "upstream_timeout",
+        "websocket_connection_limit_reached",
     }
 )
-"""Codes of errors that have a label of their own. A provider's code may be passed on, so there is no end."""
+"""Codes of errors that have a label of their own: all that the proxy itself gives. A provider's code may be
+passed on, so there is no end."""
 
 
 class Instruments(Collector):

@@ -1,3 +1,6 @@
+import ast
+from pathlib import Path
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -130,8 +133,23 @@ def test_errors_are_told_by_usual_codes(error: str, told: str) -> None:
     registry = CollectorRegistry()
     Instruments(registry, "1.2").observe(Record("req_1", "chat", 0.0, outcome=REFUSED, error=error))
     assert registry.get_sample_value("apex_refusals_total", {"endpoint": "chat", "reason": told}) == 1
-    assert len(REASONS) < 40
+    assert len(REASONS) < 60
     assert len(STATUSES) < 20
+
+
+def test_all_errors_of_the_proxy_itself_have_a_label() -> None:
+    """Whoever looks for the reason of refusals is not told "other"."""
+    source = Path(__file__).parents[2] / "proxy"
+    calls = [
+        {keyword.arg: keyword.value for keyword in node.keywords}
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Refusal", "Said"}
+    ]
+    said = [made.get("code") or made.get("kind") for made in calls]
+    codes = {value.value for value in said if isinstance(value, ast.Constant)} - {None}
+    assert len(codes) > 30
+    assert codes <= REASONS
 
 
 def test_whose_load_it_was_is_told_apart() -> None:
