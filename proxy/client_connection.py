@@ -98,6 +98,11 @@ class Connection(asyncio.Protocol):
         elif (intake.in_headers or intake.in_body) and self.idle and not self.closing:
             self._keep()
 
+    def eof_received(self) -> None:
+        """The client says no more. With its request it leaves at once: it may never read what was written."""
+        if not self.idle:
+            self._transport.abort()
+
     def pause_writing(self) -> None:
         """The client does not read what was written to it."""
         self.write_paused = True

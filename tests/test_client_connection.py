@@ -635,6 +635,59 @@ def test_a_client_that_says_no_more_is_one_that_left(run: Run) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_client_that_says_no_more_and_does_not_read_is_one_that_left(run: Run, waits: bool) -> None:
+    """What was written to it before is not waited for: its request ends at once."""
+
+    async def scenario() -> None:
+        gone = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            try:
+                while waits or not connection.write_paused:
+                    await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                gone.set()
+                raise
+
+        async with opened(app) as there:
+            line = await there.connect(limit=2**16)
+            connection = await there.only()
+            line.send(GET % b"a")
+            while not connection.write_paused:  # noqa: ASYNC110  (a full socket cannot be awaited)
+                await asyncio.sleep(0.001)
+            line.writer.write_eof()
+            async with asyncio.timeout(_KEEP_ALIVE / 5):  # far sooner than one who does not read is dropped
+                await gone.wait()
+                await there.deserted()
+
+    run(scenario)
+
+
+def test_an_answer_that_is_whole_is_read_behind_half_a_connection(run: Run) -> None:
+    """A client may close its direction while it reads what was answered before."""
+
+    async def scenario() -> None:
+        size = 20_000_000
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await say(send, b"x" * size)
+
+        async with opened(app) as there:
+            line = await there.connect(limit=2**16)
+            connection = await there.only()
+            line.send(GET % b"a")
+            while not connection.idle or not there.shared.total_requests:  # noqa: ASYNC110  (nor can this)
+                await asyncio.sleep(0.001)
+            line.writer.write_eof()
+            _, _, body = await line.whole_answer()
+            assert len(body) == size
+
+    run(scenario)
+
+
 def test_all_requests_of_a_client_that_left_are_over(run: Run) -> None:
     """The one that is answered is cancelled and hears it, those behind it never begin."""
 
