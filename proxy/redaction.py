@@ -9,7 +9,7 @@ it stands and as JSON writes it, in one piece: what a text spells out or encodes
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from proxy.config.settings import Config, Entry, Provider
@@ -135,7 +135,7 @@ def _plain(escape: re.Match[str]) -> str:
 
 
 def secrets_of(config: Config) -> set[str]:
-    """Every key, configured header value and host of a configuration."""
+    """Every key, configured header value, text of an `extra_body` and host of a configuration."""
     found = {key.get_secret_value() for client in config.clients for key in client.keys}
     if config.operations.token is not None:
         found.add(config.operations.token.get_secret_value())
@@ -144,8 +144,18 @@ def secrets_of(config: Config) -> set[str]:
     for place in places:
         found.update(item.key.get_secret_value() for item in place.api_keys)
         found.update(value for value in place.headers.values() if len(value) >= 8)
+        found.update(text for text in _texts(place.extra_body) if 8 <= len(text) <= 512)
         if place.base_url:
             found.update(filter(None, (urlsplit(place.base_url).netloc, urlsplit(place.base_url).hostname)))
         if place.name:
             found.add(place.name)
     return found
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts of a value of JSON, not its keys; a configuration bounds how deep it goes."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)

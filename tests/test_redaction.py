@@ -120,6 +120,12 @@ def test_what_a_configuration_holds() -> None:
                 "base_url": "http://a.internal:8443/v1",
                 "api_keys": ["provider-key"],
                 "headers": {"x-org": "organisation-1", "x-v": "1"},
+                "extra_body": {
+                    "safety_key": "body-secret",
+                    "deep": [{"more": "deep-secret"}],
+                    "size": "short",
+                    "n": 5,
+                },
             },
             "b": {
                 "kind": "azure",
@@ -139,8 +145,10 @@ def test_what_a_configuration_holds() -> None:
         "a.internal:8443",
         "a.internal",
         "my-resource",
+        "body-secret",
+        "deep-secret",
     }
-    assert "1" not in secrets_of(made)
+    assert secrets_of(made).isdisjoint({"1", "short", "safety_key"})
 
 
 def test_secrets_of_earlier_configurations_are_removed_for_a_day() -> None:
