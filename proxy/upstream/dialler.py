@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Sequence
 
 from aiohappyeyeballs import start_connection
 
@@ -26,14 +27,11 @@ class Dialler:
 
     async def dial(self, way: Way) -> Connection:
         """A new connection. Raises `Fault` DNS, CONNECT, CONNECT_TIMEOUT or TLS."""
-        name = _server_name(way.origin)
         try:
             return await self._dialled(way)
         except ssl.SSLCertVerificationError:
             raise Fault(FaultKind.TLS, "the certificate was refused") from None
         except ssl.SSLError as error:
-            if isinstance(self._tls, ResumingContext):
-                self._tls.forget(name)
             raise Fault(FaultKind.TLS, f"TLS handshake failed ({error.reason or 'no reason'})") from None
         except TimeoutError:
             raise Fault(FaultKind.CONNECT_TIMEOUT, "no connection in time") from None
@@ -45,16 +43,37 @@ class Dialler:
     def note(self, connection: Connection) -> None:
         """`connection` has served: its TLS session is good for the next one."""
         if isinstance(self._tls, ResumingContext) and (secured := connection.tls) is not None:
-            self._tls.note(secured)
+            self._tls.note(secured, asyncio.get_running_loop().time())
 
     async def close(self) -> None:
         """Look up no more names."""
         await self._resolver.close()
 
     async def _dialled(self, way: Way) -> Connection:
+        sock = await self._reached(way.proxy or way.origin)
+        names = [_server_name(hop) for hop in (way.origin, way.proxy) if hop is not None and hop.secure]
+        self._expire(names)
+        try:
+            return await self._spoken(way, sock)
+        except BaseException:  # whatever it looks like, a session may be what the server could not bear
+            self._forget(names)
+            raise
+
+    def _expire(self, names: Sequence[str]) -> None:
+        if isinstance(self._tls, ResumingContext):
+            now = asyncio.get_running_loop().time()
+            for name in names:
+                self._tls.expire(name, now)
+
+    def _forget(self, names: Sequence[str]) -> None:
+        if isinstance(self._tls, ResumingContext):
+            for name in names:
+                self._tls.forget(name)
+
+    async def _spoken(self, way: Way, sock: socket.socket) -> Connection:
+        """A connection over `sock`, through TLS and a tunnel where there are any."""
         loop = asyncio.get_running_loop()
         first = way.proxy or way.origin
-        sock = await self._reached(first)
         tls, name = (self._tls, _server_name(first)) if first.secure else (None, None)
         if way.proxy is None or not way.origin.secure:
             _, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
