@@ -6,6 +6,7 @@ the first in line, so nobody overtakes.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -139,7 +140,10 @@ class Pool:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # it was served, and leaves nevertheless
+            if waiter.cancelled():
+                with contextlib.suppress(ValueError):  # passed over meanwhile
+                    self._waiting.remove(waiter)
+            else:  # it was served, and leaves nevertheless
                 connection = waiter.result()
                 if connection is None:
                     self.free()

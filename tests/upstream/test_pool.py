@@ -123,6 +123,24 @@ def test_what_a_caller_who_leaves_was_given_goes_to_the_next(served: str) -> Non
     _run(main)
 
 
+def test_whoever_has_waited_in_vain_waits_no_longer() -> None:
+    """Those who leave leave the line, though nothing is given back; the others keep their turn."""
+
+    async def main() -> None:
+        pool = _pool(limit=1)
+        one = await _placed(pool)
+        waiting = [asyncio.ensure_future(_placed(pool)) for _ in range(200)]
+        await asyncio.sleep(0)
+        for caller in (*waiting[:100], *waiting[101:]):
+            caller.cancel()
+        await asyncio.sleep(0)
+        assert repr(pool) == "<Pool 1 open, 0 idle, 1 waiting>"
+        pool.give_back(one)
+        assert await waiting[100] is one
+
+    _run(main)
+
+
 def test_a_connection_that_dies_on_its_way_is_not_used() -> None:
     """Handed over and lost before the caller ran: it takes the place that has become free."""
 
