@@ -28,7 +28,7 @@ from store import SCRIPTS, Store
 CONNECTIONS = (1, 16, 64, 256)
 RATES = (20, 200, 1000)
 SHARE = 0.6
-SIZES = {"1 KB": 1024, "16 KB": 16 * 1024, "113 KB": 113_000, "1 MB": 1024**2, "4 MB": 4 * 1024**2}
+SIZES = {"1 KB": 1024, "113 KB": 113_000, "4 MB": 4 * 1024**2}
 _BRIEF = (1, 64, 256)
 _COMPARED = (1, 64)
 """Connections at which the other gateways are measured too: for latency, and flat out."""
@@ -176,7 +176,7 @@ def bodies(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     """Requests of 1 KB to 4 MB, and what large ones do to small ones beside them."""
     sides = [rig.floor[STREAMS], rig.nginx[STREAMS], rig.ours.side]
     made: list[Level] = []
-    for name, size in list(SIZES.items())[:: 2 if scale.brief else 1]:
+    for name, size in SIZES.items():
         connections = _MANY if size < 1024**2 else _FEW
         load = Load(scale.seconds, 1.0, samples.LARGE, size)
         made.append(
