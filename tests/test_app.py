@@ -271,7 +271,7 @@ def test_a_store_that_comes_back_empty_is_told_what_it_had() -> None:
             await until(lambda: replica.limiter.away == 0)
             assert (await ask(replica)).status_code == 429
         assert {line["event"] for line in logs} == {"redis"}
-        assert logs[-1]["state"] == "closed"
+        assert logs[-1]["available"] is True
         await replica.close()
 
     with PrivateStore() as store:

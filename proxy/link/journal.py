@@ -8,8 +8,10 @@ from proxy.link.link import Change
 
 def tell(change: Change) -> None:
     """One line: a warning with the reason where a server is away, and good news where it is back."""
-    log, state, server = structlog.get_logger("redis"), change.state.value, change.server
-    if change.state is State.CLOSED:
-        log.info("redis", state=state, server=server)
+    log = structlog.get_logger("redis")
+    available = change.state is State.CLOSED
+    said = {"server": change.server, "available": available, "breaker": change.state.value}
+    if available:
+        log.info("redis", **said)
     else:
-        log.warning("redis", state=state, server=server, reason=change.reason.value, detail=change.detail)
+        log.warning("redis", **said, reason=change.reason.value, detail=change.detail)

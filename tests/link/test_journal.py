@@ -18,4 +18,5 @@ def test_a_turn_is_one_line(state: State, line: dict[str, str]) -> None:
     """With the reason, and what the server said, while it is not as it should be."""
     with structlog.testing.capture_logs() as lines:
         journal.tell(Change(state, "127.0.0.1:6379", Reason.REFUSED, "DENIED protected mode"))
-    assert lines == [{"event": "redis", "state": state.value, "server": "127.0.0.1:6379", **line}]
+    said = {"event": "redis", "server": "127.0.0.1:6379", "breaker": state.value}
+    assert lines == [{**said, "available": state is State.CLOSED, **line}]
