@@ -164,7 +164,7 @@ async def _take_leave(
     config = replica.fleet.snapshot.config
     grace = config.drain_grace if first == signal.SIGTERM else 0.0
     client.leave()
-    _say_stopping(len(client.server_state.tasks), grace, config.drain_timeout)
+    _say_stopping(first, len(client.server_state.tasks), grace, config.drain_timeout)
     await asyncio.wait({hurry}, timeout=grace)
 
 
@@ -223,13 +223,10 @@ def _say_ready(config: Config, ports: Ports) -> None:
     )
 
 
-def _say_stopping(in_flight: int, grace: float, patience: float) -> None:
+def _say_stopping(first: signal.Signals, in_flight: int, grace: float, patience: float) -> None:
+    said = {"hint": "a second Ctrl-C ends it at once"} if first == signal.SIGINT else {}
     structlog.get_logger("serve").info(
-        "stopping",
-        in_flight=in_flight,
-        grace_s=grace,
-        at_most_s=grace + patience,
-        hint="a second Ctrl-C ends it at once",
+        "stopping", in_flight=in_flight, grace_s=grace, at_most_s=grace + patience, **said
     )
 
 
