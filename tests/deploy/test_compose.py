@@ -138,6 +138,12 @@ def test_a_replica_has_time_to_end() -> None:
     assert seconds(services()["proxy"]["stop_grace_period"]) > own.drain_grace + own.drain_timeout + 5
 
 
+def test_a_replica_that_was_told_to_reload_is_started_again() -> None:
+    """To Docker any signal by `kill` is a stop by hand, after which `unless-stopped` starts nothing."""
+    assert services()["proxy"]["restart"] == "always"
+    assert services()["proxy"]["stop_signal"] == "SIGTERM"
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_a_replica_that_has_not_started_can_be_stopped(name: str) -> None:
     """Process 1 hears only the signals that it asked for, and asking takes it a second."""
