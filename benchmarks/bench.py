@@ -38,7 +38,7 @@ from sides import PLAIN, STREAMS, TLS, Bench, Origins
 from store import program, store
 
 OUT = sides.ROOT / "benchmarks" / "out"
-FULL = Scale(rounds=3, seconds=2.0, requests=60_000, turns=6)
+FULL = Scale(rounds=3, seconds=2.0, requests=60_000, turns=5)
 QUICK = Scale(rounds=1, seconds=1.0, requests=3_000, turns=2, brief=True)
 SECTIONS: dict[str, Callable[[Rig, Scale, Callable[[str], None]], list[Series]]] = {
     "saturation": sections.saturation,
