@@ -155,6 +155,7 @@ def test_a_reload_by_request_says_what_came_of_it(mock: Mock) -> None:
     with Serve(configured(mock)) as proxy:
         [before] = hashes(proxy)
         assert ask(proxy.operations, "/admin/reload") == (200, {"changed": False, "config_hash": before})
+        proxy.event("reloaded")  # a line is written by a thread, after the answer
         proxy.rewrite(configured(mock, log={"level": "error"}))
         assert ask(proxy.operations, "/admin/reload")[1]["changed"] is True
         lines = len(proxy.err)
