@@ -144,12 +144,17 @@ def secrets_of(config: Config) -> set[str]:
     for place in places:
         found.update(item.key.get_secret_value() for item in place.api_keys)
         found.update(value for value in place.headers.values() if len(value) >= 8)
-        found.update(text for text in _texts(place.extra_body) if 8 <= len(text) <= 512)
+        found.update(filter(_no_word, _texts(place.extra_body)))
         if place.base_url:
             found.update(filter(None, (urlsplit(place.base_url).netloc, urlsplit(place.base_url).hostname)))
         if place.name:
             found.add(place.name)
     return found
+
+
+def _no_word(text: str) -> bool:
+    """Whether a text may be a secret: a short plain word (`disabled`) is none, and errors speak of it."""
+    return 8 <= len(text) <= 512 and not (text.isalpha() and len(text) < 16)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -124,6 +124,7 @@ def test_what_a_configuration_holds() -> None:
                     "safety_key": "body-secret",
                     "deep": [{"more": "deep-secret"}],
                     "size": "short",
+                    "thinking": "disabled",
                     "n": 5,
                 },
             },
@@ -148,7 +149,7 @@ def test_what_a_configuration_holds() -> None:
         "body-secret",
         "deep-secret",
     }
-    assert secrets_of(made).isdisjoint({"1", "short", "safety_key"})
+    assert secrets_of(made).isdisjoint({"1", "short", "disabled", "safety_key"})
 
 
 def test_secrets_of_earlier_configurations_are_removed_for_a_day() -> None:

@@ -140,10 +140,8 @@ def _unix(hosts: str, path: str, options: dict[str, str], credentials: Credentia
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := options.keys() - _KNOWN:
-        raise AddressError(
-            f"redis URL: no option is called {min(unknown)[:30]!r}; there are {', '.join(sorted(_KNOWN))}"
-        )
+    if options.keys() - _KNOWN:  # not repeated: it may be the end of a password with a `?` in it
+        raise AddressError(f"redis URL: an option is unknown; there are {', '.join(sorted(_KNOWN))}")
     return options
 
 

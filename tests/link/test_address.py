@@ -49,7 +49,8 @@ WRONG = [
     "redis://h/SECRET",
     "redis://h?tls=SECRET",
     "redis://h?key=SECRET",
-    "redis://h?SECRET_is_a_long_name_that_is_cut_somewhere_x=1",
+    "redis://h?SECRET=1",
+    "redis://:pa?SECRET@h",
     "redis://",
     "unix://h/s",
     "unix://",
@@ -71,7 +72,7 @@ def test_what_is_wrong_is_told_without_the_url(url: str) -> None:
     with pytest.raises(AddressError) as told:
         parse(url)
     assert "redis URL" in str(told.value)
-    assert "SECRET" not in str(told.value) or "no option is called" in str(told.value)
+    assert "SECRET" not in str(told.value)
 
 
 def test_passwords_have_no_repr() -> None:
