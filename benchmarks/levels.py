@@ -195,6 +195,6 @@ def _headers(side: Side) -> list[str]:
 
 def told(bench: Bench, arguments: Sequence[str]) -> Figures:
     """Run a load on the other core; the JSON of the last line it prints."""
-    done = subprocess.run(pinned(bench.other, arguments), check=True, capture_output=True, text=True)
+    done = subprocess.run(pinned(bench.other, arguments), check=True, stdout=subprocess.PIPE, text=True)
     found: Figures = json.loads(done.stdout.strip().rpartition("\n")[2])
     return found

@@ -74,6 +74,7 @@ class Connection:
         self._request = request
         self._left = memoryview(b"")
         self._over = False
+        self._parser = httptools.HttpResponseParser(self)
 
     def ask(self, due: float) -> bool:
         """Send the request that is due; whether all of it went out."""
@@ -96,6 +97,8 @@ class Connection:
         """Read what is there: the status when the answer is whole, 0 when the connection broke."""
         try:
             data = self.socket.recv(262144)
+            if self.due is None:
+                return 0  # the server has closed an idle connection, with a word or without
             self._parser.feed_data(data)
         except BlockingIOError:
             return None

@@ -60,14 +60,14 @@ class Connection(asyncio.Protocol):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as it is
-        """A client connected: its first headers are awaited."""
+        """A client connected. Until it says anything it is an idle one, which is closed without a word."""
         self._transport = transport
         self._ends = {
             "server": _address(transport.get_extra_info("sockname")),
             "client": _address(transport.get_extra_info("peername")),
         }
         self._house.shared.connections.add(self)
-        self._await(self._house.bounds.header_read, self._slow_headers)
+        self._await(max(self._house.keep_alive, self._house.bounds.header_read), self._idle_for_long)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client is gone: whatever is being done for it ends."""
