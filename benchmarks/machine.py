@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-LIBRARIES = ("aiohttp", "fastapi", "httptools", "uvicorn", "uvloop")
+LIBRARIES = ("fastapi", "httptools", "uvicorn", "uvloop")
 
 
 def unfit(name: str, needed: Mapping[str, str]) -> str:

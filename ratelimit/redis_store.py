@@ -71,8 +71,7 @@ class RedisStore:
     def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> Awaitable[bool]:
         """See `Store.settle`. Sent at once, and no task for it: every request ends with one."""
         changes = [_CHANGE.pack(*limit.gauge.change(reserved, actual)) for limit in limits]
-        args: list[str | int | bytes] = [rid, _keep_ms(limits), *changes]
-        return self._link.send(self._scripts["settle"], [limit.key for limit in limits], args)
+        return self._call("settle", limits, rid, _keep_ms(limits), *changes)
 
     async def heartbeat(self, limit: Limit, rids: Sequence[str]) -> Sequence[str]:
         """See `Store.heartbeat`. Leases that are missing put the server in doubt."""
@@ -108,9 +107,8 @@ class RedisStore:
         """The decision, and the limits whose tidying is due."""
         gauges = [limit.gauge for limit in limits]
         asks = [gauge.ask(demand) for gauge in gauges]
-        keep_ms = max([gauge.keep_ms for gauge in gauges])
-        args: list[str | int | bytes] = [rid, self._lease, keep_ms, *[_ASK.pack(*ask) for ask in asks]]
-        answer = await self._link.send(self._scripts["admit"], [limit.key for limit in limits], args)
+        packed = [_ASK.pack(*ask) for ask in asks]
+        answer = await self._call("admit", limits, rid, self._lease, _keep_ms(limits), *packed)
         if isinstance(answer, bytes):
             headers = list(map(Header._make, _HEADER.iter_unpack(answer)))
             for limit, header in zip(limits, headers, strict=True):
@@ -149,8 +147,8 @@ class RedisStore:
             if seen is not None:
                 await self._restore(limit, Replay(seen=seen.at, floor=(seen.requests, seen.tokens)))
 
-    async def _call(self, name: str, limits: Sequence[Limit], *args: str | int | bytes) -> Any:
-        return await self._link.call(self._scripts[name], [limit.key for limit in limits], list(args))
+    def _call(self, name: str, limits: Sequence[Limit], *args: str | int | bytes) -> Awaitable[Any]:
+        return self._link.send(self._scripts[name], [limit.key for limit in limits], list(args))
 
     def _level(self, limit: Limit) -> tuple[int, int]:
         """How full the limit was when last seen, drained up to the latest time Redis told us."""

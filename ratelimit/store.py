@@ -73,14 +73,12 @@ class Link(Protocol):
     a script again where the server does not know it, and goes on with a call whose caller was cancelled.
     """
 
-    async def call(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Any:
+    def send(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Awaitable[Any]:
         """Run `script`; what Redis answers: an int, bytes, or a list of ints.
 
-        Raises `Unavailable`, or `StoreError` where the server runs it and that fails.
+        It is on its way when this returns, and needs no task. What fails comes with the answer:
+        `Unavailable`, or `StoreError` where the server runs it and that fails.
         """
-
-    def send(self, script: Script, keys: list[str], args: list[str | int | bytes]) -> Awaitable[Any]:
-        """The same, on its way when this returns: it needs no task. What fails comes with the answer."""
 
 
 class Store(Protocol):

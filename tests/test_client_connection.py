@@ -135,12 +135,24 @@ class Taken(asyncio.Protocol):
         self.transport.write(data)
 
 
-class Open:
-    """A port whose connections share a house."""
+@contextlib.asynccontextmanager
+async def dripping(line: Line, data: bytes, *, every: float) -> AsyncIterator[None]:
+    """Send `data` now and then meanwhile."""
 
-    def __init__(self, house: House, shared: Shared, port: int) -> None:
-        self.house = house
-        self.shared = shared
+    async def drip() -> None:
+        while True:
+            line.send(data)
+            await asyncio.sleep(every)
+
+    sending = asyncio.ensure_future(drip())
+    yield
+    sending.cancel()
+
+
+class Port:
+    """A port, and the client connections to it."""
+
+    def __init__(self, port: int) -> None:
         self.port = port
         self._lines: list[Line] = []
 
@@ -148,6 +160,22 @@ class Open:
         """A new client connection, closed with the port."""
         self._lines.append(Line(*await asyncio.open_connection("127.0.0.1", self.port, **options)))
         return self._lines[-1]
+
+    async def hang_up(self) -> None:
+        """Close all client connections."""
+        for line in self._lines:
+            line.writer.close()
+            with contextlib.suppress(OSError):
+                await line.writer.wait_closed()
+
+
+class Open(Port):
+    """A port whose connections share a house."""
+
+    def __init__(self, house: House, shared: Shared, port: int) -> None:
+        super().__init__(port)
+        self.house = house
+        self.shared = shared
 
     async def only(self) -> Connection:
         """The server's side of the one connection."""
@@ -161,13 +189,6 @@ class Open:
         """Wait until no connection is left, though no client has closed one."""
         while self.shared.connections:  # noqa: ASYNC110  (a loss cannot be awaited)
             await asyncio.sleep(0.001)
-
-    async def hang_up(self) -> None:
-        """Close all client connections."""
-        for line in self._lines:
-            line.writer.close()
-            with contextlib.suppress(OSError):
-                await line.writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -288,15 +309,8 @@ def test_headers_that_take_too_long_are_refused(run: Run) -> None:
         async with opened(App(), header_read=0.2, keep_alive=0.3) as there:
             slow, silent = await there.connect(), await there.connect()
             slow.send(b"GET / HTTP/1.1\r\n")
-
-            async def drip() -> None:
-                while True:
-                    slow.send(b"x: y\r\n")
-                    await asyncio.sleep(0.05)
-
-            dripping = asyncio.ensure_future(drip())
-            assert await refused(slow, 408) == "The request headers did not arrive in time."
-            dripping.cancel()
+            async with dripping(slow, b"x: y\r\n", every=0.05):
+                assert await refused(slow, 408) == "The request headers did not arrive in time."
             assert await silent.closed()
 
     run(scenario)
@@ -420,15 +434,8 @@ def test_the_rest_of_an_answered_body_has_a_deadline(run: Run) -> None:
             line = await there.connect()
             line.send(POST % 1000)
             await line.answer()
-
-            async def drip() -> None:
-                while True:
-                    line.send(b"x")
-                    await asyncio.sleep(0.02)
-
-            dripping = asyncio.ensure_future(drip())
-            await line.cut()
-            dripping.cancel()
+            async with dripping(line, b"x", every=0.02):
+                await line.cut()
 
     run(scenario)
 
@@ -913,15 +920,8 @@ def test_an_idle_connection_goes_although_it_says_nothing_now_and_then(run: Run)
             line = await there.connect()
             line.send(POST % 0)
             await line.answer()
-
-            async def drip() -> None:
-                while True:
-                    line.send(b"\r\n")
-                    await asyncio.sleep(0.02)
-
-            dripping = asyncio.ensure_future(drip())
-            await line.cut()
-            dripping.cancel()
+            async with dripping(line, b"\r\n", every=0.02):
+                await line.cut()
 
     run(scenario)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from test_client_connection import HANDSHAKE, POST, SOCKET, SOCKETS, App, Gate, Line, refused
+from test_client_connection import HANDSHAKE, POST, SOCKET, SOCKETS, App, Gate, Port, refused
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -19,26 +19,13 @@ _BLOCK = 2048
 _KEEP_ALIVE = 5.0
 
 
-class Open:
+class Open(Port):
     """A listener that runs."""
 
     def __init__(self, listener: Listener, port: int, serving: asyncio.Future[None]) -> None:
+        super().__init__(port)
         self.listener = listener
-        self.port = port
         self.serving = serving
-        self._lines: list[Line] = []
-
-    async def connect(self) -> Line:
-        """A new client connection, closed with the listener."""
-        self._lines.append(Line(*await asyncio.open_connection("127.0.0.1", self.port)))
-        return self._lines[-1]
-
-    async def hang_up(self) -> None:
-        """Close all client connections."""
-        for line in self._lines:
-            line.writer.close()
-            with contextlib.suppress(OSError):
-                await line.writer.wait_closed()
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ but what the server says it did not run: an unknown script (NOSCRIPT) and a key 
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -133,14 +134,19 @@ class Link:
         self, what: Script | str, keys: Sequence[Argument] = (), args: Sequence[Argument] = ()
     ) -> asyncio.Future[Any]:
         """As `call`, but on its way when this returns; what fails comes with the reply."""
-        return self._try((what, keys, args))
+        try:
+            return self._send(what, keys, args)
+        except Unavailable as error:
+            refused: asyncio.Future[Any] = self._loop.create_future()
+            refused.set_exception(error)
+            return refused
 
     async def call_many(self, requests: Sequence[Request]) -> list[Any]:
         """The replies to several calls, sent together.
 
         A call that fails has its `Unavailable` or `ScriptError` in its place.
         """
-        return await asyncio.gather(*map(self._try, requests), return_exceptions=True)
+        return await asyncio.gather(*itertools.starmap(self.send, requests), return_exceptions=True)
 
     def subscribe(
         self,
@@ -177,14 +183,6 @@ class Link:
         future: asyncio.Future[Any] = self._loop.create_future()
         node.submit(Call(pack_call(what, keys, args), future, None if isinstance(what, str) else what))
         return future
-
-    def _try(self, request: Request) -> asyncio.Future[Any]:
-        try:
-            return self._send(*request)
-        except Unavailable as error:
-            refused: asyncio.Future[Any] = self._loop.create_future()
-            refused.set_exception(error)
-            return refused
 
     async def _started(self) -> None:
         if self._only is not None:

@@ -205,10 +205,8 @@ def test_memory_is_bounded() -> None:
     class Yes:
         """A link whose server admits everything."""
 
-        async def call(self, *_: object) -> bytes:
+        async def send(self, *_: object) -> bytes:
             return bytes(32) + b"\xff" * 4 + bytes(4)
-
-        send = call
 
     store = RedisStore(Yes(), load_scripts())
 
