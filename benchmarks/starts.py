@@ -36,6 +36,10 @@ def starts(rig: Rig, scale: Scale, say: Say) -> list[Series]:
 
 def _imported(environment: Path) -> float:
     began = time.perf_counter()
-    environ = {**os.environ, "LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environ = {
+        **startup.compiling(os.environ),
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
     subprocess.run([environment / "bin" / "python", "-c", _PEER], check=True, env=environ)
     return time.perf_counter() - began
