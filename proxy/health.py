@@ -55,7 +55,8 @@ class Standing:
     `until`: not before then, 0 where nothing is in the way. `backing_off`: a back-off window is what ends
     last. `trial`: the names that are half open, and want a probe. `probed_until`: somebody's probe is on its
     way, by its lease. `share`: the part of its requests that it gets while it starts slowly. `rate`: nothing
-    is in the way but circuits that were opened for their failure rate.
+    is in the way but circuits that were opened for their failure rate. `drained`: an operator wants
+    no requests to go there.
     """
 
     until: int = 0
@@ -64,6 +65,7 @@ class Standing:
     probed_until: int = 0
     share: float = 1.0
     rate: bool = False
+    drained: bool = False
 
 
 READY = Standing()

@@ -10,6 +10,7 @@ from proxy.circuit import NOTHING, Cause, State
 from proxy.fleet import Fleet
 from proxy.health import Standing as Health
 from proxy.health import names
+from proxy.moment import Known
 from proxy.targets import Target
 
 
@@ -87,7 +88,7 @@ def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
     )
 
 
-def _well(target: Target, targets: Sequence[Target], known: routing.Known, now: int) -> bool:
+def _well(target: Target, targets: Sequence[Target], known: Known, now: int) -> bool:
     """Whether it may be tried by what is `known`."""
     standing = known.standing(target)
     spared = target.id in routing.spared_by_rate(targets, known, now)

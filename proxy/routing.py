@@ -15,71 +15,86 @@ of that moment, including what this request's own attempts have just taught. Its
    one with the shortest time to first content, times what is in flight. Ties are drawn.
 """
 
+import enum
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from proxy.health import Standing
+from proxy.moment import Came, Known, Moment, Noting, Pick
 from proxy.targets import Model, Target
 
 
-class Known(Protocol):
-    """What is known of targets."""
+class Reason(enum.StrEnum):
+    """Why a target was not picked at one moment."""
 
-    @property
-    def most_ejected(self) -> float:
-        """The part of a model's targets that failure rates may keep away."""
+    LATER = "later"
+    FULL = "full"
+    DRAINED = "drained"
+    BACKING_OFF = "backing_off"
+    EJECTED = "ejected"
+    HALF_OPEN = "half_open"
+    SLOW_START = "slow_start"
+    PROBE = "probe"
+    ORIGIN = "origin"
+    PRIORITY = "priority"
+    STRATEGY = "strategy"
+    DRAW = "draw"
 
-    def standing(self, target: Target) -> Standing:
-        """How it stands."""
 
-
-class Moment(Known, Protocol):
-    """What is known when a target is picked. Times are the cluster's, in whole milliseconds."""
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing at all is known against anybody."""
-
-    @property
-    def tripped(self) -> bool:
-        """Whether any circuit is not closed."""
-
-    def now(self) -> int:
-        """The time."""
-
-    def full(self, target: Target) -> bool:
-        """Whether it has as many requests as it may have."""
-
-    def granted(self, target: Target) -> bool:
-        """Whether this replica may send it its probe."""
-
-    def load(self, target: Target) -> float:
-        """Requests in flight over the cluster, for its weight."""
-
-    def latency(self, target: Target, *, whole: bool) -> float:
-        """Seconds to its first content, or to its reply where that is a whole one."""
+Told = Callable[[Target, Reason, float], None]
+"""Hears of a target that is left out at a pick, why, and the figure that decided it (see `Plan.next`)."""
 
 
 class Plan:
-    """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream."""
+    """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream.
+
+    `picks` are those that were made, and what came of them: with these the same plan can be made again.
+    """
 
     def __init__(self, model: Model, draw: random.Random, *, whole: bool = False) -> None:
         self.targets = model.targets
+        self.picks: list[Pick] = []
         self._left = list(model.targets)
         self._again: list[Target] = []
         self._after: dict[str, int] = {}
         self._costs = _COSTS[model.strategy]
         self._draw = draw
+        self._draws: list[float] = []
         self.whole = whole
         self._failed_origins: set[str] = set()
 
-    def next(self, moment: Moment) -> Target | None:
-        """The target to try next, None where none is left that may be tried now. Takes it off the plan."""
+    def next(self, moment: Moment, told: Told | None = None) -> Target | None:
+        """The target to try next, None where none is left that may be tried now. Takes it off the plan.
+
+        `told` hears of each that is left out: with a deadline (cluster's ms) where time will mend that, with
+        its share, priority, cost or weight where that decided.
+        """
+        looks = self._costs in _LOOKING
+        noting = Noting(moment, self.targets) if looks or self._after or not moment.calm else None
+        self._draws = []
+        chosen = self._next(noting or moment, told)
+        pick = Pick(_place(chosen, self.targets), self._draws)
+        if noting is not None:
+            pick.at, pick.calm, pick.sights = noting.now(), noting.calm, noting.sights
+        if self.picks and self.picks[-1].target < 0:
+            self.picks[-1] = pick  # while it waited nothing has come of the last one
+        else:
+            self.picks.append(pick)
+        return chosen
+
+    def came(self, how: Came, wait: float | None = None) -> None:
+        """What came of the last pick."""
+        self.picks[-1].came, self.picks[-1].wait = how, wait
+
+    def once_more(self, target: Target) -> None:
+        """One that was tried is tried again, as a last resort."""
+        self.picks.append(Pick(_place(target, self.targets), came=Came.AGAIN))
+
+    def _next(self, moment: Moment, told: Told | None) -> Target | None:
         for untried in (self._left, self._again):
-            ready = untried if moment.calm and not self._after else self._ready(untried, moment)
+            ready = untried if moment.calm and not self._after else self._ready(untried, moment, told)
             if ready:
-                chosen = self._choose(ready, moment)
+                chosen = self._choose(ready, moment, told)
                 untried.remove(chosen)
                 return chosen
         return None
@@ -159,7 +174,7 @@ class Plan:
         until = 0 if target.id in spared else moment.standing(target).until
         return max(until, self._after.get(target.id, 0), now)
 
-    def _ready(self, targets: Sequence[Target], moment: Moment) -> list[Target]:
+    def _ready(self, targets: Sequence[Target], moment: Moment, told: Told | None) -> list[Target]:
         """Those that may be tried now. Who starts slowly is left out by lot, if others are there."""
         now = moment.now()
         spared = spared_by_rate(self.targets, moment, now)
@@ -168,9 +183,14 @@ class Plan:
         for target in targets:
             standing = self._free(target, moment, now, spared)
             if standing is None:
+                if told is not None:
+                    told(target, *self._barred(target, moment, now))
                 continue
-            late = standing.share < 1.0 and self._draw.random() >= standing.share
+            late = standing.share < 1.0 and self._random() >= standing.share
             (slow if late else ready).append(target)
+        if ready and told is not None:
+            for target in slow:
+                told(target, Reason.SLOW_START, moment.standing(target).share)
         return ready or slow
 
     def _free(self, target: Target, moment: Moment, now: int, spared: frozenset[str]) -> Standing | None:
@@ -181,29 +201,83 @@ class Plan:
         barred = standing.until > now or (standing.trial and not moment.granted(target))
         return None if barred and target.id not in spared else standing
 
-    def _choose(self, ready: Sequence[Target], moment: Moment) -> Target:
+    def _barred(self, target: Target, moment: Moment, now: int) -> tuple[Reason, float]:
+        """Why it may not be tried now, and until when where that is known."""
+        after, standing = self._after.get(target.id, 0), moment.standing(target)
+        if after > now:
+            return Reason.LATER, after
+        if moment.full(target):
+            return Reason.FULL, 0
+        if standing.drained:
+            return Reason.DRAINED, 0
+        if standing.until > now:
+            return (Reason.BACKING_OFF if standing.backing_off else Reason.EJECTED), standing.until
+        return Reason.HALF_OPEN, standing.probed_until
+
+    def _choose(self, ready: Sequence[Target], moment: Moment, told: Told | None) -> Target:
         if len(ready) == 1:
             return ready[0]
         if not moment.calm:
             probes = [target for target in ready if moment.granted(target)]
             if probes:
+                _tell(told, ready, probes[:1], Reason.PROBE, lambda _: 0)
                 return probes[0]
         if self._failed_origins:
-            ready = [t for t in ready if t.origin not in self._failed_origins] or ready
+            others = [target for target in ready if target.origin not in self._failed_origins] or ready
+            _tell(told, ready, others, Reason.ORIGIN, lambda _: 0)
+            ready = others
         first = min(target.priority for target in ready)
-        ready = [target for target in ready if target.priority == first]
-        return ready[0] if len(ready) == 1 else self._cheapest(ready, moment)
+        best = [target for target in ready if target.priority == first]
+        _tell(told, ready, best, Reason.PRIORITY, lambda target: target.priority)
+        return best[0] if len(best) == 1 else self._cheapest(best, moment, told)
 
-    def _cheapest(self, ready: Sequence[Target], moment: Moment) -> Target:
+    def _cheapest(self, ready: Sequence[Target], moment: Moment, told: Told | None) -> Target:
         costs = self._costs(self, ready, moment)
         least = min(costs)
         ties = [target for target, cost in zip(ready, costs, strict=True) if cost == least]
-        point = self._draw.random() * sum(target.weight for target in ties)
+        chosen = self._drawn(ties)
+        if told is not None:
+            cost_of = {target.id: cost for target, cost in zip(ready, costs, strict=True)}
+            _tell(told, ready, ties, Reason.STRATEGY, lambda target: cost_of[target.id])
+            _tell(told, ties, [chosen], Reason.DRAW, lambda target: target.weight)
+        return chosen
+
+    def _drawn(self, ties: Sequence[Target]) -> Target:
+        """One of them, by weight."""
+        point = self._random() * sum(target.weight for target in ties)
         for target in ties:
             point -= target.weight
             if point < 0:
                 return target
         return ties[-1]
+
+    def _random(self) -> float:
+        drawn = self._draw.random()
+        self._draws.append(drawn)
+        return drawn
+
+
+def _place(chosen: Target | None, targets: Sequence[Target]) -> int:
+    for place, target in enumerate(targets):
+        if target is chosen:
+            return place
+    return -1
+
+
+def _tell(
+    told: Told | None,
+    before: Sequence[Target],
+    after: Sequence[Target],
+    reason: Reason,
+    figure: Callable[[Target], float],
+) -> None:
+    """Tell of those that are not there any more."""
+    if told is None or len(after) == len(before):
+        return
+    kept = {id(target) for target in after}
+    for target in before:
+        if id(target) not in kept:
+            told(target, reason, figure(target))
 
 
 def spared_by_rate(targets: Sequence[Target], known: Known, now: int) -> frozenset[str]:
@@ -257,3 +331,6 @@ _COSTS: Mapping[str, Callable[[Plan, Sequence[Target], Moment], list[float]]] = 
     "least_latency": _least_latency,
 }
 """What a strategy takes a target for; the lowest is picked, and ties are drawn by weight."""
+
+_LOOKING = frozenset({_least_busy, _least_latency})
+"""Strategies that look at the targets even where nothing is known against any."""

@@ -20,6 +20,7 @@ LAYERS = [
     "demand replicas responses bounds prices allowances",
     "targets tenants redaction appraiser",
     "health checking scopes",
+    "moment",
     "routing retry snapshot",
     "fleet",
     "peers waiting overview pricing",
@@ -42,7 +43,7 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors demand fair_queue health latency outbox "
-    "passages places prices probes redaction retry routing scopes targets tenants throttle wire"
+    "moment passages places prices probes redaction retry routing scopes targets tenants throttle wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
