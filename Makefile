@@ -75,8 +75,8 @@ docs: $(DEV)/ready ## write docs/configuration.md, dialects.md, mock.md, metrics
 	$(DEV)/bin/python -m proxy.statechart docs/health.md
 
 lock: ## resolve the dependencies anew (needs uv)
-	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group build -o requirements.lock
-	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --group dev -o requirements-dev.lock
+	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --extra traces --group build -o requirements.lock
+	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --extra traces --group dev -o requirements-dev.lock
 
 clean: ## remove what the targets above made
 	rm -rf $(RUN) $(DEV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache .cache-conformance
