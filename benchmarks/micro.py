@@ -38,6 +38,7 @@ from proxy.endpoints import Edge, EdgeParts, Message, Scope, read_head
 from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
+from proxy.ledger import Ledger
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.reception import Reception
@@ -171,6 +172,7 @@ class Stage:
         self.fleet = Fleet(fleet.snapshot(self.config, tenants, 0), self.clock, self.draw)
         self.model = self.fleet.snapshot.models[samples.WHOLE]
         self.instruments = Instruments(CollectorRegistry(), "bench")
+        self.ledger = Ledger("0123456789ab", self.clock, self.draw)
 
     def pipeline(self, reply: list[bytes], observe: Callable[[Record], None]) -> Pipeline:
         """A pipeline before an upstream that answers with `reply`."""
@@ -192,6 +194,7 @@ class Stage:
                 draw=self.draw,
                 tasks=Tasks(),
                 observe=observe,
+                keep=self.ledger.keep,
                 stopping=lambda: False,
             )
         )
@@ -413,7 +416,7 @@ def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitab
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
 
-    reception = Reception(stage.fleet, stage.clock, stage.draw, Redactor(()))
+    reception = Reception(stage.fleet, stage.clock, stage.draw, Redactor(()), stage.ledger.number)
     edge = Edge(
         EdgeParts(
             fleet=stage.fleet,

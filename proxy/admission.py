@@ -37,10 +37,12 @@ class Admission:
         if not wanted:
             return
         dearest = max(self._expect(exchange, target, wanted) for target in exchange.plan.targets)
+        exchange.held.expected = dearest
         taken = await self._limits.reserve(wanted, Demand(1, dearest))
         exchange.limited = taken.decision
         self._note(exchange, scope.Kind.CLIENT, exchange.tenant.name, taken)
         if isinstance(taken, scope.Refusal):
+            exchange.held.refused = taken.decision
             raise refused(taken, "your")
         exchange.held.client = taken
 
@@ -65,6 +67,7 @@ class Admission:
             of_key = await self._take_key(exchange, target, key) if key else None
         if of_model is not None:
             self.attempted(exchange, None)
+            held.refused = of_model.decision
             raise refused(of_model, "the model's")
         if of_key is not None:
             held.crowded = of_key.decision.refused_by is Dimension.CONCURRENCY
@@ -74,7 +77,7 @@ class Admission:
     async def _take_model(
         self, exchange: Exchange, target: Target, limits: scope.Limits
     ) -> scope.Refusal | None:
-        taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
+        taken = await self._limits.reserve(limits, self._demand(exchange, target, limits))
         assert exchange.model is not None
         self._note(exchange, scope.Kind.MODEL, exchange.model.alias, taken)
         if isinstance(taken, scope.Refusal):
@@ -85,12 +88,17 @@ class Admission:
     async def _take_key(
         self, exchange: Exchange, target: Target, limits: scope.Limits
     ) -> scope.Refusal | None:
-        taken = await self._limits.reserve(limits, Demand(1, self._expect(exchange, target, limits)))
+        taken = await self._limits.reserve(limits, self._demand(exchange, target, limits))
         self._note(exchange, scope.Kind.KEY, target.key_id, taken)
         if isinstance(taken, scope.Refusal):
             return taken
         exchange.held.key = taken
         return None
+
+    def _demand(self, exchange: Exchange, target: Target, limits: scope.Limits) -> Demand:
+        expected = self._expect(exchange, target, limits)
+        exchange.held.expected = exchange.held.expected or expected
+        return Demand(1, expected)
 
     def _note(
         self, exchange: Exchange, kind: scope.Kind, name: str, taken: scope.Reservation | scope.Refusal

@@ -30,6 +30,7 @@ from proxy.demand import Estimator
 from proxy.detached import Detached, DetachedParts
 from proxy.endpoints import Edge, EdgeParts
 from proxy.fleet import Fleet, Snapshot
+from proxy.ledger import Ledger
 from proxy.link import Address, Change, Link, journal, parse
 from proxy.overload import Guard
 from proxy.overview import overview
@@ -124,7 +125,8 @@ class Replica:
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
-        reception = Reception(self.fleet, clock, draw, self._redactor)
+        self.ledger = Ledger(self.name, clock, draw)
+        reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number)
         admission = Admission(self.limiter, estimator)
         pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
@@ -194,6 +196,7 @@ class Replica:
                 draw=surroundings.draw,
                 tasks=self.tasks,
                 observe=self._observe,
+                keep=self.ledger.keep,
                 stopping=lambda: self.stopping,
                 patience=surroundings.patience,
             )

@@ -91,6 +91,8 @@ class Attempts:
         attempt = Attempt(target.label, target.provider, self._clock.monotonic())
         exchange.attempts.append(attempt)
         exchange.target = target
+        assert exchange.plan is not None
+        exchange.plan.tried()
         exchange.record.target = target.label
         exchange.record.provider = target.provider
         try:
@@ -129,7 +131,7 @@ class Attempts:
         repeat = retry.server_error(fault) and bool(exchange.errored - {turn.target.id})
         if retry.server_error(fault):
             exchange.errored.add(turn.target.id)
-        exchange.faults.append(fault)
+        exchange.faults.append(fault.bare())
         exchange.attempts[-1].outcome = fault.reason
         verdict = retry.judge(fault)
         if not exchange.committed:

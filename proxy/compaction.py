@@ -34,7 +34,7 @@ class Compaction:
         asked = encode(question(exchange.envelope.fields))
         sink = Kept()
         inner = self.reception.open(
-            Endpoint.RESPONSES, exchange.voice, exchange.head, Body(asked), sink, exchange.stamp
+            Endpoint.RESPONSES, exchange.voice, exchange.head, Body(asked), sink, exchange
         )
         self.began()
         await self.handle(inner)

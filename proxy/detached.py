@@ -244,9 +244,7 @@ class Detached:
 
     def _within(self, exchange: Exchange, sink: RunSink) -> Exchange:
         """The exchange that runs: with all that is known of the one that began it."""
-        inner = self._reception.open(
-            Endpoint.RESPONSES, exchange.voice, exchange.head, sink, sink, exchange.stamp
-        )
+        inner = self._reception.open(Endpoint.RESPONSES, exchange.voice, exchange.head, sink, sink, exchange)
         inner.detached, inner.thread = True, exchange.thread
         inner.limited, inner.conversation = exchange.limited, exchange.conversation
         inner.held, exchange.held = exchange.held, Held()

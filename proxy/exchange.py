@@ -114,7 +114,8 @@ class Held:
     """What an exchange has reserved of limits.
 
     `full` are the waits, in seconds, of keys without room; `crowded` says of the last that it has as many
-    requests at one time as it may have.
+    requests at one time as it may have. `expected` are the tokens that were to be reserved first, `refused`
+    is the decision that ended it.
     """
 
     client: Reservation | None = None
@@ -122,6 +123,8 @@ class Held:
     key: Reservation | None = None
     full: list[float] = dataclasses.field(default_factory=list)
     crowded: bool = False
+    expected: int = 0
+    refused: Decision | None = None
 
 
 @dataclasses.dataclass(slots=True)

@@ -13,6 +13,7 @@
       try           attempt.Attempts: send, relay, judge
     settle          limits to what was really used
     conclude        the refusal in the caller's dialect, in-band if the stream has begun
+    keep            what was decided, so that it can be asked why
     record          one record, rendered once
 
 The pipeline knows no HTTP server: a `Source` gives it the body, a `Sink` takes the answer. A client that
@@ -46,6 +47,7 @@ from proxy.clock import Clock
 from proxy.errors import FaultKind, Refusal
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet, Turn
+from proxy.moment import Came
 from proxy.overload import Guard, Room
 from proxy.relay import PATIENCE, Outward, Patience, Pulse
 from proxy.routing import Plan
@@ -78,6 +80,7 @@ class Parts:
     draw: random.Random
     tasks: Tasks
     observe: Callable[[Record], None]
+    keep: Callable[[Exchange], None]
     stopping: Callable[[], bool]
     patience: Patience = PATIENCE
 
@@ -98,6 +101,7 @@ class Pipeline:
         self._draw = parts.draw
         self._tasks = parts.tasks
         self._observe = parts.observe
+        self._keep = parts.keep
         self._stopping = parts.stopping
         self._patience = parts.patience
         self._verdicts = Verdicts(parts.fleet)
@@ -221,10 +225,12 @@ class Pipeline:
 
     def _sayable(self, exchange: Exchange, target: Target) -> bool:
         """Whether the request can be said to `target`; if so, `exchange.way` leads there."""
+        assert exchange.plan is not None
         try:
             exchange.way = passages.way(exchange, target, self._admission.prompt)
         except Refusal as refusal:
-            exchange.unsayable[target.id] = refusal
+            exchange.unsayable[target.id] = refusal.bare()
+            exchange.plan.came(Came.UNSAYABLE)
             return False
         return True
 
@@ -232,6 +238,7 @@ class Pipeline:
         """The key of `target` has no room: it may be asked again when it has."""
         assert exchange.plan is not None
         wait = exchange.held.full[-1]
+        exchange.plan.came(Came.CROWDED if exchange.held.crowded else Came.FULL, wait)
         if exchange.held.crowded:
             self._fleet.crowded(target)
             exchange.plan.give_back(target)
@@ -249,7 +256,11 @@ class Pipeline:
         pause = self._draw.uniform(0.0, PAUSE)
         await asyncio.sleep(pause)
         exchange.record.waited += pause
-        return self._fleet.take(last) if self._ready(last) else None
+        if not self._ready(last):
+            return None
+        assert exchange.plan is not None
+        exchange.plan.once_more(last)
+        return self._fleet.take(last)
 
     def _ready(self, target: Target) -> bool:
         """Whether nothing stands against `target`."""
@@ -315,6 +326,7 @@ class Pipeline:
         record = exchange.record
         record.client = exchange.tenant.name if exchange.tenant else ""
         record.duration = self._clock.monotonic() - record.began
+        self._keep(exchange)
         self._observe(record)
 
 

@@ -6,6 +6,7 @@ Whoever brings a request (an HTTP connection, a WebSocket, a background run) ope
 import dataclasses
 import random
 import re
+from collections.abc import Callable
 
 from metrics.record import Record
 from proxy.clock import Clock
@@ -21,12 +22,13 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reception:
-    """Opens exchanges. What is said in them is overheard where the log is to have it."""
+    """Opens exchanges. `number` makes their ids. What is said is overheard where the log is to have it."""
 
     fleet: Fleet
     clock: Clock
     draw: random.Random
     redactor: Redactor
+    number: Callable[[], str]
 
     def open(
         self,
@@ -35,11 +37,12 @@ class Reception:
         head: Head,
         source: Source,
         sink: Sink,
-        stamp: Stamp | None = None,
+        of: Exchange | None = None,
     ) -> Exchange:
-        """A new exchange. With the `stamp` of another its reply has that one's ids, its record its own."""
-        stamp = stamp or self.stamp()
-        record = Record(f"req_{stamp.token}", endpoint.value, self.clock.monotonic())
+        """A new exchange. What is made `of` another has that one's ids, and so has its reply."""
+        request_id = of.request_id if of is not None else self.number()
+        stamp = of.stamp if of is not None else self.stamp()
+        record = Record(request_id, endpoint.value, self.clock.monotonic())
         record.trace = _trace(head) if head.forwarded else ""
         snapshot = self.fleet.snapshot
         if snapshot.config.log.bodies:

@@ -86,6 +86,11 @@ class Plan:
         """What came of the last pick."""
         self.picks[-1].came, self.picks[-1].wait = how, wait
 
+    def tried(self) -> None:
+        """An attempt is made on what was picked last."""
+        if self.picks[-1].came is not Came.AGAIN:
+            self.picks[-1].came = Came.TRIED
+
     def once_more(self, target: Target) -> None:
         """One that was tried is tried again, as a last resort."""
         self.picks.append(Pick(_place(target, self.targets), came=Came.AGAIN))

@@ -26,7 +26,8 @@ LAYERS = [
     "peers waiting overview pricing",
     "exchange",
     "answers cors relay admission access passages verdicts archive ends transcript",
-    "reception",
+    "reception decision",
+    "ledger",
     "attempt",
     "pipeline",
     "detached counting compaction sockets vitals",
@@ -42,7 +43,7 @@ LAYERS = [
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
 PURE = (
-    "access allowances answers bounds circuit cors demand fair_queue health latency outbox "
+    "access allowances answers bounds circuit cors decision demand fair_queue health latency outbox "
     "moment passages places prices probes redaction retry routing scopes targets tenants throttle wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"

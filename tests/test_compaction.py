@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from fakes.chats import error, reply
 from fakes.configs import MODEL, Tree, config
+from fakes.exchanges import numbers
 from fakes.providers import HANG, Answer
 from fakes.scenes import Scene
 from fakes.shelves import shelves
@@ -51,7 +52,7 @@ class Made:
     async def ask(self, **body: Any) -> None:
         """Compact something."""
         scene = self.scene
-        reception = Reception(scene.fleet, scene.clock, random.Random(7), Redactor(()))
+        reception = Reception(scene.fleet, scene.clock, random.Random(7), Redactor(()), numbers())
         compaction = Compaction(reception, scene.pipeline.handle, self._count)
         said = json.dumps({"model": MODEL, **body}).encode()
         self.exchange = scene.exchange(said, endpoint=Endpoint.RESPONSES)

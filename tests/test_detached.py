@@ -9,6 +9,7 @@ import pytest
 from fakes.chats import delta, error, request, role, stream
 from fakes.clients import RecordingSink
 from fakes.configs import config
+from fakes.exchanges import numbers
 from fakes.providers import HANG, Answer, Step
 from fakes.scenes import Scene
 from fakes.shelves import items, shelves, shown
@@ -390,7 +391,7 @@ class Stage:
         self.detached = Detached(
             DetachedParts(
                 archive=self.scene.archive,
-                reception=Reception(self.scene.fleet, LoopClock(), random.Random(7), Redactor(())),
+                reception=Reception(self.scene.fleet, LoopClock(), random.Random(7), Redactor(()), numbers()),
                 handle=self.scene.pipeline.handle,
                 began=self._count,
                 running=self.running,

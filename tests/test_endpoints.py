@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
+from fakes.exchanges import numbers
 from fakes.virtual_loop import run
 from structlog.testing import capture_logs
 
@@ -137,7 +138,7 @@ class Entrance:
         self.edge = Edge(
             EdgeParts(
                 fleet=fleet,
-                reception=Reception(fleet, clock, draw, Redactor(())),
+                reception=Reception(fleet, clock, draw, Redactor(()), numbers()),
                 pipeline=Stub(work),
                 sockets=self.plugs,
                 asides=dict.fromkeys(endpoints.ASIDES, aside),

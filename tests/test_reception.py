@@ -4,36 +4,35 @@ import random
 import msgspec
 import pytest
 from fakes.configs import config
-from fakes.exchanges import HEAD, fleet_of
+from fakes.exchanges import HEAD, fleet_of, numbers
 
 from proxy.clock import ManualClock
 from proxy.ends import Body, Kept
 from proxy.exchange import Exchange
 from proxy.reception import Reception
 from proxy.redaction import Redactor
-from proxy.wire.codec import Stamp
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import Dialect, Endpoint
 
 
 def reception(seed: int = 1) -> Reception:
     """A reception over a small fleet."""
-    return Reception(fleet_of(config({"a": 1})), ManualClock(), random.Random(seed), Redactor(()))
+    return Reception(fleet_of(config({"a": 1})), ManualClock(), random.Random(seed), Redactor(()), numbers())
 
 
-def received(desk: Reception, stamp: Stamp | None = None) -> Exchange:
+def received(desk: Reception, of: Exchange | None = None) -> Exchange:
     """An exchange that it opens."""
     voice = CODECS[Dialect.MESSAGES]
-    return desk.open(Endpoint.MESSAGES, voice, HEAD, Body(b"{}"), Kept(), stamp)
+    return desk.open(Endpoint.MESSAGES, voice, HEAD, Body(b"{}"), Kept(), of)
 
 
 def test_an_exchange_has_an_id_of_its_own() -> None:
-    """96 random bits, that the request's id and its reply share."""
+    """A number for the request, and 96 random bits for its reply."""
     desk = reception()
     first, second = received(desk), received(desk)
     assert len(first.stamp.token) == 24
     assert int(first.stamp.token, 16) >= 0
-    assert first.request_id == f"req_{first.stamp.token}" != second.request_id
+    assert [first.request_id, second.request_id] == ["req_" + "1".zfill(24), "req_" + "2".zfill(24)]
 
 
 def test_it_begins_now_with_the_snapshot_of_now() -> None:
@@ -46,11 +45,11 @@ def test_it_begins_now_with_the_snapshot_of_now() -> None:
     assert (exchange.record.endpoint, exchange.voice.dialect) == ("messages", Dialect.MESSAGES)
 
 
-def test_another_ones_stamp_may_be_taken_over() -> None:
-    """What is made for another exchange answers with that one's ids."""
+def test_what_is_made_of_another_has_its_ids() -> None:
+    """Its own record, and that one's id and stamp."""
     desk = reception()
     outer = received(desk)
-    inner = received(desk, outer.stamp)
+    inner = received(desk, outer)
     assert inner.stamp is outer.stamp
     assert inner.record is not outer.record
     assert inner.request_id == outer.request_id
@@ -78,7 +77,9 @@ def test_what_is_said_is_kept_only_where_the_log_is_to_have_it() -> None:
     quiet = received(desk)
     assert quiet.record.bodies is None
     assert isinstance(quiet.sink, Kept)
-    loud = Reception(fleet_of(config({"a": 1}, log={"bodies": True})), desk.clock, desk.draw, desk.redactor)
+    loud = Reception(
+        fleet_of(config({"a": 1}, log={"bodies": True})), desk.clock, desk.draw, desk.redactor, numbers()
+    )
     exchange = received(loud)
     asyncio.run(exchange.source.body())
     assert exchange.record.bodies is not None

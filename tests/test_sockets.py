@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fakes.chats import delta, error, finish, role, stream, usage
 from fakes.configs import MODEL, config
+from fakes.exchanges import numbers
 from fakes.providers import HANG, Answer, Step
 from fakes.scenes import HEAD, Scene
 from fakes.virtual_loop import START, passed, run
@@ -144,7 +145,7 @@ class Plug:
         scene = self.scene
         self.sockets = Sockets(
             SocketParts(
-                reception=Reception(scene.fleet, scene.clock, random.Random(7), Redactor(())),
+                reception=Reception(scene.fleet, scene.clock, random.Random(7), Redactor(()), numbers()),
                 pipeline=scene.pipeline,
                 archive=scene.archive,
                 began=self._count,

@@ -14,6 +14,7 @@ from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet
 from proxy.health import Report
+from proxy.ledger import Ledger
 from proxy.overload import Guard
 from proxy.pipeline import Parts, Pipeline
 from proxy.redaction import Redactor, secrets_of
@@ -69,6 +70,7 @@ class Scene:
         self.backgrounds: list[Exchange] = []
         self.archive = archive or Archive(None)
         self.background: Callable[[Exchange], Awaitable[None]] = self._run_later
+        self.ledger = Ledger("0123456789ab", clock, random.Random(11), slots=1000, size=1_000_000)
         self.pipeline = Pipeline(
             Parts(
                 fleet=self.fleet,
@@ -83,6 +85,7 @@ class Scene:
                 draw=draw,
                 tasks=self.tasks,
                 observe=self.records.append,
+                keep=self.ledger.keep,
                 stopping=lambda: self.stopping,
             )
         )
@@ -100,7 +103,7 @@ class Scene:
     ) -> Exchange:
         """A new request."""
         source = body if isinstance(body, BodySource) else BodySource(body)
-        record = Record("req_1", endpoint.value, self.clock.monotonic())
+        record = Record(self.ledger.number(), endpoint.value, self.clock.monotonic())
         voice = CODECS[DIALECT_OF[endpoint]]
         stamp = Stamp("1", 1_800_000_000)
         return Exchange(

@@ -110,6 +110,7 @@ class Replica:
                 draw=draw,
                 tasks=self.tasks,
                 observe=lambda record: None,
+                keep=lambda exchange: None,
                 stopping=lambda: False,
             )
         )

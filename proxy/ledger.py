@@ -1,0 +1,151 @@
+"""The decisions of one replica: numbered when a request begins, kept when it is over, found by its id.
+
+The id of a request names the replica and the place of its decision, so that any replica can ask the right
+one, and that one finds it without an index:
+
+    req_<replica: 12 hex digits><slot: 4><random: 8>
+
+Slots are dealt out in strides, so that ids do not count requests. What a decision needs to be understood, the
+configuration it was made under, is kept with it for the last few.
+"""
+
+import random
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from metrics.record import COMPLETED
+from proxy import decision, targets
+from proxy.clock import Clock
+from proxy.decision import Decision, decided
+from proxy.exchange import Exchange
+from proxy.passages import serving
+from proxy.ring import Ring
+from proxy.snapshot import Snapshot
+
+SLOTS: Final = 50_000
+"""Decisions kept by each replica; fewer where they are long, for many targets were in trouble."""
+
+BYTES: Final = 8 * 1024 * 1024
+"""What they are kept in: 167 bytes for each. One target tried where all are well takes about 110."""
+
+ERAS: Final = 8
+"""Configurations kept, with the one that holds."""
+
+_PREFIX = "req_"
+_HEAD = struct.Struct("<IB")
+
+
+class Address(NamedTuple):
+    """What the id of a request says: the replica that took it, the slot there, and what makes it distinct."""
+
+    replica: str
+    slot: int
+    mark: int
+
+
+class Kept(NamedTuple):
+    """A decision and what it was made under; None where that configuration is not kept any more."""
+
+    decision: Decision
+    snapshot: Snapshot | None
+
+
+def address(request_id: str) -> Address | None:
+    """Where the decision on a request is; None for what is no id of a request."""
+    digits = request_id.removeprefix(_PREFIX)
+    if len(request_id) != 28 or len(digits) != 24 or not digits.isalnum() or not digits.isascii():
+        return None
+    try:
+        return Address(digits[:12], int(digits[12:16], 16), int(digits[16:], 16))
+    except ValueError:
+        return None
+
+
+class Ledger:
+    """Of the replica `name`: 12 hex digits."""
+
+    def __init__(
+        self, name: str, clock: Clock, draw: random.Random, slots: int = SLOTS, size: int = BYTES
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._draw = draw
+        self._slots = slots
+        self._ring = Ring(slots, size)
+        self._slot = draw.randrange(slots)
+        self._stride = draw.randrange(slots // 10) * 10 + 1
+        self._eras: dict[int, Snapshot] = {}
+        self._era = -1
+
+    def number(self) -> str:
+        """The id of a request that begins now."""
+        self._slot = (self._slot + self._stride) % self._slots
+        return f"{_PREFIX}{self.name}{self._slot:04x}{self._draw.getrandbits(32):08x}"
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep the decision on a request that is over.
+
+        Of one whose client is unknown nothing is kept, nor of one that was answered without any choice.
+        """
+        picked = exchange.plan is not None and exchange.plan.picks
+        if exchange.tenant is None or (exchange.record.outcome == COMPLETED and not picked):
+            return
+        made = decided(exchange, self._clock.wall())
+        head = _HEAD.pack(int(exchange.request_id[20:], 16), self._era_of(exchange.snapshot) & 0xFF)
+        self._ring.put(int(exchange.request_id[16:20], 16), head + decision.encode(made))
+
+    def find(self, request_id: str) -> Kept | None:
+        """The decision on a request of this replica; None where it is not kept (any more)."""
+        there = address(request_id)
+        if there is None or there.replica != self.name or there.slot >= self._slots:
+            return None
+        found = self._read(there.slot)
+        return found if found is not None and found.decision.request_id == request_id else None
+
+    def latest(self) -> Iterator[Kept]:
+        """All that are kept, the newest first."""
+        found = (self._read(slot) for slot in self._ring.latest())
+        return (kept for kept in found if kept is not None)
+
+    def _read(self, slot: int) -> Kept | None:
+        row = self._ring.get(slot)
+        if row is None:
+            return None
+        mark, era = _HEAD.unpack_from(row)
+        made = decision.decode(memoryview(row)[_HEAD.size :])
+        snapshot = next((kept for number, kept in self._eras.items() if number & 0xFF == era), None)
+        request_id = f"{_PREFIX}{self.name}{slot:04x}{mark:08x}"
+        if snapshot is None:
+            return Kept(msgspec.structs.replace(made, request_id=request_id), None)
+        known = msgspec.structs.replace(
+            made,
+            request_id=request_id,
+            config=snapshot.config_hash,
+            targets=tuple(target.id for target in served(made, snapshot)),
+        )
+        return Kept(known, snapshot)
+
+    def _era_of(self, snapshot: Snapshot) -> int:
+        """The number of a configuration: the newest, but for requests that began before a reload."""
+        current = self._eras.get(self._era)
+        if current is not None and current.config is snapshot.config:
+            return self._era
+        for number, known in self._eras.items():
+            if known.config is snapshot.config:
+                return number
+        self._era += 1
+        self._eras[self._era] = snapshot
+        self._eras.pop(self._era - ERAS, None)
+        return self._era
+
+
+def served(made: Decision, snapshot: Snapshot) -> tuple[targets.Target, ...]:
+    """The targets that could have served what a decision is about, in the order of their places."""
+    model = snapshot.models.get(made.asked)
+    if model is None:
+        name, _, provider = made.asked.rpartition("#")
+        model = targets.direct(snapshot.config, provider, name)
+    return serving(model, made.endpoint).targets if model is not None else ()
