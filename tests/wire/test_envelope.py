@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -188,6 +189,82 @@ def test_a_long_look_agrees_with_the_short_one() -> None:
             assert envelope.too_deep(body, 4) == (depth > 4)
 
 
+@given(VALUES, st.integers(1, 8), st.lists(st.integers(1, 12), min_size=1))
+def test_nesting_is_the_same_however_a_text_is_cut(value: Any, limit: int, cuts: list[int]) -> None:
+    """Cut within strings, behind a backslash, between brackets: pieces say what the whole says."""
+    text = json.dumps(value, ensure_ascii=False)
+    nesting, left = envelope.Nesting(limit), text.encode()
+    while left and not nesting.too_deep:
+        piece, left = left[: cuts[0]], left[cuts[0] :]
+        cuts = [*cuts[1:], cuts[0]]
+        nesting.feed(piece)
+    assert nesting.too_deep == (deepest(text) > limit)
+
+
+PIECES = 3 * envelope.PIECE
+
+
+@pytest.mark.parametrize("depth", [DEPTH, DEPTH + 1])
+def test_depth_is_seen_across_pieces(depth: int) -> None:
+    """What opens in one piece and goes on in another counts together."""
+    inner = depth - 1
+    half = inner // 2
+    text = b'"[' + b'a\\"' * (PIECES // 3) + b'"'
+    body = TOP + b"[" * half + text + b"," + b"[" * (inner - half) + text + b"]" * inner + b"}"
+    if depth == DEPTH:
+        assert envelope.read(body, DEPTH).model == "a"
+    else:
+        assert "deeper than 16" in refused(body).message
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, envelope.PIECE, PIECES - 4])
+def test_a_long_text_is_utf8_all_over(at: int) -> None:
+    """Characters that a piece cuts are whole; the byte that is none is named wherever it is."""
+    text = b"." * (at % 4) + "\u20ac".encode() * (PIECES // 3)
+    body = TOP + b'"%b"}' % text
+    assert envelope.read(body, DEPTH).model == "a"
+    where = len(TOP) + 1 + at
+    broken = body[:where] + b"\xff" + body[where + 1 :]
+    said = re.search(r"at byte (\d+)", refused(broken).message)
+    assert said is not None
+    assert where - 3 < int(said[1]) <= where
+    assert "UTF-8" in refused(body[:-3]).message
+
+
+def test_only_long_bodies_are_read_in_steps() -> None:
+    """Others may have a turn between two of them, and the envelope comes last."""
+    assert len(list(envelope.reading(request("m"), DEPTH))) == 1
+    *steps, seen = envelope.reading(TOP + b'"%b"}' % (b"[" * PIECES), DEPTH)
+    assert steps == [None] * 4
+    assert seen is not None
+
+
+LONG = b'"' + b"x" * 10_000 + b'"'
+
+
+@pytest.mark.parametrize(
+    ("body", "twice"),
+    [
+        (b'{"model":"a","x":%b}' % LONG, False),
+        (b' {\n "model" : "a" ,\t"x" : %b } \r\n' % LONG, False),
+        (b'{"x":%b,"model":"a","y":{"model":"b"}}' % LONG, False),
+        (b'{"m\\u006f":1,"model":"a","x":%b,"y":{"model":"b"}}' % LONG, False),
+        (b'{"model":"a","n":12,"x":%b,"n":1,"y":{"model":"b"}}' % LONG, False),
+        (b'{"model":"a","x":%b,"model":"a"}' % LONG, True),
+        (b'{"model":"b","x":%b,"model":"a"}' % LONG, True),
+        (b'{"model":"a","model":"a","x":%b}' % LONG, True),
+        (b'{"model":"a","x":%b,"y":{},"model" : "ab"}' % LONG, True),
+        (b'{"model":"a","x":%b,"n":1,"n":12,"model":"b"}' % LONG, True),
+    ],
+)
+def test_the_model_of_a_long_body_is_given_once(body: bytes, twice: bool) -> None:
+    """However it is written, and beside whatever else is double."""
+    if twice:
+        assert refused(body).code == "duplicate_parameter"
+    else:
+        assert envelope.read(body, DEPTH).model == "a"
+
+
 def test_a_duplicate_behind_an_escape_does_no_harm() -> None:
     """What is routed by is what is sent: one `model`, whichever it was, and no second one beside it."""
     seen = envelope.read(b'{"model": "a", "mod\\u0065l": "b"}', DEPTH)
@@ -208,3 +285,25 @@ def test_a_file_weighs_little_whatever_its_size() -> None:
     assert seen.size == len(body)
     assert 2 * envelope.FILE < seen.weight < 2 * envelope.FILE + 300
     assert envelope.read(b'{"model": "m"}', 64).weight == 14
+
+
+PLAIN_FILE = re.compile(rb";base64,[A-Za-z0-9+/_=-]+")
+WEIGHED = st.lists(
+    st.sampled_from([b";", b";base64,", b"A" * 255, b"b/" * 128, b"=" * 300, b" ", b'"', b";" * 70])
+)
+
+
+@given(WEIGHED)
+def test_a_body_weighs_what_one_expression_says(parts: list[bytes]) -> None:
+    """Files are found one by one, behind many semicolons too, and end where base64 ends."""
+    body = b"".join(parts)
+    files = [len(found) for found in PLAIN_FILE.findall(body)]
+    assert envelope.weight_of(body) == len(body) - sum(files) + envelope.FILE * len(files)
+
+
+@pytest.mark.parametrize("more", [0, 1, envelope.PIECE - 1, envelope.PIECE, 2 * envelope.PIECE + 5])
+def test_a_large_file_is_weighed_to_its_end(more: int) -> None:
+    """In pieces, and what follows it counts in full."""
+    file = b";base64," + b"A" * (256 + more)
+    assert envelope.weight_of(file) == envelope.FILE
+    assert envelope.weight_of(b"..%b$$AA" % file) == envelope.FILE + 6
