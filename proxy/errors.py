@@ -12,10 +12,19 @@ a header or an upstream's address.
 
 import dataclasses
 import enum
+from typing import Self
 
 
 class ApexError(Exception):
     """Whatever goes wrong on a request's way and is understood."""
+
+    def bare(self) -> Self:
+        """Itself without where it arose, to be kept with the request.
+
+        The frames that it passed hold the request: kept with it, all wait for the garbage collector.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
 
 class Refusal(ApexError):
