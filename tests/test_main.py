@@ -1,6 +1,8 @@
 """Tests of `proxy.__main__`: what can be seen without starting a server."""
 
+import gc
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -47,6 +49,22 @@ def test_help_teaches_by_example(command: tuple[str, ...]) -> None:
         assert result.exit_code == 0
         assert "Examples:\n" in result.output
         assert " ".join(("apex-proxy", *command)) in result.output.partition("Examples:")[2]
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """The garbage collector sees everything before the test and after it."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_what_a_command_imports_is_no_work_for_the_garbage_collector() -> None:
+    """It is set aside, and the collector goes on with what comes after."""
+    assert run("serve", "--help").exit_code == 0
+    assert gc.get_freeze_count() > 10_000
+    assert gc.isenabled()
 
 
 def test_every_option_has_a_sentence() -> None:
