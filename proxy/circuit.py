@@ -5,145 +5,53 @@ circuit breaker, which failures open, and a back-off window, which the provider 
 record is one `Change`, applied by the script for the whole cluster, or here where Redis is away.
 
 Times are whole milliseconds of the cluster's clock (Redis TIME), absolute. Deadlines only grow, but for a
-circuit that its probe closes. A name without a record is healthy.
+circuit that its probe closes, and for what an operator resets: then a new epoch begins, and whatever is told
+of the one before says nothing. Of orders the last one counts, whoever heard of it first.
 
 Sources of the figures: Envoy's outlier detection (ejections that grow, 50 % here for groups are small),
 Finagle's failure accrual (one probe, an ignorable result gives its place up), reliability of LLM clients:
 `retry-after` of OpenAI and Anthropic is a promise about one key and model.
 """
 
-import enum
 from collections.abc import Sequence
 
 import msgspec
 
+from proxy.dossier import NOTHING, ORDERS, UNIT, Cause, Change, Kind, Record, Rules, State
+
+__all__ = [
+    "AHEAD",
+    "NOTHING",
+    "ORDERS",
+    "REMEMBERED",
+    "TRANSITIONS",
+    "UNIT",
+    "Cause",
+    "Change",
+    "Kind",
+    "Record",
+    "Rules",
+    "State",
+    "apply",
+    "idle",
+    "joined",
+    "unheard",
+]
+
 SLOTS = 10
 """Parts of the window in which failures are counted."""
-
-UNIT = 1000
-"""Shares travel as whole thousandths, so that script and twin agree to the last digit."""
-
 
 AHEAD = 60_000
 """Milliseconds that another clock may have been ahead; what is told of later than that is its mistake."""
 
-
-class State(enum.StrEnum):
-    """Of a circuit breaker. A circuit is half open by the passing of time alone."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
-
-class Cause(enum.StrEnum):
-    """Why a circuit was opened last."""
-
-    NONE = ""
-    CONSECUTIVE = "consecutive"
-    RATE = "rate"
-    REFUSED = "refused"
-
-
-class Kind(enum.StrEnum):
-    """What can happen to a record."""
-
-    OK = "ok"
-    FAIL = "fail"
-    BACK_OFF = "back_off"
-    REFUSE = "refuse"
-    CLAIM = "claim"
-    RENEW = "renew"
-    RELEASE = "release"
-    MERGE = "merge"
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """The bounds of `health` in the configuration: milliseconds, counts, and thousandths.
-
-    `rate` of at least `requests` within `window` opens a circuit, as do `failures` in a row. `forgive` is how
-    long a closed circuit must hold for one ejection to be forgotten, `slow_from` the share it begins with.
-    """
-
-    failures: int = 5
-    rate: int = 500
-    requests: int = 20
-    window: int = 10_000
-    ejection: int = 5_000
-    ejection_cap: int = 300_000
-    lease: int = 10_000
-    slow_start: int = 30_000
-    forgive: int = 60_000
-    back_off: int = 1_000
-    back_off_cap: int = 60_000
-    hint_cap: int = 300_000
-    quarantine: int = 300_000
-    slow_from: int = 100
-
-
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is remembered of one name, as it is stored and published. 0 means never.
-
-    `failures` in a row before any content, `broken` in a row after it. `window` is flat: slot, successes,
-    failures, slot, ...; oldest first. `probe` is the token of who may try a half-open circuit, until
-    `probe_until`. `version` grows with each change that others must know of.
-    """
-
-    failures: int = 0
-    broken: int = 0
-    window: tuple[int, ...] = ()
-    ok_at: int = 0
-    open_until: int = 0
-    ejections: int = 0
-    cause: Cause = Cause.NONE
-    closed_at: int = 0
-    probe: str = ""
-    probe_until: int = 0
-    back_offs: int = 0
-    back_off_until: int = 0
-    version: int = 0
-
-    def state(self, now: int) -> State:
-        """The circuit's state."""
-        if self.open_until == 0:
-            return State.CLOSED
-        return State.OPEN if self.open_until > now else State.HALF_OPEN
-
-    def probing(self, now: int) -> bool:
-        """Whether somebody holds the lease of the probe."""
-        return self.probe != "" and self.probe_until > now
-
-    def matters(self, now: int) -> bool:
-        """Whether it keeps anybody away."""
-        return max(self.open_until, self.back_off_until) > now
-
-
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to `name`.
-
-    `count` successes in a row. `hint` is the provider's own wish in ms. `jitter` (thousandths) was drawn by
-    who tells it. `repeat` says that the request had failed elsewhere before, `age` how long ago this replica
-    saw a success on the name, in ms (-1: not lately). `token` makes it the verdict of the probe. `late`: it
-    says how a stream ended whose first content was told as a success.
-    """
-
-    kind: Kind
-    name: str
-    token: str = ""
-    count: int = 1
-    hint: int = 0
-    jitter: int = UNIT
-    repeat: bool = False
-    age: int = -1
-    late: bool = False
-    record: Record | None = None
-
-
-NOTHING = Record()
+REMEMBERED = 86_400_000
+"""Milliseconds for which an order that is over is remembered: so long a replica may have been away."""
 
 
 def apply(record: Record, change: Change, rules: Rules, now: int) -> Record:
     """`record` after `change`. Returns the same object where nothing changed."""
+    if change.epoch < record.reset_at and change.kind not in _ANY_EPOCH:
+        return record
     return _APPLY[change.kind](record, change, rules, now)
 
 
@@ -254,7 +162,7 @@ def _refuse(record: Record, _change: Change, rules: Rules, now: int) -> Record:
 
 def _claim(record: Record, change: Change, rules: Rules, now: int) -> Record:
     """The lease of the probe goes to the first who asks."""
-    free = record.state(now) is State.HALF_OPEN and not record.probing(now)
+    free = record.state(now) is State.HALF_OPEN and not record.probing(now) and not record.drained
     if not free or record.back_off_until > now or not change.token:
         return record
     return msgspec.structs.replace(record, probe=change.token, probe_until=now + rules.lease)
@@ -270,12 +178,47 @@ def _release(record: Record, change: Change, _rules: Rules, _now: int) -> Record
     return msgspec.structs.replace(record, probe="", probe_until=0) if _holds(record, change) else record
 
 
+def _drain(record: Record, change: Change, _rules: Rules, _now: int) -> Record:
+    """Nothing new goes there. The order is later than any that is known, by whatever clock it was given."""
+    at = max(change.epoch, record.drained_at, record.restored_at + 1)
+    return msgspec.structs.replace(record, drained_at=at)
+
+
+def _restore(record: Record, change: Change, _rules: Rules, _now: int) -> Record:
+    return msgspec.structs.replace(
+        record, restored_at=max(change.epoch, record.drained_at, record.restored_at)
+    )
+
+
+def _reset(record: Record, change: Change, _rules: Rules, _now: int) -> Record:
+    """Another epoch: nothing is held against the name. Whether it is drained is another matter."""
+    return _anew(record, max(change.epoch, record.reset_at + 1))
+
+
+def _anew(record: Record, reset_at: int) -> Record:
+    return Record(
+        drained_at=record.drained_at,
+        restored_at=record.restored_at,
+        reset_at=reset_at,
+        version=record.version,
+    )
+
+
 def _merge(record: Record, change: Change, rules: Rules, now: int) -> Record:
     """What was learned without Redis: the later deadlines, the later return, and nothing of a probe.
 
     No deadline is longer than this clock could have made it: who told may have had another.
     """
     told = change.record or NOTHING
+    record = msgspec.structs.replace(
+        record,
+        drained_at=max(record.drained_at, told.drained_at),
+        restored_at=max(record.restored_at, told.restored_at),
+    )
+    if told.reset_at < record.reset_at:
+        return record
+    if told.reset_at > record.reset_at:
+        record = _anew(record, told.reset_at)
     longest = now + max(rules.ejection_cap, rules.quarantine) + AHEAD
     open_until = min(told.open_until, longest)
     record = msgspec.structs.replace(
@@ -309,7 +252,13 @@ _APPLY = {
     Kind.RENEW: _renew,
     Kind.RELEASE: _release,
     Kind.MERGE: _merge,
+    Kind.DRAIN: _drain,
+    Kind.RESTORE: _restore,
+    Kind.RESET: _reset,
 }
+
+_ANY_EPOCH = ORDERS | {Kind.MERGE}
+"""What is heard whatever its teller knew of resets: it says itself when it is from."""
 
 
 def _holds(record: Record, change: Change) -> bool:
@@ -351,18 +300,38 @@ def _counted(window: Sequence[int], more: tuple[int, int], rules: Rules, now: in
 def joined(kept: Record, told: Record, rules: Rules, now: int, *, untold: bool) -> Record:
     """What the cluster told of a name, for a replica that knew `kept` of it.
 
-    A window that is known never shrinks. `untold`: what was decided there holds until the cluster has heard.
+    A window that is known never shrinks, but by a reset. `untold`: what was decided there holds until the
+    cluster has heard.
     """
     if untold:
         return _merge(told, Change(Kind.MERGE, "", record=kept), rules, now)
-    if kept.back_off_until <= told.back_off_until:
+    if kept.reset_at < told.reset_at or kept.back_off_until <= told.back_off_until:
         return told
     return msgspec.structs.replace(told, back_off_until=kept.back_off_until)
 
 
+def unheard(kept: Record, told: Record, now: int) -> bool:
+    """Whether the cluster tells less of orders than is known here: it has not heard of them, or lost them.
+
+    Not so where it may have forgotten what was over for long enough, by a clock that is ahead of ours.
+    """
+    newer = (
+        kept.reset_at > told.reset_at
+        or kept.drained_at > told.drained_at
+        or kept.restored_at > told.restored_at
+    )
+    return newer and _ordered(kept, now + AHEAD)
+
+
+def _ordered(record: Record, now: int) -> bool:
+    """Whether an operator's order holds, or did lately."""
+    last = max(record.restored_at, record.reset_at)
+    return record.drained or (last > 0 and now < last + REMEMBERED)
+
+
 def idle(record: Record, rules: Rules, now: int) -> bool:
     """Whether nothing in it matters any more, so that it may be forgotten."""
-    if record.open_until or record.back_off_until > now:
+    if record.open_until or record.back_off_until > now or _ordered(record, now):
         return False
     if (record.failures or record.broken) and not _stale(record, rules, now):
         return False
@@ -391,5 +360,7 @@ TRANSITIONS: Sequence[tuple[State, str, State]] = (
         "another replica had opened it, and was without Redis until that was over",
         State.HALF_OPEN,
     ),
+    (State.OPEN, "an operator resets it", State.CLOSED),
+    (State.HALF_OPEN, "an operator resets it", State.CLOSED),
 )
 """Every way a circuit can go: from, why, to. docs/health.md draws it; the tests hold the code to it."""

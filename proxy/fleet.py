@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from proxy import bounds, circuit, latency
-from proxy.circuit import NOTHING, Change, Kind, Record
+from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
 from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
@@ -40,7 +40,8 @@ class Turn:
     """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
 
     `probe` are the tokens, by name, of what it is the probe of, until it is reported. `asking`: others wait
-    to hear whether its key had a free place. `told`: something was reported of it already.
+    to hear whether its key had a free place. `told`: something was reported of it already. `epoch`: when its
+    target had last been reset; of one that was reset since, it says nothing any more.
     """
 
     target: Target
@@ -48,6 +49,7 @@ class Turn:
     probe: Mapping[str, str] = dataclasses.field(default_factory=dict)
     asking: bool = False
     told: bool = False
+    epoch: int = 0
 
 
 class Fleet:
@@ -189,7 +191,7 @@ class Fleet:
             probe = self._probes.begin(self.standing(target).trial)
         places = _places(target) if target.limits is not None else 0
         first = places > 0 and self._places.take(target.key_id)
-        return Turn(target, self._clock.monotonic(), probe, first)
+        return Turn(target, self._clock.monotonic(), probe, first, epoch=self._epoch(target.id))
 
     def admitted(self, turn: Turn) -> None:
         """The key of its target had room for it."""
@@ -208,7 +210,8 @@ class Fleet:
         target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
         probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
         self._probes.end(probe)
-        if report.overload:
+        reset = self._epoch(target.id) > turn.epoch
+        if report.overload and not reset:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
         elif self.throttle and report.effect is Effect.SUCCESS and not report.late:
             self.throttle.succeeded(target.id, busy)
@@ -220,7 +223,8 @@ class Fleet:
             self._note(target.id)
             if not self.health.records:
                 return
-        self._tell(lessons(target, report, probe, self._draw))
+        learned = lessons(target, report, probe, self._draw)
+        self._tell(change for change in learned if not reset or change.name != target.id)
 
     def end(self, turn: Turn) -> None:
         """The turn is over, however it went; a probe without a verdict gives its place up."""
@@ -266,6 +270,12 @@ class Fleet:
         """This replica ends: the probes it was granted and will not send are for others."""
         self._tell(self._probes.give_up())
 
+    def order(self, target: Target, kind: Kind) -> None:
+        """What an operator says of `target`: one of `circuit.ORDERS`. It holds here at once, and is told."""
+        order = Change(kind, target.id, epoch=self.now())
+        self._swap(self._after([order], self.now()))
+        self._tell([order])
+
     def refuse(self, claims: Sequence[Change]) -> None:
         """Nobody knows what became of `claims`: they count as not granted, and a lease lapses by itself."""
         self._probes.answered(claims, {}, self.now())
@@ -278,6 +288,9 @@ class Fleet:
                 continue  # nothing is remembered of it: there is nothing to mend
             if change.kind is Kind.FAIL and change.name in self._succeeded:
                 change = _aged(change, now - self._succeeded[change.name])  # noqa: PLW2901  (the same, completed)
+            epoch = known[change.name].reset_at if change.name in known else 0
+            if epoch and change.kind not in ORDERS:
+                change = msgspec.structs.replace(change, epoch=epoch)  # noqa: PLW2901  (the same, completed)
             told.append(change)
         if not told or not self.outbox.open:
             self.decide(told)
@@ -293,12 +306,12 @@ class Fleet:
         self._succeeded[name] = self.now()
 
     def decide(self, changes: Sequence[Change]) -> None:
-        """Carry changes out here, for nobody else can: the pure twin of the script."""
+        """Carry changes out here, for nobody else can. Orders hold already, and later ones may have come."""
         if changes:
             now = self.now()
             if self.outbox.carried:
                 self.dirty.update(change.name for change in changes)
-            self._swap(self._after(changes, now))
+            self._swap(self._after([change for change in changes if change.kind not in ORDERS], now))
             self.answered(changes)
 
     def _after(self, changes: Sequence[Change], now: int) -> dict[str, Record] | None:
@@ -316,32 +329,12 @@ class Fleet:
 
     def adopt(self, news: Mapping[str, Record | None], version: int) -> None:
         """The cluster has decided: records as of `version`, None for one that is forgotten."""
-        records, moment = dict(self.health.records), (version, self.now())
-        for name, told in news.items():
-            kept = records.pop(name, None)
-            if kept is not None and kept.version > (version if told is None else told.version):
-                records[name] = kept
-            elif (joined := self._untold.joined(name, kept, told, moment)) is not None:
-                records[name] = joined
-        self._swap(records)
+        self._swap(self._untold.adopted(self.health.records, news, (version, self.now())))
 
     def adopt_all(self, shared: Mapping[str, Record], version: int, *, lost: bool) -> None:
-        """All that the cluster knows as of `version`. What came by message meanwhile is newer, and stays.
-
-        `lost`: the cluster has forgotten something. What it has not, and still counts, is marked to be told.
-        """
-        records, now = dict(shared), self.now()
-        for name, kept in self.health.records.items():
-            told = shared.get(name)
-            behind = told is None or kept.version > told.version
-            if behind and kept.version > version and not lost:
-                records[name] = kept
-                continue
-            if behind and kept.matters(now):
-                self.dirty.add(name)
-            if (joined := self._untold.joined(name, kept, told, (version, now))) is not None:
-                records[name] = joined
-        self._swap(records)
+        """All that the cluster knows as of `version`. `lost`: it has forgotten something."""
+        moment = (version, self.now())
+        self._swap(self._untold.replaced(self.health.records, shared, moment, lost=lost))
 
     def doubt(self) -> None:
         """Another server speaks for the cluster: its versions are its own; what still counts is told."""
@@ -366,10 +359,18 @@ class Fleet:
         if len(records) > ENTRIES:
             now = self.now()
             kept = [(name, record) for name, record in records.items() if record.matters(now)]
+            kept.sort(key=lambda one: one[1].drained)
             records = dict(kept[-ENTRIES // 2 :])
+        for name, record in records.items():
+            if record.reset_at > self._epoch(name):
+                self.throttle.forget(name)
         health = dataclasses.replace(self.snapshot.health, records=records)
         self.snapshot = dataclasses.replace(self.snapshot, health=health)
         self._changed()
+
+    def _epoch(self, name: str) -> int:
+        """When it was last reset."""
+        return self.health.records.get(name, NOTHING).reset_at
 
     def _changed(self) -> None:
         for listener in self._listeners:

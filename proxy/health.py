@@ -70,6 +70,11 @@ class Standing:
 
 READY = Standing()
 
+NEVER = 1 << 53
+"""A time that no clock will tell: until an operator says so."""
+
+DRAINED = Standing(until=NEVER, drained=True)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
@@ -88,6 +93,8 @@ class Health:
         if not self.records:
             return READY
         known = [(name, self.records[name]) for name in names(target) if name in self.records]
+        if any(record.drained for _, record in known):
+            return DRAINED
         return self._standing(known, now) if known else READY
 
     def _standing(self, known: list[tuple[str, Record]], now: int) -> Standing:

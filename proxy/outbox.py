@@ -109,16 +109,55 @@ class Untold:
             return told
         version, now = moment
         base = told or Record(version=version)
-        if now < kept.open_until and 0 < base.open_until < kept.open_until:
+        if now < kept.open_until and 0 < base.open_until < kept.open_until and base.reset_at <= kept.reset_at:
             self.dirty.add(name)  # no deadline is ever brought forward
-        untold = name in self.dirty or name in self._early
+        ordered = circuit.unheard(kept, base, now)
+        untold = ordered or name in self.dirty or name in self._early
         joined = circuit.joined(kept, base, self.rules, now, untold=untold)
-        if told is None and not joined.matters(now):
+        if told is None and not ordered and not joined.matters(now):
             return None
-        if told is None:
+        if told is None or (ordered and name not in self._early):
             self.dirty.add(name)
         return joined
 
+    def adopted(
+        self, records: Mapping[str, Record], news: Mapping[str, Record | None], moment: tuple[int, int]
+    ) -> dict[str, Record]:
+        """`records` after what the cluster has decided, None for one that is forgotten; see `joined`."""
+        found, version = dict(records), moment[0]
+        for name, told in news.items():
+            kept = found.pop(name, None)
+            if kept is not None and kept.version > (version if told is None else told.version):
+                found[name] = kept
+            elif (joined := self.joined(name, kept, told, moment)) is not None:
+                found[name] = joined
+        return found
 
-_EARLY = frozenset({Kind.REFUSE, Kind.MERGE})
-"""What keeps a circuit open here before the cluster has heard of it."""
+    def replaced(
+        self,
+        records: Mapping[str, Record],
+        shared: Mapping[str, Record],
+        moment: tuple[int, int],
+        *,
+        lost: bool,
+    ) -> dict[str, Record]:
+        """All that the cluster knows, and what is known here beyond it. What came by message meanwhile stays.
+
+        `lost`: the cluster has forgotten something. What it has not, and still counts, is marked to be told.
+        """
+        found, (version, now) = dict(shared), moment
+        for name, kept in records.items():
+            told = shared.get(name)
+            behind = told is None or kept.version > told.version
+            if behind and kept.version > version and not lost:
+                found[name] = kept
+                continue
+            if behind and kept.matters(now):
+                self.dirty.add(name)
+            if (joined := self.joined(name, kept, told, moment)) is not None:
+                found[name] = joined
+        return found
+
+
+_EARLY = circuit.ORDERS | {Kind.REFUSE, Kind.MERGE}
+"""What holds here before the cluster has heard of it."""

@@ -56,6 +56,10 @@ class Throttle:
         found = self._limits.get(target)
         return found is not None and in_flight >= int(found.size)
 
+    def forget(self, target: str) -> None:
+        """It is not limited any more."""
+        self._limits.pop(target, None)
+
     def tend(self, now: float) -> None:
         """Forget the limits of targets that have given no sign of trouble for long enough."""
         over = [name for name, limit in self._limits.items() if now - limit.cut_at > FORGOTTEN]

@@ -5,6 +5,7 @@ from proxy.admission import full
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
+from proxy.health import NEVER
 from proxy.routing import Plan
 
 LEAST_WAIT = 0.05
@@ -40,11 +41,14 @@ class Verdicts:
             refusal.retry_after = min(refusal.retry_after, SOON)
         return refusal
 
-    def _until(self, when: int) -> float:
+    def _until(self, when: int) -> float | None:
         """Seconds until the cluster's time is `when`, as clients are told; what hangs on others has no time.
 
-        A key without a free place is asked again in a moment: that says nothing of when one is free.
+        A key without a free place is asked again in a moment: that says nothing of when one is free. Where
+        everything is drained only an operator knows.
         """
+        if when >= NEVER:
+            return None
         wait = (when - self._fleet.now()) / 1000
         return wait if wait > LEAST_WAIT else SOON
 
@@ -52,8 +56,8 @@ class Verdicts:
         """Nobody could be asked: limits are reached, ours or the providers', or providers are out."""
         wait, limited = self._until(plan.ready_at(self._fleet)), plan.limited(self._fleet)
         if exchange.held.full and (limited or not plan.open):
-            return full([wait] if plan.open else exchange.held.full)
-        if limited:
+            return full([wait] if plan.open and wait is not None else exchange.held.full)
+        if limited and wait is not None:
             return Refusal(
                 429,
                 f"The providers of this model are at their limits. Try again in {wait:.1f} s.",

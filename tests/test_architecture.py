@@ -14,7 +14,7 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles circuit intake",
+    "errors clock tasks addresses config profiles dossier circuit intake",
     "wire deadline embedded upstream link overload cycle house",
     "throttle latency fair_queue outbox probes places statechart",
     "demand replicas responses bounds prices allowances",
@@ -43,7 +43,7 @@ LAYERS = [
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
 
 PURE = (
-    "access allowances answers bounds circuit cors decision demand fair_queue health latency outbox "
+    "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
     "moment passages places prices probes redaction retry routing scopes targets tenants throttle wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
@@ -89,6 +89,7 @@ UNMIRRORED = {
     "proxy.responses": "only a docstring",
     "proxy.upstream": "only names",
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
+    "proxy.dossier": "tests/test_circuit.py",
     "proxy.house": "only shapes; tests/test_client_connection.py",
     "proxy.link.connection": "tests/link/test_link.py, and tests/cluster",
     "proxy.link.counters": "tests/link/test_link.py",

@@ -45,6 +45,7 @@ def merge(**told: int) -> Change:
 
 OK, FAIL, REFUSE, BACK_OFF = map(change, (Kind.OK, Kind.FAIL, Kind.REFUSE, Kind.BACK_OFF))
 CLAIM, RENEW, RELEASE = (change(kind, "mine") for kind in (Kind.CLAIM, Kind.RENEW, Kind.RELEASE))
+DRAIN, RESTORE, RESET = (Change(kind, "t", epoch=1) for kind in (Kind.DRAIN, Kind.RESTORE, Kind.RESET))
 PROBE_OK, PROBE_FAIL = change(Kind.OK, "mine"), change(Kind.FAIL, "mine")
 
 
@@ -502,6 +503,9 @@ def test_what_the_cluster_has_not_heard_still_holds() -> None:
         (Record(closed_at=BEGIN), 30),
         (Record(closed_at=BEGIN, ejections=1), 60),
         (Record(closed_at=BEGIN, ejections=2), 120),
+        (Record(drained_at=BEGIN), None),
+        (Record(drained_at=BEGIN, restored_at=BEGIN), 86_400),
+        (Record(reset_at=BEGIN), 86_400),
     ],
 )
 def test_when_a_record_is_idle(record: Record, from_second: float | None) -> None:
@@ -545,6 +549,9 @@ def test_when_a_record_keeps_anybody_away(record: Record, until: float) -> None:
         ("probe", "other", True),
         ("probe_until", 4, True),
         ("back_off_until", 5, True),
+        ("drained_at", 5, True),
+        ("restored_at", 5, True),
+        ("reset_at", 5, True),
     ],
 )
 def test_what_others_must_know_of(field: str, value: object, public: bool) -> None:
@@ -557,7 +564,66 @@ def test_what_others_must_know_of(field: str, value: object, public: bool) -> No
     assert set(Record.__struct_fields__) == {
         *("failures", "broken", "window", "ok_at", "back_offs", "version", "open_until", "ejections"),
         *("cause", "closed_at", "probe", "probe_until", "back_off_until"),
+        *("drained_at", "restored_at", "reset_at"),
     }
+
+
+def order(kind: Kind, at: float) -> Change:
+    """An operator's, given at so many seconds."""
+    return Change(kind, "t", epoch=ms(at))
+
+
+def test_of_orders_the_last_counts() -> None:
+    """As they are heard of, whatever clocks say; between replicas by when they were given."""
+    record = lived((1, order(Kind.DRAIN, 1)))
+    assert record == Record(drained_at=ms(1))
+    assert (record.drained, record.matters(ms(10**6))) == (True, True)
+    restored = apply(record, order(Kind.RESTORE, 0), RULES, ms(2))
+    assert restored == Record(drained_at=ms(1), restored_at=ms(1))
+    assert (restored.drained, restored.matters(ms(2))) == (False, False)
+    again = apply(restored, order(Kind.DRAIN, 0), RULES, ms(3))
+    assert (again.drained, again.drained_at) == (True, ms(1) + 1)
+    assert apply(again, Change(Kind.MERGE, "t", record=restored), RULES, ms(4)) == again
+    assert apply(restored, Change(Kind.MERGE, "t", record=again), RULES, ms(4)) == again
+    later = Record(restored_at=ms(9))
+    assert not apply(again, Change(Kind.MERGE, "t", record=later), RULES, ms(10)).drained
+
+
+def test_a_drained_name_lives_on_but_is_not_probed() -> None:
+    """What is in flight is judged as ever; nobody gets the lease until it is restored."""
+    name = Name()
+    name.tell(0, DRAIN)
+    name.live(FIVE)
+    assert name.tell(6, CLAIM).probe == ""
+    assert name.tell(7, RESTORE, CLAIM).probe == "mine"
+
+
+def test_a_reset_begins_a_new_epoch() -> None:
+    """Nothing is held against the name, and what is told of the time before says nothing any more."""
+    known = Record(open_until=ms(300), cause=REFUSED, ejections=3, back_off_until=ms(200), back_offs=2)
+    known = msgspec.structs.replace(known, drained_at=5, failures=2, ok_at=7, version=9)
+    record = apply(known, order(Kind.RESET, 10), RULES, ms(10))
+    assert record == Record(drained_at=5, reset_at=ms(10), version=9)
+    for kind in set(Kind) - {*circuit.ORDERS, Kind.MERGE}:
+        assert apply(record, Change(kind, "t", "x", epoch=ms(10) - 1), RULES, ms(11)) is record
+    assert apply(record, Change(Kind.MERGE, "t", record=known), RULES, ms(11)) == record
+    heard = apply(known, Change(Kind.MERGE, "t", record=record), RULES, ms(11))
+    assert heard == msgspec.structs.replace(record, back_offs=0)
+    failed = Change(Kind.REFUSE, "t", epoch=ms(10))
+    assert apply(record, failed, RULES, ms(11)).state(ms(11)) is OPEN
+    assert apply(record, order(Kind.RESET, 9), RULES, ms(12)).reset_at == ms(10) + 1
+
+
+def test_a_reset_shortens_what_a_replica_knows() -> None:
+    """The one thing that the cluster tells and that does."""
+    kept = Record(open_until=ms(300), back_off_until=ms(150), version=4)
+    told_ = Record(reset_at=ms(100), version=7)
+    for untold in (False, True):
+        assert circuit.joined(kept, told_, RULES, ms(101), untold=untold) == told_
+    assert circuit.unheard(told_, kept, ms(101))
+    assert not circuit.unheard(kept, told_, ms(101))
+    assert not circuit.unheard(told_, kept, ms(100 + 86_400) - 60_000)  # it may have been forgotten there
+    assert circuit.unheard(Record(drained_at=1), NOTHING, ms(10**9))
 
 
 Life = Sequence[tuple[float, Change | None]]
@@ -578,6 +644,8 @@ SCENES: Sequence[Sequence[Life]] = [
     [[*TRIPPED, (1, merge(open_until=9))]],  # for longer
     [[*TRIPPED, (6, merge(open_until=9))]],  # a half-open one
     [[(0, change(Kind.FAIL)), (3, merge(open_until=2))]],  # and is over already
+    [[*TRIPPED, (1, RESET)], [(0, REFUSE), (1, merge(reset_at=0.5))]],  # reset, here or elsewhere
+    [[*TRIPPED, (6, RESET)]],  # a half-open one
 ]
 """How each of TRANSITIONS comes about, in their order."""
 
@@ -608,6 +676,8 @@ class Event(NamedTuple):
     change: Change
     told: tuple[int, int, int, int]
     """Of a merge: open until, closed at, backing off until (from now; 0: never), and how often."""
+    epochs: tuple[int, int, int]
+    """How far its epoch is from the one that is known; of a merge, when it was drained and restored."""
 
 
 HOLDER = "holder"
@@ -617,7 +687,7 @@ EVENTS = st.builds(
     GAPS,
     st.builds(
         Change,
-        st.sampled_from([*Kind, *[Kind.OK] * 4, *[Kind.FAIL] * 5, Kind.CLAIM]),
+        st.sampled_from([*Kind, *Kind, *[Kind.OK] * 7, *[Kind.FAIL] * 9, Kind.CLAIM]),
         st.just("t"),
         token=st.sampled_from(["", "a", "b", HOLDER, HOLDER]),
         count=st.sampled_from([1, 1, 5]),
@@ -633,6 +703,7 @@ EVENTS = st.builds(
         st.sampled_from([0, -10, 60]),
         st.integers(0, 3),
     ),
+    st.tuples(st.sampled_from([0, 0, 0, -1, 5]), st.integers(0, 2), st.integers(0, 2)),
 )
 SPANS = st.sampled_from([10, 50, 100, 400])
 BOUNDS = st.builds(
@@ -656,8 +727,9 @@ BOUNDS = st.builds(
 def cast(event: Event, record: Record, now: int) -> Change:
     """The change of `event` as it happens to `record`."""
     token = record.probe if event.change.token == HOLDER else event.change.token
+    epoch = max(record.reset_at + event.epochs[0], 0)
     if event.change.kind is not Kind.MERGE:
-        return msgspec.structs.replace(event.change, token=token or "c")
+        return msgspec.structs.replace(event.change, token=token or "c", epoch=epoch)
     till, closed, waiting, times = event.told
     found = Record(
         open_until=now + till if till else 0,
@@ -666,6 +738,9 @@ def cast(event: Event, record: Record, now: int) -> Change:
         ejections=times if till or closed else 0,
         back_offs=times if waiting else 0,
         back_off_until=now + waiting if waiting else 0,
+        drained_at=event.epochs[1],
+        restored_at=event.epochs[2],
+        reset_at=epoch,
     )
     return Change(Kind.MERGE, "t", record=found)
 
@@ -677,6 +752,14 @@ def check(before: Record, after: Record, one: Change, now: int) -> None:
     """What holds of every single change."""
     moved = before.state(now), after.state(now)
     assert moved[0] is moved[1] or moved in PAIRS
+    assert after.drained_at >= before.drained_at
+    assert after.restored_at >= before.restored_at
+    if one.kind not in (*circuit.ORDERS, Kind.MERGE) and one.epoch < before.reset_at:
+        assert after is before
+    if after.reset_at != before.reset_at:
+        assert one.kind in (Kind.RESET, Kind.MERGE)
+        assert after.reset_at > before.reset_at
+        before = Record(reset_at=after.reset_at)
     assert after.back_off_until >= before.back_off_until
     held = one.token and one.token == before.probe
     if after.open_until < before.open_until:
@@ -684,6 +767,7 @@ def check(before: Record, after: Record, one: Change, now: int) -> None:
         assert (one.kind, after.open_until, after.closed_at) == (Kind.OK, 0, now)
     if after.probe != before.probe and after.probe:
         assert one.kind is Kind.CLAIM
+        assert not before.drained
         assert not before.probing(now)
         assert before.state(now) is HALF_OPEN
     if before.open_until and not held and one.kind in (Kind.OK, Kind.FAIL, Kind.RENEW, Kind.RELEASE):

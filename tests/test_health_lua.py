@@ -276,6 +276,7 @@ def test_script_and_twin_live_the_same_life(server: Server) -> None:
 
 FAIL, OK, BACK_OFF = (Change(kind, "t") for kind in (Kind.FAIL, Kind.OK, Kind.BACK_OFF))
 CLAIM = Change(Kind.CLAIM, "t", "mine")
+DRAIN, RESTORE, RESET = (Change(kind, "t", epoch=BEGIN) for kind in (Kind.DRAIN, Kind.RESTORE, Kind.RESET))
 BROKEN, ENDED = (Change(kind, "t", late=True) for kind in (Kind.FAIL, Kind.OK))
 REPEATED = [Change(Kind.FAIL, "t", repeat=True, age=age) for age in (-1, 0, 10_000, 10_001)]
 MERGED = Record(ejections=3, back_offs=4, back_off_until=BEGIN + 90_000)
@@ -347,6 +348,19 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
         )
     ),
     [(0, [Change(Kind.MERGE, "t")])],
+    # Orders, and what is told of before a reset.
+    [(0, [DRAIN]), (1, [FAIL] * 5), (6_000, [CLAIM]), (6_001, [RESTORE, CLAIM]), (6_002, [DRAIN, RESTORE])],
+    [(0, [RESTORE]), (1, [DRAIN, DRAIN]), (2, [RESTORE, RESTORE]), (86_400_000, [OK]), (86_400_002, [OK])],
+    [(0, [*[FAIL] * 5, BACK_OFF, DRAIN]), (1, [RESET]), (2, [RESET, FAIL, RESTORE]), (86_400_003, [CLAIM])],
+    *(
+        [(0, [BACK_OFF, FAIL, Change(Kind.RESET, "t", epoch=BEGIN)]), (1, [one])]
+        for kind in Kind
+        for epoch in (0, BEGIN - 1, BEGIN, BEGIN + 1)
+        for one in (
+            Change(kind, "t", "mine", epoch=epoch),
+            Change(kind, "t", epoch=epoch, record=msgspec.structs.replace(MERGED, reset_at=epoch)),
+        )
+    ),
 ]
 """Moments (ms) and what is told in them: at the very bounds of all rules."""
 

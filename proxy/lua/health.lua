@@ -1,4 +1,4 @@
--- health.lua, version 1: every change of what is known of targets, origins and keys, for the whole cluster.
+-- health.lua, version 2: every change of what is known of targets, origins and keys, for the whole cluster.
 --
 -- Stored: one HASH: name -> record (JSON, the fields of proxy.circuit.Record, those that are 0 left out),
 --         and '@' -> version, which grows with every change that others must know of.
@@ -12,7 +12,7 @@
 -- Time is the server's. A version is at least its milliseconds, so that it grows even where the server has
 -- forgotten everything. Publishing may be forbidden to us: replicas that hear nothing poll.
 local call, floor, max, min = redis.call, math.floor, math.max, math.min
-local hash, SLOTS, UNIT, AHEAD = KEYS[1], 10, 1000, 60000
+local hash, SLOTS, UNIT, AHEAD, REMEMBERED = KEYS[1], 10, 1000, 60000, 86400000
 local rules, changes = cjson.decode(ARGV[2]), cjson.decode(ARGV[4])
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
@@ -26,6 +26,13 @@ local function holds(r, c) return (c.token or '') ~= '' and c.token == r.probe e
 local function longest() return now + max(rules.ejection_cap, rules.quarantine) + AHEAD end
 
 local function unprobed(r) r.probe, r.probe_until = '', 0 end
+
+local function drained(r) return r.drained_at > r.restored_at end
+
+local function ordered(r)
+  local last = max(r.restored_at, r.reset_at)
+  return drained(r) or (last > 0 and now < last + REMEMBERED)
+end
 
 local function stale(r)
   local last = #r.window > 0 and r.window[#r.window - 2] * width or 0
@@ -124,7 +131,7 @@ end
 
 function apply.claim(r, c)
   local half_open = r.open_until > 0 and r.open_until <= now
-  local probing = r.probe ~= '' and r.probe_until > now
+  local probing = drained(r) or (r.probe ~= '' and r.probe_until > now)
   if half_open and not probing and r.back_off_until <= now and (c.token or '') ~= '' then
     r.probe, r.probe_until = c.token, now + rules.lease
   end
@@ -138,8 +145,25 @@ function apply.release(r, c)
   if holds(r, c) then unprobed(r) end
 end
 
+function apply.drain(r, c) r.drained_at = max(c.epoch or 0, r.drained_at, r.restored_at + 1) end
+
+function apply.restore(r, c) r.restored_at = max(c.epoch or 0, r.drained_at, r.restored_at) end
+
+local function anew(r, reset_at)
+  r.failures, r.broken, r.window, r.ok_at, r.open_until, r.ejections, r.cause = 0, 0, {}, 0, 0, 0, ''
+  r.closed_at, r.back_offs, r.back_off_until, r.reset_at = 0, 0, 0, reset_at
+  unprobed(r)
+end
+
+function apply.reset(r, c) anew(r, max(c.epoch or 0, r.reset_at + 1)) end
+
 function apply.merge(r, c)
   local told = c.record or {}
+  local reset_at = told.reset_at or 0
+  r.drained_at = max(r.drained_at, told.drained_at or 0)
+  r.restored_at = max(r.restored_at, told.restored_at or 0)
+  if reset_at < r.reset_at then return end
+  if reset_at > r.reset_at then anew(r, reset_at) end
   local till, closed = min(told.open_until or 0, longest()), told.closed_at or 0
   r.back_offs = max(back_offs(r), back_offs(told))
   r.back_off_until = max(r.back_off_until, min(told.back_off_until or 0, now + rules.hint_cap + AHEAD))
@@ -154,8 +178,10 @@ function apply.merge(r, c)
   end
 end
 
+local ANY_EPOCH = {merge = true, drain = true, restore = true, reset = true}
+
 local function idle(r)
-  if r.open_until > 0 or r.back_off_until > now then return false end
+  if r.open_until > 0 or r.back_off_until > now or ordered(r) then return false end
   if (r.failures > 0 or r.broken > 0) and not stale(r) then return false end
   for at = 1, #r.window, 3 do
     if r.window[at + 2] > 0 and r.window[at] > slot - SLOTS then return false end
@@ -167,7 +193,7 @@ end
 -- 2. From and to what is stored.
 
 local NUMBERS = {'failures', 'broken', 'ok_at', 'open_until', 'ejections', 'closed_at', 'probe_until', 'back_offs',
-  'back_off_until', 'version'}
+  'back_off_until', 'drained_at', 'restored_at', 'reset_at', 'version'}
 local TEXTS = {'cause', 'probe'}
 
 local function full(text)
@@ -188,7 +214,7 @@ end
 
 local function public(r)
   return table.concat({r.open_until, r.ejections, r.cause, r.closed_at, r.probe, r.probe_until,
-    r.back_off_until}, ' ')
+    r.back_off_until, r.drained_at, r.restored_at, r.reset_at}, ' ')
 end
 
 -- 3. The changes, in their order; each record is read and written once.
@@ -202,7 +228,7 @@ for _, c in ipairs(changes) do
     records[c.name], existed[c.name], before[c.name] = r, text and true or false, public(r)
     names[#names + 1] = c.name
   end
-  apply[c.kind](r, c)
+  if (c.epoch or 0) >= r.reset_at or ANY_EPOCH[c.kind] then apply[c.kind](r, c) end
 end
 
 local old = tonumber(call('HGET', hash, '@') or 0)
@@ -232,7 +258,8 @@ if call('HLEN', hash) > tonumber(ARGV[3]) then
   local found = call('HSCAN', hash, now % 65536, 'COUNT', 100)[2]
   for at = 1, #found, 2 do
     local name, r = found[at], found[at] ~= '@' and not records[found[at]] and full(found[at + 1])
-    if r and max(r.open_until, r.back_off_until, r.ok_at, r.version) + rules.hint_cap < now then
+    if r and not ordered(r)
+      and max(r.open_until, r.back_off_until, r.ok_at, r.version) + rules.hint_cap < now then
       call('HDEL', hash, name)
       message[#message + 1], message[#message + 2] = name, false
     end

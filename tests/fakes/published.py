@@ -19,4 +19,7 @@ def _public(record: Record) -> tuple[object, ...]:
         record.probe,
         record.probe_until,
         record.back_off_until,
+        record.drained_at,
+        record.restored_at,
+        record.reset_at,
     )
