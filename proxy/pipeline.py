@@ -155,7 +155,7 @@ class Pipeline:
         body = await exchange.source.body()
         exchange.record.bytes_in = len(body)
         room.grow_to(len(body))
-        seen = envelope.read(body, exchange.snapshot.config.bounds.json_depth)
+        seen = await _seen(body, exchange.snapshot.config.bounds.json_depth)
         if seen.stream and exchange.endpoint is Endpoint.EMBEDDINGS:
             seen = msgspec.structs.replace(seen, stream=False)  # no such thing: the reply will be a whole one
         exchange.envelope = seen
@@ -345,6 +345,16 @@ def _queue(exchange: Exchange) -> str:
     """Who waits together: the requests for one model, or for one that is addressed directly."""
     assert exchange.model is not None
     return exchange.model.alias or exchange.model.targets[0].label
+
+
+async def _seen(body: bytes, depth: int) -> envelope.Envelope:
+    """The envelope of a body. Others have their turn while a long one is read."""
+    if len(body) <= envelope.PIECE:
+        return envelope.read(body, depth)
+    for seen in envelope.reading(body, depth):
+        await asyncio.sleep(0)
+    assert seen is not None
+    return seen
 
 
 def _announced(exchange: Exchange) -> int:
