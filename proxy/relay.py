@@ -68,6 +68,7 @@ class Pulse:
             self._timer = None
         if self._beat is not None:
             self._beat.cancel()
+            self._beat = None  # what has cancelled it holds its frame, and that holds this
 
     def _ring(self) -> None:
         now = self._loop.time()
