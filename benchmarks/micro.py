@@ -174,7 +174,12 @@ class Stage:
         self.instruments = Instruments(CollectorRegistry(), "bench")
         self.ledger = Ledger("0123456789ab", self.clock, self.draw)
 
-    def pipeline(self, reply: list[bytes], observe: Callable[[Record], None]) -> Pipeline:
+    def pipeline(
+        self,
+        reply: list[bytes],
+        observe: Callable[[Record], None],
+        keep: Callable[[Exchange], None] | None = None,
+    ) -> Pipeline:
         """A pipeline before an upstream that answers with `reply`."""
         store = MemoryStore(self.clock)
         limiter = Limiter(store, MemoryStore(self.clock), self.clock, lambda: 1, "micro")
@@ -194,7 +199,7 @@ class Stage:
                 draw=self.draw,
                 tasks=Tasks(),
                 observe=observe,
-                keep=self.ledger.keep,
+                keep=keep or self.ledger.keep,
                 stopping=lambda: False,
             )
         )
@@ -216,7 +221,7 @@ class Stage:
             NullSource(body),
             NullSink(),
             self.fleet.snapshot,
-            Record("req_0123456789abcdef01234567", "chat", self.clock.monotonic()),
+            Record(self.ledger.number(), "chat", self.clock.monotonic()),
             Stamp("0123456789abcdef01234567", 0),
         )
 
@@ -379,6 +384,15 @@ def whole_phases(stage: Stage) -> Iterator[AsyncPhase]:
 
     recorded = stage.pipeline(reply, observe)
     yield AsyncPhase("pipeline, whole reply, record", lambda: recorded.handle(stage.exchange(body)))
+    over: list[Exchange] = []
+    kept = stage.pipeline(reply, observe, over.append)
+
+    async def keep() -> None:
+        if not over:
+            await kept.handle(stage.exchange(body))
+        stage.ledger.keep(over[0])
+
+    yield AsyncPhase("decision kept", keep)
     asked = samples.chat_request(samples.WHOLE, 1024, stream=True)
     events = [samples.chat_event("hello ")] * EVENTS + [samples.chat_end()]
     stream = stage.pipeline(events, observe)

@@ -9,6 +9,7 @@ ends, however it ends, or released where it came to nothing.
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from proxy.allowances import Allowances
 from proxy.demand import Estimator, OutputPolicy
@@ -16,14 +17,30 @@ from proxy.errors import TIMEOUTS, TRANSPORT, Fault, Refusal
 from proxy.exchange import Exchange
 from proxy.targets import Target
 from proxy.wire.model import Endpoint, Usage
-from ratelimit import limiter, scope
+from ratelimit import scope
 from ratelimit.quota import LARGEST, Decision, Demand, Dimension, Quota, Window
+
+
+class Limiting(Protocol):
+    """The limiter, as far as it is needed here: see `ratelimit.limiter.Limiter`."""
+
+    async def reserve(self, limits: scope.Limits, demand: Demand) -> scope.Reservation | scope.Refusal:
+        """Take `demand` from every limit of one scope, or nothing."""
+
+    def settle(self, reservation: scope.Reservation, tokens: int) -> None:
+        """End a reservation at what it used."""
+
+    def release(self, reservation: scope.Reservation) -> None:
+        """End a reservation that came to nothing."""
+
+    def lower(self, limits: scope.Limits, requests: int | None, tokens: int | None) -> None:
+        """No more than this remains."""
 
 
 class Admission:
     """The limiter as the pipeline uses it."""
 
-    def __init__(self, limits: limiter.Limiter, estimator: Estimator) -> None:
+    def __init__(self, limits: Limiting, estimator: Estimator) -> None:
         self._limits = limits
         self._estimator = estimator
         self.allowances = Allowances()

@@ -7,6 +7,7 @@ comes back through `adopt`; without a carrier it is decided here, and marked, to
 """
 
 import asyncio
+import copy
 import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -169,6 +170,18 @@ class Fleet:
         self.throttle.steps = bounds.steps(fresh.config.adaptive_concurrency)
         self._untold.rules = self.health.rules
         self._changed()
+
+    def twin(self, draw: random.Random) -> "Fleet":
+        """A copy of what is known now, to try things on: nobody hears of what it does or learns."""
+        twin = Fleet(self.snapshot, self._clock, draw, self.name, self._live)
+        twin.in_flight, twin.others, twin._told = dict(self.in_flight), self.others, self._told
+        twin.cluster_clock, twin.outbox.open = self.cluster_clock, self.outbox.open
+        twin._succeeded = dict(self._succeeded)
+        twin.latencies = copy.deepcopy(self.latencies)
+        twin.throttle = copy.deepcopy(self.throttle)
+        twin._probes = copy.deepcopy(self._probes)
+        twin._places = self._places.twin(draw)
+        return twin
 
     # Turns.
 

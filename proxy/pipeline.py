@@ -25,6 +25,7 @@ import dataclasses
 import math
 import random
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -41,8 +42,6 @@ from proxy.answers import (
     status_of,
     stream_headers,
 )
-from proxy.archive import Archive
-from proxy.attempt import Attempts
 from proxy.clock import Clock
 from proxy.errors import FaultKind, Refusal
 from proxy.exchange import Exchange
@@ -54,7 +53,7 @@ from proxy.routing import Plan
 from proxy.targets import Target
 from proxy.tasks import Tasks
 from proxy.verdicts import LEAST_WAIT, Verdicts, unsayable
-from proxy.waiting import Place, WaitingRoom
+from proxy.waiting import Place
 from proxy.wire import envelope
 from proxy.wire.model import Endpoint
 
@@ -64,17 +63,44 @@ PAUSE = 0.1
 _FORM_TYPES = (b"", b"application/json")
 
 
+class Waiting(Protocol):
+    """Where requests get their turns: see `waiting.WaitingRoom`."""
+
+    def now(self, alias: str, plan: Plan) -> Turn | None:
+        """A turn without waiting."""
+
+    async def turn(self, place: Place, plan: Plan, patience: float) -> Turn | None:
+        """A turn within `patience` seconds."""
+
+
+class Remembering(Protocol):
+    """What is stored of responses: see `archive.Archive`."""
+
+    async def recall(self, exchange: Exchange) -> None:
+        """Put what a response follows in front of it."""
+
+    async def keep(self, exchange: Exchange, kept: bytes | None) -> None:
+        """Keep a reply."""
+
+
+class Trying(Protocol):
+    """Who makes attempts: see `attempt.Attempts`."""
+
+    async def make(self, exchange: Exchange, turn: Turn, out: Outward) -> bool:
+        """One attempt; whether it was the last."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
     """What the pipeline works with; made by `app`."""
 
     fleet: Fleet
-    waiting: WaitingRoom
+    waiting: Waiting
     admission: Admission
-    archive: Archive
+    archive: Remembering
     background: Callable[[Exchange], Awaitable[None]]
     guard: Guard
-    attempts: Attempts
+    attempts: Trying
     budget: retry.RetryBudget
     clock: Clock
     draw: random.Random

@@ -44,6 +44,13 @@ class Places:
         """Who holds how many, and where there were none."""
         return f"<Places {self._held} held, none free at {sorted(self._crowds)}>"
 
+    def twin(self, draw: random.Random) -> "Places":
+        """A copy as of now."""
+        twin = Places(draw, self._live)
+        twin._held = dict(self._held)
+        twin._crowds = {key: dataclasses.replace(crowd) for key, crowd in self._crowds.items()}
+        return twin
+
     def crowded(self, key: str) -> bool:
         """Whether it had no place lately."""
         return key in self._crowds

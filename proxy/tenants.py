@@ -50,6 +50,18 @@ class Tenants:
             return ANONYMOUS
         return self._by_digest.get(self._digest(key)) if key else None
 
+    def named(self, name: str) -> Tenant | None:
+        """The tenant of that name; None where there is none."""
+        if self._open:
+            return ANONYMOUS if name == ANONYMOUS.name else None
+        return next((tenant for tenant in self._by_digest.values() if tenant.name == name), None)
+
+    def names(self) -> list[str]:
+        """All of them, in the order of the configuration."""
+        if self._open:
+            return [ANONYMOUS.name]
+        return list(dict.fromkeys(tenant.name for tenant in self._by_digest.values()))
+
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
 

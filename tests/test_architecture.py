@@ -14,12 +14,12 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles dossier circuit intake",
+    "errors clock tasks addresses config profiles dossier circuit intake ring",
     "wire deadline embedded upstream link overload cycle house",
     "throttle latency fair_queue outbox probes places statechart",
     "demand replicas responses bounds prices allowances",
     "targets tenants redaction appraiser",
-    "health checking scopes",
+    "health checking scopes tracing",
     "moment",
     "routing retry snapshot",
     "fleet",
@@ -30,8 +30,8 @@ LAYERS = [
     "ledger",
     "attempt",
     "pipeline",
-    "detached counting compaction sockets vitals",
-    "retrieval shelving",
+    "detached counting compaction sockets vitals rehearsal",
+    "retrieval shelving exporting",
     "endpoints websocket client_connection",
     "operations listener reloading",
     "app",
@@ -44,7 +44,8 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "moment passages places prices probes redaction retry routing scopes targets tenants throttle wire"
+    "moment passages places prices probes redaction retry routing scopes targets tenants throttle "
+    "tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
@@ -56,6 +57,8 @@ OWNERS = {
     "uvicorn": {"proxy.listener", "proxy.websocket"},
     "fastapi": {"proxy.operations", "proxy.retrieval", "proxy.reloading", "proxy.app"},
     "starlette": {"proxy.operations", "proxy.retrieval"},
+    "opentelemetry": {"metrics.traces"},
+    "requests": {"metrics.traces"},
     "prometheus_client": {"proxy.app", "metrics.instruments", "metrics.readings", "metrics.tally"},
     "genai_prices": {"proxy.appraiser"},
     "mockprovider": {"proxy.demo", "proxy.commands.mock"},
@@ -66,9 +69,9 @@ CODECS = ("proxy.wire.chat", "proxy.wire.responses", "proxy.wire.messages")
 PARTS = (
     "Admission Attempts BackgroundRuns Edge Estimator Fleet Following Guard Instruments Limiter Link "
     "MemoryStore Peers Pipeline PooledUpstream Redactor RedisStore Replicas RequestLog ResponseStore "
-    "RetryBudget Tenants WaitingRoom"
+    "RetryBudget Tenants Tracer WaitingRoom"
 )
-COMPOSITION = {"proxy.app", "proxy.shelving"}
+COMPOSITION = {"proxy.app", "proxy.exporting", "proxy.shelving"}
 CATCH_ALL = {"proxy.endpoints", "proxy.tasks"}
 NAMELESS = "base common core helper helpers manager managers misc shared util utils"
 UNMIRRORED = {
