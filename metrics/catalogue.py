@@ -228,6 +228,12 @@ LAG = Metric("apex_event_loop_lag_seconds", G, "How late the event loop is, smoo
 LINES_DROPPED = Metric(
     "apex_log_lines_dropped_total", C, "Request lines that were dropped, for the log could not keep up."
 )
+TRACES_DROPPED = Metric(
+    "apex_traces_dropped_total",
+    C,
+    "Spans that the collector did not take, or that did not fit into the queue before it. Only there with "
+    "`traces.endpoint`.",
+)
 UNPRICED = Metric(
     "apex_targets_unpriced", G, "Targets whose price is not known, so that they cost nothing here."
 )
@@ -295,6 +301,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
             STORE_WAITING_BYTES,
             LAG,
             LINES_DROPPED,
+            TRACES_DROPPED,
             BUILD,
         ),
     ),

@@ -20,15 +20,44 @@ OUTCOMES = (COMPLETED, REFUSED, FAILED, BROKEN, CLIENT_GONE, CRASHED)
 broken after the stream had begun; left by the client; ended by a bug."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """A request's place in a trace, where traces are kept: 32 hex digits of the trace, 16 of its own `id`.
+
+    `parent` is the caller's span, "" where the trace begins here. What is not `sampled` is told nowhere; its
+    ids travel on all the same.
+    """
+
+    trace: str
+    id: str
+    parent: str
+    sampled: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What an attempt's span says beyond its record: its id, the kind of provider, what was called there."""
+
+    span: str
+    kind: str
+    model: str
+    endpoint: str
+    url: str
+
+
 @dataclasses.dataclass(slots=True)
 class Attempt:
-    """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic."""
+    """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic.
+
+    `asked` is there where it was sent and its request is traced.
+    """
 
     target: str
     provider: str
     began: float
     duration: float = 0.0
     outcome: str = "cancelled"
+    asked: Asked | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,8 +81,8 @@ class Record:
     (field, treatment) of what was lost in translation, from closed sets. `ttft` is the time from the
     request's start to the first content sent, None where there was none; `stalled` the longest wait for the
     provider after that, `events` how many a stream had. `cost` is in dollars, None where nobody knows.
-    `trace` is the id of the caller's trace, 32 hex digits, or "". `bodies` tells what was said, without
-    secrets, where the log is to have that; it may take its time.
+    `trace` is the id of its trace, 32 hex digits: the caller's, or with `span` its own; else "". `bodies`
+    tells what was said, without secrets, where the log is to have that; it may take its time.
     """
 
     request_id: str
@@ -80,3 +109,4 @@ class Record:
     bytes_in: int = 0
     losses: tuple[tuple[str, str], ...] = ()
     bodies: Callable[[], Mapping[str, str]] | None = None
+    span: Span | None = None

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, cors, fleet, link, operations, peers, shelving
+from proxy import __version__, cors, exporting, fleet, link, operations, peers, shelving
 from proxy.admission import Admission
 from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
@@ -45,8 +45,6 @@ from proxy.reloading import Reloading, ReloadParts, Reread
 from proxy.replicas import About, Replicas, load_script
 from proxy.responses import keyspace
 from proxy.responses.census import Census
-from proxy.responses.scripts import load_scripts as load_response_scripts
-from proxy.responses.store import LINK as STORE_LINK
 from proxy.retrieval import Retrieval
 from proxy.retry import RetryBudget
 from proxy.sockets import SocketParts, Sockets
@@ -108,7 +106,10 @@ class Replica:
         self.upstream = upstream
         self.ready = False
         self.stopping = False
-        self._watch = surroundings.watch
+        self.traces = exporting.traces(config.traces, self.name, __version__, clock)
+        self._tracer = exporting.tracer(config.traces, draw)
+        told = (self.traces.observe if self.traces is not None else None, surroundings.watch)
+        self._watching = [watch for watch in told if watch is not None]
         self.guard = Guard(config.overload)
         self._budget = RetryBudget(config.retry.budget)
         self._redactor = Redactor(secrets_of(config))
@@ -126,7 +127,7 @@ class Replica:
         self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
         self.ledger = Ledger(self.name, clock, draw)
-        reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number)
+        reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number, self._tracer)
         admission = Admission(self.limiter, estimator)
         pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
@@ -179,8 +180,9 @@ class Replica:
 
     def _pipeline(self, surroundings: Surroundings, admission: Admission) -> Pipeline:
         """What takes a request from its head to its record."""
+        clock, redactor = surroundings.clock, self._redactor
         attempts = Attempts(
-            Means(self.fleet, self.upstream, admission, self._redactor, surroundings.clock, self.prices)
+            Means(self.fleet, self.upstream, admission, redactor, clock, self.prices, self._tracer)
         )
         return Pipeline(
             Parts(
@@ -231,8 +233,8 @@ class Replica:
     def _observe(self, record: Record) -> None:
         self.instruments.observe(record)
         self.request_log.write(record)
-        if self._watch is not None:
-            self._watch(record)
+        for watch in self._watching:
+            watch(record)
 
     def _linked(self, address: Address, surroundings: Surroundings, scripts: Sequence[link.Script]) -> Link:
         return Link(
@@ -243,18 +245,9 @@ class Replica:
         """Where responses are kept, over a link of its own; nowhere in a process without any store."""
         if address is None:
             return None
-        own = config.redis.responses_url
-        scripts = load_response_scripts()
-        connection = Link(
-            parse(own) if own else address,
-            clock=surroundings.clock,
-            tasks=self._link_tasks,
-            draw=surroundings.draw,
-            scripts=list(scripts.values()),
-            settings=STORE_LINK,
-        )
         rules = shelving.rules(config, self.name, private=self._private)
-        return shelving.shelf(connection, scripts, config, rules, surroundings.clock)
+        wiring = shelving.Wiring(surroundings.clock, self._link_tasks, surroundings.draw)
+        return shelving.shelf(config, address, rules, wiring)
 
     def _limits(self, clock: Clock, scripts: Mapping[str, Script]) -> tuple[Limiter, RedisStore | None]:
         """The limiter: over the cluster where there is a link, else in this process alone."""
@@ -276,6 +269,8 @@ class Replica:
     def _watched(self, config: Config, vitals: Vitals) -> FastAPI:
         """The application of the operations port."""
         self.instruments.read(vitals.read)
+        if self.traces is not None:
+            self.instruments.read(self.traces.read)
         token = config.operations.token
         return operations.operations_app(
             lambda: self.ready,
@@ -334,6 +329,8 @@ class Replica:
             await self._open(self.shelf)
             config = self.fleet.snapshot.config
             self._background.spawn(shelving.look(self.link, self.shelf, config), "eviction")
+        if self.traces is not None:
+            self.traces.start()
         self._background.spawn(self.fleet.run(), "fleet")
         self._background.spawn(self.limiter.run(), "limiter")
         self._background.spawn(self.guard.watch(), "guard")
@@ -383,6 +380,8 @@ class Replica:
             await self.shelf.link.close()
         await self._link_tasks.close()
         await self.upstream.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         self.request_log.close()
 
 

@@ -22,6 +22,7 @@ from proxy.prices import PriceList
 from proxy.redaction import Redactor
 from proxy.relay import Outward, Relay
 from proxy.targets import Target
+from proxy.tracing import Tracer
 from proxy.upstream import Call, Reply, Upstream, read_whole
 from proxy.wire.codec import Passage
 from proxy.wire.losses import Losses
@@ -37,7 +38,7 @@ ERROR_READ = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Means:
-    """What attempts are made with; made by `app`."""
+    """What attempts are made with; made by `app`. `tracer` is there where traces are kept."""
 
     fleet: Fleet
     upstream: Upstream
@@ -45,6 +46,7 @@ class Means:
     redactor: Redactor
     clock: Clock
     prices: PriceList = dataclasses.field(default_factory=PriceList)
+    tracer: Tracer | None = None
 
 
 class _Noted:
@@ -84,6 +86,7 @@ class Attempts:
         self._redactor = means.redactor
         self._clock = means.clock
         self._prices = means.prices
+        self._tracer = means.tracer
 
     async def make(self, exchange: Exchange, turn: Turn, out: Outward) -> bool:
         """One attempt at the target of `turn`; whether it was the last, for better or for worse."""
@@ -133,6 +136,7 @@ class Attempts:
             exchange.errored.add(turn.target.id)
         exchange.faults.append(fault.bare())
         exchange.attempts[-1].outcome = fault.reason
+        self._fleet.mishaps.note(turn.target.id, fault.reason, self._fleet.now())
         verdict = retry.judge(fault)
         if not exchange.committed:
             self._admission.attempted(exchange, fault)
@@ -161,11 +165,13 @@ class Attempts:
         assert exchange.envelope is not None
         assert exchange.way is not None
         target, way = turn.target, exchange.way
+        forwarded, span = exchange.head.forwarded, exchange.record.span
+        if self._tracer is not None and span is not None:
+            forwarded = self._tracer.onward(span, exchange.attempts[-1], target, way.endpoint, forwarded)
         call = Call(
             "POST",
             target.urls[way.endpoint],
-            target.headers_of(way.endpoint, exchange.head.vendor if way.native else ())
-            + exchange.head.forwarded,
+            target.headers_of(way.endpoint, exchange.head.vendor if way.native else ()) + forwarded,
             way.passage.request(),
             target.timeouts.connect,
         )

@@ -5,30 +5,33 @@ Whoever brings a request (an HTTP connection, a WebSocket, a background run) ope
 
 import dataclasses
 import random
-import re
 from collections.abc import Callable
 
 from metrics.record import Record
+from proxy import tracing
 from proxy.clock import Clock
 from proxy.exchange import Exchange, Head, Sink, Source
 from proxy.fleet import Fleet
 from proxy.redaction import Redactor
+from proxy.tracing import Tracer
 from proxy.transcript import Overheard, Transcript
 from proxy.wire.codec import Stamp, Voice
 from proxy.wire.model import Endpoint
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reception:
-    """Opens exchanges. `number` makes their ids. What is said is overheard where the log is to have it."""
+    """Opens exchanges. `number` makes their ids. What is said is overheard where the log is to have it.
+
+    `tracer` gives them their places in traces, where traces are kept.
+    """
 
     fleet: Fleet
     clock: Clock
     draw: random.Random
     redactor: Redactor
     number: Callable[[], str]
+    tracer: Tracer | None = None
 
     def open(
         self,
@@ -43,7 +46,12 @@ class Reception:
         request_id = of.request_id if of is not None else self.number()
         stamp = of.stamp if of is not None else self.stamp()
         record = Record(request_id, endpoint.value, self.clock.monotonic())
-        record.trace = _trace(head) if head.forwarded else ""
+        caller = tracing.caller(head.forwarded) if head.forwarded else None
+        if self.tracer is not None:
+            record.span = self.tracer.begin(caller, of.record.span if of is not None else None)
+            record.trace = record.span.trace
+        elif caller is not None:
+            record.trace = caller.trace
         snapshot = self.fleet.snapshot
         if snapshot.config.log.bodies:
             overheard = Overheard(snapshot.config.log.body_limit, self.redactor.excerpt)
@@ -54,11 +62,3 @@ class Reception:
     def stamp(self) -> Stamp:
         """What makes a reply that begins now distinct: 96 random bits, as 24 hex digits."""
         return Stamp(f"{self.draw.getrandbits(96):024x}", int(self.clock.wall()))
-
-
-def _trace(head: Head) -> str:
-    """The id of the caller's trace (W3C Trace Context), where it has one."""
-    for name, value in head.forwarded:
-        if name == "traceparent" and (found := _TRACEPARENT.match(value)):
-            return found[1]
-    return ""

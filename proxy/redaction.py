@@ -139,6 +139,7 @@ def secrets_of(config: Config) -> set[str]:
     found = {key.get_secret_value() for client in config.clients for key in client.keys}
     if config.operations.token is not None:
         found.add(config.operations.token.get_secret_value())
+    found.update(value for value in config.traces.headers.values() if len(value) >= 8)
     places: list[Provider | Entry] = list(config.providers.values())
     places += [entry for model in config.models.values() for entry in model.providers]
     for place in places:

@@ -1,8 +1,9 @@
 """A reload: the configuration is read anew, checked whole, and taken for the next request, or not at all.
 
 Whatever is wrong with it is told at once, in the words of `apex-proxy check`, and the old one stays. So it is
-where it wants other than what is fixed while a replica runs: its ports, its store, its workers and the form
-of its log. Each request keeps the snapshot it began with. One reload at a time; who asks meanwhile waits.
+where it wants other than what is fixed while a replica runs: its ports, its store, its workers, the form of
+its log and where its traces go. Each request keeps the snapshot it began with. One reload at a time; who asks
+meanwhile waits.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from fastapi import FastAPI, Response
 
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config, Listen, Operations, Redis
+from proxy.config.traces import Traces
 from proxy.errors import Refusal
 from proxy.snapshot import Snapshot
 from proxy.wire.envelope import encode
@@ -26,6 +28,7 @@ FIXED: Final[Mapping[str, Iterable[str]]] = MappingProxyType(
         "operations": Operations.model_fields,
         "redis": Redis.model_fields,
         "log": ("format",),
+        "traces": Traces.model_fields,
     }
 )
 """What holds until the process ends, by section."""

@@ -6,7 +6,7 @@ import click
 
 from proxy import checking
 from proxy import config as configs
-from proxy.commands.process import environment, refused
+from proxy.commands.process import check_extras, environment, refused
 from proxy.config.problems import ConfigError
 
 
@@ -30,6 +30,7 @@ def check(file: str | None) -> None:
             config, source = configs.read(Path(file), environment()), file
         else:
             config, source = configs.discover(None, environment(), Path.cwd())
+        check_extras(config, source)
     except ConfigError as error:
         raise refused(error) from None
     click.echo(checking.summary(config, source))

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from metrics.record import Record
+from proxy import exporting
 from proxy.app import Surroundings
 from proxy.clock import SystemClock
 from proxy.config.problems import ConfigError
@@ -54,6 +55,13 @@ def check_proxies(environ: Mapping[str, str]) -> None:
         Proxies(environ)
     except ValueError as error:
         raise click.ClickException(f"{error}; mend or unset it") from None
+
+
+def check_extras(config: Config, source: str) -> None:
+    """Raises `ConfigError` where a configuration wants what is not installed."""
+    problem = exporting.missing(config.traces)
+    if problem is not None:
+        raise ConfigError([problem], source)
 
 
 def refused(error: ConfigError) -> click.ClickException:

@@ -16,7 +16,14 @@ from proxy import checking, serving
 from proxy import config as configs
 from proxy.app import Replica, Surroundings
 from proxy.clock import SystemClock
-from proxy.commands.process import check_proxies, environment, refused, store_of, surroundings_of
+from proxy.commands.process import (
+    check_extras,
+    check_proxies,
+    environment,
+    refused,
+    store_of,
+    surroundings_of,
+)
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
 from proxy.embedded import Description, EmbeddedError
@@ -105,6 +112,7 @@ class Asked:
     def read(self, environ: Mapping[str, str]) -> tuple[Config, str]:
         """The configuration to run with, and where it is from. Raises `ConfigError`."""
         config, source = configs.discover(self.path, environ, Path.cwd())
+        check_extras(config, source)
         if not config.clients and not self.insecure_no_auth:
             found = "no client is configured, so nobody could call"
             mend = "add one, or say --insecure-no-auth to answer everybody"

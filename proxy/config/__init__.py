@@ -41,6 +41,7 @@ from proxy.config.settings import (
     Provider,
     Redis,
 )
+from proxy.config.traces import Traces
 from proxy.config.units import Secret
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Secret",
     "TimeoutOverrides",
     "Timeouts",
+    "Traces",
     "config_hash",
     "discover",
     "find",
@@ -91,6 +93,7 @@ _OWN: Final[Mapping[str, Collection[str]]] = MappingProxyType(
         "operations": Operations.model_fields,
         "redis": ("url", "responses_url", "embedded_dir", "embedded_memory"),
         "log": ("level", "format"),
+        "traces": Traces.model_fields,
     }
 )
 """What a replica may have for itself, by section."""
@@ -167,7 +170,7 @@ def config_hash(config: Config) -> str:
     """12 hex digits that are equal on replicas which answer alike.
 
     SHA-256 over the tree, keys as digests, without what each replica has for itself: its ports, its way to
-    Redis, and how its log looks.
+    Redis, how its log looks, and where its traces go.
     """
     shared = _canonical(config)
     for name, own in _OWN.items():

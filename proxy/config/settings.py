@@ -45,6 +45,7 @@ from proxy.config.resilience import (
 )
 from proxy.config.section import Section
 from proxy.config.storage import Responses
+from proxy.config.traces import Traces
 from proxy.config.translation import Quirks, Translation
 from proxy.config.units import ClientKey, Count, Derived, Duration, Number, ProviderKey, Size
 from proxy.profiles import Kind
@@ -377,6 +378,7 @@ class Config(Section):
         default=120.0, description="How long requests in flight may go on after that."
     )
     log: Log = Field(default=Log(), description="What the program says about itself.")
+    traces: Traces = Field(default=Traces(), description="Where traces go; nowhere unless given.")
 
     @model_validator(mode="before")
     @classmethod
