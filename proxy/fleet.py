@@ -19,6 +19,7 @@ from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
 from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
+from proxy.mishaps import Mishaps
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
 from proxy.probes import Probes
@@ -74,6 +75,7 @@ class Fleet:
         self.throttle = Throttle(bounds.steps(snapshot.config.adaptive_concurrency))
         self.cluster_clock = ClusterClock(clock)
         self.outbox = Outbox()
+        self.mishaps = Mishaps()
         self._untold = Untold(snapshot.health.rules)
         self.dirty = self._untold.dirty
         self.name = name
@@ -286,7 +288,7 @@ class Fleet:
     def order(self, target: Target, kind: Kind) -> None:
         """What an operator says of `target`: one of `circuit.ORDERS`. It holds here at once, and is told."""
         order = Change(kind, target.id, epoch=self.now())
-        self._swap(self._after([order], self.now()))
+        self._swap(self.health.after([order], self.now()))
         self._tell([order])
 
     def refuse(self, claims: Sequence[Change]) -> None:
@@ -311,7 +313,7 @@ class Fleet:
         for change in told:
             self.outbox.put(change)
         self._untold.leaving(told)
-        self._swap(self._after([change for change in told if change.kind in _AT_ONCE], now))
+        self._swap(self.health.after([change for change in told if change.kind in _AT_ONCE], now))
 
     def _note(self, name: str) -> None:
         if len(self._succeeded) >= ENTRIES:
@@ -324,21 +326,8 @@ class Fleet:
             now = self.now()
             if self.outbox.carried:
                 self.dirty.update(change.name for change in changes)
-            self._swap(self._after([change for change in changes if change.kind not in ORDERS], now))
+            self._swap(self.health.after([change for change in changes if change.kind not in ORDERS], now))
             self.answered(changes)
-
-    def _after(self, changes: Sequence[Change], now: int) -> dict[str, Record] | None:
-        """The records after `changes`; None where they are the same."""
-        if not changes:
-            return None
-        before, rules = self.health.records, self.health.rules
-        records = dict(before)
-        for change in changes:
-            records[change.name] = circuit.apply(records.get(change.name, NOTHING), change, rules, now)
-        for name in {change.name for change in changes}:
-            if circuit.idle(records[name], rules, now):
-                del records[name]
-        return records
 
     def adopt(self, news: Mapping[str, Record | None], version: int) -> None:
         """The cluster has decided: records as of `version`, None for one that is forgotten."""

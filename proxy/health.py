@@ -8,11 +8,12 @@ changes of these (`circuit`); what is known is read as a `Standing`.
 import dataclasses
 import enum
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from proxy.circuit import UNIT, Cause, Change, Kind, Record, Rules, State
+from proxy import circuit
+from proxy.circuit import NOTHING, UNIT, Cause, Change, Kind, Record, Rules, State
 from proxy.targets import Target
 
 
@@ -96,6 +97,18 @@ class Health:
         if any(record.drained for _, record in known):
             return DRAINED
         return self._standing(known, now) if known else READY
+
+    def after(self, changes: Sequence[Change], now: int) -> dict[str, Record] | None:
+        """The records after `changes`; None where there are none."""
+        if not changes:
+            return None
+        records = dict(self.records)
+        for change in changes:
+            records[change.name] = circuit.apply(records.get(change.name, NOTHING), change, self.rules, now)
+        for name in {change.name for change in changes}:
+            if circuit.idle(records[name], self.rules, now):
+                del records[name]
+        return records
 
     def _standing(self, known: list[tuple[str, Record]], now: int) -> Standing:
         until = waiting = probed = 0

@@ -27,8 +27,20 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
     back_off_for: float | None = None
 
 
+class Trouble(msgspec.Struct, frozen=True):
+    """Attempts that failed in one way: how many since this replica started, seconds since the last."""
+
+    kind: str
+    count: int
+    ago: float
+
+
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """One target of a model. `wait`: seconds until it may be tried; `share`: of its requests, at first.
+
+    `state` is the worst of its circuits, `back_off_for` and `ejections` the most of what is `known`.
+    `drained`: until an operator restores it; then there is no `wait`. `first_content` and `whole` are the
+    seconds that its answers are expected to take, streams and whole ones. `troubles`: the last first.
 
     `busy`: nothing is the matter with it, but it, or its key, has as many requests as it may have. `limit`:
     how many requests this replica lets it have in flight. All are left out where they do not apply.
@@ -45,6 +57,13 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     elsewhere: int = 0
     limit: int | None = None
     known: tuple[Circuit, ...] = ()
+    drained: bool = False
+    state: State = State.CLOSED
+    back_off_for: float | None = None
+    ejections: int = 0
+    first_content: float | None = None
+    whole: float | None = None
+    troubles: tuple[Trouble, ...] = ()
 
 
 def overview(fleet: Fleet) -> list[Standing]:
@@ -74,18 +93,31 @@ class _Health:
 def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
     now, standing, targets = fleet.now(), fleet.standing(target), fleet.snapshot.models[alias].targets
     ready = _well(target, targets, fleet, now) and not fleet.full(target)
+    known = tuple(_circuits(fleet, target, now))
     return Standing(
         model=alias,
         target=target.id,
         ready=ready,
         busy=not ready and _well(target, targets, _Health(fleet, now), now),
-        wait=_seconds(standing.until, now),
+        wait=None if standing.drained else _seconds(standing.until, now),
         share=round(standing.share, 3) if standing.share < 1 else None,
         in_flight=fleet.in_flight.get(target.id, 0),
         elsewhere=fleet.others.get(target.id, 0),
         limit=fleet.throttle.limit(target.id),
-        known=tuple(_circuits(fleet, target, now)),
+        known=known,
+        drained=standing.drained,
+        state=max((circuit.state for circuit in known), key=_BAD.index, default=State.CLOSED),
+        back_off_for=max((circuit.back_off_for or 0.0 for circuit in known), default=0.0) or None,
+        ejections=max((circuit.ejections for circuit in known), default=0),
+        first_content=round(fleet.latency(target, whole=False), 4) or None,
+        whole=round(fleet.latency(target, whole=True), 4) or None,
+        troubles=tuple(
+            Trouble(one.kind, one.count, max(now - one.last, 0) / 1000) for one in fleet.mishaps.of(target.id)
+        ),
     )
+
+
+_BAD = (State.CLOSED, State.HALF_OPEN, State.OPEN)
 
 
 def _well(target: Target, targets: Sequence[Target], known: Known, now: int) -> bool:

@@ -16,8 +16,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 LAYERS = [
     "errors clock tasks addresses config profiles dossier circuit intake ring",
     "wire deadline embedded upstream link overload cycle house",
-    "throttle latency fair_queue outbox probes places statechart",
-    "demand replicas responses bounds prices allowances",
+    "throttle latency fair_queue mishaps outbox probes places statechart",
+    "demand replicas inquiries responses bounds prices allowances",
     "targets tenants redaction appraiser",
     "health checking scopes tracing",
     "moment",
@@ -27,7 +27,8 @@ LAYERS = [
     "exchange",
     "answers cors relay admission access passages verdicts archive ends transcript",
     "reception decision",
-    "ledger",
+    "ledger replaying",
+    "explanation",
     "attempt",
     "pipeline",
     "detached counting compaction sockets vitals rehearsal",
@@ -44,7 +45,7 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "moment passages places prices probes redaction retry routing scopes targets tenants throttle "
+    "mishaps moment passages places prices probes redaction replaying retry routing scopes targets tenants throttle "
     "tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"

@@ -14,7 +14,7 @@ from proxy.circuit import Cause, Change, Kind, Record, Rules, State
 from proxy.clock import Clock, ManualClock
 from proxy.config.settings import Config
 from proxy.fleet import ENTRIES, TEND, Fleet, Turn
-from proxy.health import Effect, Report
+from proxy.health import DRAINED, Effect, Report
 from proxy.places import YIELDING
 from proxy.probes import GRACE
 from proxy.routing import Plan
@@ -504,6 +504,124 @@ def test_a_lost_record_that_is_over_is_the_clusters() -> None:
     replica.adopt_all({FIRST.id: told}, 2, lost=True)
     assert replica.health.records == {FIRST.id: told}
     assert replica.dirty == set()
+
+
+# Orders.
+
+
+def order(replica: Fleet, kind: Kind, version: int = 0) -> None:
+    """An operator's, and the answer of the cluster where it has one of that version."""
+    replica.order(FIRST, kind)
+    if version:
+        changes = replica.outbox.take()
+        assert [(one.kind, one.name, one.epoch) for one in changes] == [(kind, FIRST.id, NOW)]
+        record = msgspec.structs.replace(replica.health.records[FIRST.id], version=version)
+        replica.adopt({FIRST.id: record}, version)
+        replica.answered(changes)
+
+
+def test_a_drained_target_is_not_picked_until_it_is_restored() -> None:
+    """It holds here at once; what is in flight goes on, and counts."""
+    replica = shared()
+    turn = replica.take(FIRST)
+    order(replica, Kind.DRAIN, 8)
+    assert replica.standing(FIRST) is DRAINED
+    picked = [replica.pick(plan()), replica.pick(plan(FIRST))]
+    assert [one and one.target for one in picked] == [SECOND, None]
+    replica.report(turn, Report(Effect.BACK_OFF, 9.0))
+    replica.end(turn)
+    assert known(replica) == Record(back_offs=1, back_off_until=NOW + 9_000, drained_at=NOW, version=8)
+    order(replica, Kind.RESTORE)
+    assert (replica.standing(FIRST).until, replica.standing(FIRST).backing_off) == (NOW + 9_000, True)
+    assert replica.dirty == set()
+
+
+def test_a_drained_target_is_not_probed() -> None:
+    """Nobody asks for the lease, and a grant from before is given up."""
+    clock = ManualClock()
+    replica = made(clock)
+    half_open(replica, clock)
+    asked = Plan(dataclasses.replace(ONE, targets=(FIRST,)), random.Random(2))
+    replica._tell(replica._probes.ask(replica.standing(FIRST).trial))
+    assert replica.granted(FIRST)
+    order(replica, Kind.DRAIN)
+    assert (replica.granted(FIRST), replica.pick(asked)) == (False, None)
+    clock.advance(GRACE / 1000)
+    replica.tend()
+    record = known(replica)
+    assert record is not None
+    assert (record.probe, record.drained) == ("", True)
+
+
+def test_a_reset_forgets_what_is_held_against_a_target() -> None:
+    """Its circuit, its window, how it was held back here; on every replica that hears of it."""
+    replica, other = shared(), made()
+    for each in (replica, other):
+        each.adopt({FIRST.id: msgspec.structs.replace(OPEN, back_off_until=NOW + 90_000)}, 7)
+        each.throttle.overloaded(FIRST.id, 9, 0.0, 1.0)
+        assert each.throttle.limit(FIRST.id)
+    order(replica, Kind.RESET, 8)
+    reset = Record(reset_at=NOW, version=8)
+    other.adopt({FIRST.id: reset}, 8)
+    for each in (replica, other):
+        assert known(each) == reset
+        assert each.throttle.limit(FIRST.id) is None
+        assert each.standing(FIRST).until == 0
+        assert each.dirty == set()
+
+
+def test_what_began_before_a_reset_teaches_nothing_of_the_target() -> None:
+    """Of its origin and its key it does."""
+    replica = made()
+    before = [replica.take(FIRST) for _ in range(6)]
+    order(replica, Kind.RESET)
+    for turn in before[:5]:
+        replica.report(turn, Report(Effect.FAILURE, overload=True))
+    assert known(replica) == Record(reset_at=NOW)
+    assert replica.throttle.limit(FIRST.id) is None
+    replica.report(before[5], Report(Effect.QUARANTINE_KEY))
+    assert replica.standing(FIRST).until == NOW + RULES.quarantine
+
+
+def test_what_is_told_says_of_which_epoch_it_is() -> None:
+    """So that the cluster may know better."""
+    replica = shared()
+    replica.adopt({FIRST.id: Record(reset_at=NOW - 5, version=7)}, 7)
+    teach(replica, Report(Effect.BACK_OFF, 9.0))
+    told = {change.kind: change.epoch for change in replica.outbox.take() if change.name == FIRST.id}
+    assert told == {Kind.BACK_OFF: NOW - 5}
+
+
+def test_an_order_that_the_cluster_does_not_know_is_told_again() -> None:
+    """It was given without it, or lost by it: in either case it holds, and nothing from before undoes it."""
+    alone = made()
+    alone.outbox.on_urgent(lambda: None)
+    alone.adopt({FIRST.id: OPEN}, 7)
+    order(alone, Kind.RESET)
+    order(alone, Kind.DRAIN)
+    assert alone.dirty == {FIRST.id}
+    alone.adopt_all({FIRST.id: OPEN}, 7, lost=False)
+    record = Record(drained_at=NOW, reset_at=NOW, version=7)
+    assert alone.merges() == [Change(Kind.MERGE, FIRST.id, record=record)]
+    loses = made()
+    loses.adopt({FIRST.id: Record(restored_at=NOW - 9, reset_at=NOW - 9, version=7)}, 7)
+    loses.adopt_all({FIRST.id: msgspec.structs.replace(OPEN, version=6)}, 6, lost=True)
+    assert loses.dirty == {FIRST.id}
+    assert loses.standing(FIRST).until == 0
+    loses.adopt_all({}, 0, lost=True)
+    assert known(loses) == Record(restored_at=NOW - 9, reset_at=NOW - 9)
+
+
+def test_an_order_whose_answer_is_lost_is_not_given_twice() -> None:
+    """Another one may have come since."""
+    replica = shared()
+    order(replica, Kind.DRAIN)
+    changes = replica.outbox.take()
+    replica.adopt({FIRST.id: Record(drained_at=NOW, restored_at=NOW + 1, version=9)}, 9)
+    replica.outbox.open = False
+    replica.decide(changes)
+    assert not replica.standing(FIRST).drained
+    assert replica.dirty == {FIRST.id}
 
 
 # Probes.

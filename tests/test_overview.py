@@ -4,10 +4,11 @@ import msgspec
 from fakes.configs import MODEL, config, targets_of
 
 from proxy import fleet
+from proxy.circuit import Kind
 from proxy.clock import ManualClock
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
-from proxy.overview import overview
+from proxy.overview import Trouble, overview
 from proxy.routing import Plan
 from proxy.tenants import Tenants
 
@@ -71,6 +72,39 @@ def test_an_open_circuit_and_its_way_back() -> None:
     replica.end(turn)
     told = overview(replica)[0]
     assert (told.ready, told.share, told.known[0].state) == (True, 0.1, "closed")
+
+
+def test_what_operators_want_to_know_at_a_glance() -> None:
+    """The worst of what is known of a target, what its answers take, and what went wrong there."""
+    clock = ManualClock()
+    replica = made(clock)
+    turn = replica.take(FIRST)
+    replica.report(turn, Report(Effect.SUCCESS, answered=0.25))
+    replica.end(turn)
+    fail(replica, Effect.FAILURE, times=5)
+    fail(replica, Effect.BACK_OFF, 7.0)
+    replica.mishaps.note(FIRST.id, "status_500", replica.now())
+    clock.advance(1)
+    replica.mishaps.note(FIRST.id, "reset", replica.now())
+    first, second = overview(replica)
+    assert (first.state, first.back_off_for, first.ejections) == ("open", 6.0, 1)
+    assert first.first_content is not None
+    assert (first.first_content < 0.25, first.whole) == (True, None)
+    assert first.troubles == (Trouble("reset", 1, 0.0), Trouble("status_500", 1, 1.0))
+    assert (second.state, second.back_off_for, second.ejections, second.troubles) == ("closed", None, 0, ())
+
+
+def test_a_drained_target_has_no_time() -> None:
+    """It comes back when an operator says so; a reset target is ready at once, though its key may not be."""
+    replica = made(ManualClock())
+    fail(replica, Effect.FAILURE, times=5)
+    replica.order(FIRST, Kind.DRAIN)
+    told = overview(replica)[0]
+    assert (told.ready, told.busy, told.drained, told.wait, told.state) == (False, False, True, None, "open")
+    replica.order(FIRST, Kind.RESET)
+    assert (overview(replica)[0].ready, overview(replica)[0].state) == (False, "closed")
+    replica.order(FIRST, Kind.RESTORE)
+    assert (overview(replica)[0].ready, overview(replica)[0].drained) == (True, False)
 
 
 def test_a_target_with_enough_to_do_is_well() -> None:

@@ -9,7 +9,8 @@ import enum
 import math
 import random
 
-from simulation.settings import KEYS, REPLICAS, STEP, STRATEGIES
+from proxy.circuit import Kind
+from simulation.settings import KEYS, REPLICAS, STEP, STRATEGIES, TARGETS
 
 ENDED = 32.0
 """Seconds after which nothing goes wrong any more."""
@@ -68,6 +69,16 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """An operator tells `replica` something of the target of that number; if it is gone, another one."""
+
+    kind: Kind
+    at: float
+    target: int
+    replica: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Weather:
     """How the ways to the store are. Delays in seconds; the rest are shares.
 
@@ -103,6 +114,7 @@ class Plan:
     episodes: dict[str, tuple[Episode, ...]]
     events: tuple[Event, ...]
     without: bool
+    orders: tuple[Order, ...] = ()
 
     def __str__(self) -> str:
         """For people."""
@@ -116,6 +128,10 @@ class Plan:
             f"  {each.at:7.3f} for {each.lasting:6.3f}  {each.trouble} of {each.replica} by {each.by:.3f}"
             f"{' silent' if each.silent else ''}"
             for each in self.events
+        ]
+        lines += [
+            f"  {each.at:7.3f} {each.kind} of target {each.target}, told to {each.replica}"
+            for each in self.orders
         ]
         return "\n".join(lines)
 
@@ -131,6 +147,7 @@ def plan(seed: int) -> Plan:
         episodes={name: tuple(_episodes(draw, name)) for name in KEYS},
         events=tuple(_events(draw)) if troubled else (),
         without=troubled and draw.random() < 0.1,
+        orders=tuple(_orders(random.Random(f"orders {seed}"))),
     )
 
 
@@ -164,6 +181,20 @@ def _episodes(draw: random.Random, name: str) -> list[Episode]:
         found.append(Episode(illness, at, end, key, draw.choice(("seconds", "ms", "reset", "none"))))
         at = end + draw.expovariate(1 / gap)
     return found
+
+
+def _orders(draw: random.Random) -> list[Order]:
+    """Resets, and drains that are ended by whoever is asked then. Some lives have none."""
+    found = []
+    for _ in range(draw.choice((0, 2, 6))):
+        at, target = draw.uniform(FIRST, ENDED - 0.5), draw.randrange(TARGETS)
+        if draw.random() < 0.5:
+            found.append(Order(Kind.RESET, at, target, draw.randrange(REPLICAS)))
+            continue
+        end = min(at + draw.choice((draw.uniform(0.0, 0.1), draw.uniform(0.5, 6.0))), ENDED)
+        found.append(Order(Kind.DRAIN, at, target, draw.randrange(REPLICAS)))
+        found.append(Order(Kind.RESTORE, end, target, draw.randrange(REPLICAS)))
+    return sorted(found, key=lambda order: order.at)
 
 
 def _events(draw: random.Random) -> list[Event]:

@@ -1,8 +1,10 @@
 """What must never happen, watched while it would.
 
     store     a back-off window never shrinks; a circuit is closed, or its end brought forward, by its probe
-              alone; one lease at a time; versions grow. Where data was lost it begins anew.
-    replica   the same of what it knows; it calls nobody inside a window that it has heard of
+              alone, but for a reset, which nothing from before it undoes; one lease at a time; versions grow.
+              Where data was lost it begins anew.
+    replica   the same of what it knows; it calls nobody inside a window that it has heard of, nor who is
+              drained; it never forgets an order, whatever the store loses
     flights   while the store has been at hand for all, one probe of a name is on its way at most
 
 What a replica has heard is written down by the link and the providers, not asked of the replica.
@@ -14,14 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from proxy.circuit import NOTHING, Cause, Change, Kind, Record, Rules, State
+from proxy.circuit import NOTHING, ORDERS, Cause, Change, Kind, Record, Rules, State
 from proxy.fleet import Fleet
 from proxy.health import names
 from proxy.targets import Target
 from simulation.ledger import Ledger
+from simulation.settings import TIMEOUTS
 
 GIVES_UP = {Kind.OK, Kind.FAIL, Kind.BACK_OFF, Kind.RELEASE}
 """What the holder of a lease says to end it."""
+
+OUTLIVED = 1000 * (TIMEOUTS["total"] + TIMEOUTS["max_stream"])
+"""Milliseconds after which a request of before is over."""
 
 LATE = 0.1
 """Seconds by which a replica's idea of the cluster's time may be mended at once."""
@@ -43,6 +49,15 @@ class StoreWatch:
         """One change was carried out."""
         if before is after:
             return
+        if _undone(before, after):
+            self._broke(f"{change} undid an order: {before}, now {after}")
+        if after.reset_at > before.reset_at:
+            self._leases.pop(change.name, None)
+            if change.kind not in (Kind.RESET, Kind.MERGE):
+                self._broke(f"{change} began another epoch")
+            return
+        if change.kind not in (*ORDERS, Kind.MERGE) and change.epoch < before.reset_at:
+            self._broke(f"{change} is from before the reset of {before}: {after}")
         if after.back_off_until < before.back_off_until:
             self._broke(f"{change} made the back-off window of {before} shorter: {after}")
         verdict = change.token != "" and change.token == before.probe
@@ -58,7 +73,7 @@ class StoreWatch:
             _, until = self._leases.get(name, ("", 0))
             if change.kind is not Kind.CLAIM or until > now:
                 self._broke(f"{change} took a lease that is held: {before}")
-            if before.state(now) is not State.HALF_OPEN or before.back_off_until > now:
+            if before.state(now) is not State.HALF_OPEN or before.back_off_until > now or before.drained:
                 self._broke(f"{change} was granted for {before}")
         if before.probe and not after.probe:
             kept_out = change.kind is Kind.REFUSE or (
@@ -73,7 +88,7 @@ class StoreWatch:
 
     def forgotten(self, name: str, record: Record, version: int, now: int) -> None:
         """A record was dropped for there was nothing in it."""
-        if record.open_until or record.back_off_until > now or record.probe:
+        if record.open_until or record.back_off_until > now or record.probe or _undone(record, NOTHING):
             self._broke(f"{name} is forgotten too soon: {record}")
         self.closed[name] = version
 
@@ -92,6 +107,25 @@ class StoreWatch:
         """Only this is left of all that was known."""
         self._leases = {name: (each.probe, each.probe_until) for name, each in left.items() if each.probe}
         self._version = version
+
+
+def _undone(before: Record, after: Record) -> bool:
+    """Whether an order that was known is not known any more: a life is shorter than they are remembered."""
+    return (
+        after.drained_at < before.drained_at
+        or after.restored_at < before.restored_at
+        or after.reset_at < before.reset_at
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Orders:
+    """What a replica knows of the orders on a name, and since when."""
+
+    drained_at: int = 0
+    restored_at: int = 0
+    reset_at: int = 0
+    learned: float = 0.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -118,6 +152,7 @@ class ReplicaWatch:
         self._loop = asyncio.get_running_loop()
         self._seen: Mapping[str, Record] = fleet.health.records
         self._windows: dict[str, _Window] = {}
+        self._orders: dict[str, _Orders] = {}
         self._asked: dict[str, float] = {}
         self._denied: dict[str, float] = {}
         self._losses = ledger.losses
@@ -132,7 +167,8 @@ class ReplicaWatch:
 
     def heard(self, records: Mapping[str, Record | None]) -> None:
         """Records have reached it."""
-        for name, record in records.items():
+        for name, told in records.items():
+            record = self._current(name, told) if told is not None else None
             if record is not None and record.back_off_until:
                 self._learn(name, record.back_off_until)
             known = self._opened.get(name, NOTHING)
@@ -141,8 +177,31 @@ class ReplicaWatch:
             elif record.version >= known.version:
                 self._opened[name] = record
 
-    def refused(self, target: Target, hint: float | None) -> None:
-        """A provider has answered it with 429; without a hint the wait is at least half of the usual."""
+    def ordered(self, name: str) -> None:
+        """An operator has told it something of a target: that holds at once."""
+        self._current(name, self._fleet.health.records[name])
+
+    def _current(self, name: str, record: Record) -> Record:
+        """What counts of a record, and what no longer does of what was known before."""
+        orders = self._orders.setdefault(name, _Orders())
+        if record.reset_at > orders.reset_at:
+            for known in (self._windows, self._asked, self._opened):
+                known.pop(name, None)
+        if record.drained_at > orders.drained_at:
+            orders.learned = self._loop.time()
+        stale = record.reset_at < orders.reset_at
+        orders.drained_at = max(orders.drained_at, record.drained_at)
+        orders.restored_at = max(orders.restored_at, record.restored_at)
+        orders.reset_at = max(orders.reset_at, record.reset_at)
+        return Record(version=record.version) if stale else record
+
+    def refused(self, target: Target, hint: float | None, epoch: int) -> None:
+        """A provider has answered it with 429; without a hint the wait is at least half of the usual.
+
+        Where the target was reset since `epoch`, that is of the time before.
+        """
+        if epoch < self._orders.get(target.id, _Orders()).reset_at:
+            return
         now = self._fleet.now()
         if hint is None:
             if self._windows.get(target.id, _Window()).until <= now:
@@ -166,8 +225,11 @@ class ReplicaWatch:
 
     # What it does.
 
-    def calls(self, target: Target) -> None:
-        """It sends a request there."""
+    def calls(self, target: Target) -> int:
+        """It sends a request there; when that was last reset, as far as it knows."""
+        orders = self._orders.get(target.id, _Orders())
+        if orders.drained_at > orders.restored_at and orders.learned < self._loop.time():
+            self._broke(f"calls {target.id}, which is drained")
         now, time = self._fleet.now(), self._loop.time()
         window = self._windows.get(target.id, _Window())
         known = window.until if window.learned < time else window.before
@@ -180,6 +242,7 @@ class ReplicaWatch:
             record = self._opened.get(name, NOTHING)
             if record.open_until > now and record.cause is not Cause.RATE and not self._ledger.losses:
                 self._broke(f"calls {target.id} although it has heard that {name} is open: {record}")
+        return orders.reset_at
 
     # What it knows.
 
@@ -199,6 +262,10 @@ class ReplicaWatch:
     def _compare(self, name: str, before: Record, after: Record, now: int) -> None:
         if after is not NOTHING and after.version < before.version and not self._ledger.losses:
             self._broke(f"{name} is older than it was: {before}, now {after}")
+        if _undone(before, after):
+            self._broke(f"an order on {name} is forgotten: {before}, now {after}")
+        if after.reset_at > before.reset_at:
+            return
         if self._ledger.skewed:
             return  # it has timed by one clock, and is told by another
         if before.back_off_until > now and after.back_off_until < before.back_off_until:
@@ -232,6 +299,8 @@ class Flights:
         now, found = self._store.now(), []
         for name in names(target):
             record = self._store.records.get(name, NOTHING)
+            if self._reset(who, name) > record.reset_at:
+                continue  # it was told so, and the store was not yet
             if record.state(now) is State.HALF_OPEN and record.cause is not Cause.RATE:
                 found.append((name, record.open_until))
         self._probes.update(found)
@@ -242,11 +311,17 @@ class Flights:
             self._tokens(who)
         return found
 
+    def _reset(self, who: str, name: str) -> int:
+        """When a replica believes that a name was last reset."""
+        known = [fleet.health.records.get(name, NOTHING) for fleet in self._fleets() if fleet.name == who]
+        return max((record.reset_at for record in known), default=0)
+
     def _tokens(self, who: str) -> None:
-        """What replicas believe that they probe, name by name."""
+        """What replicas believe that they probe, name by name. A reset may leave a probe of before it."""
         flying = Counter(name for fleet in self._fleets() for name in fleet._probes._flying)
         for name, count in flying.items():
-            if count > 1:
+            reset_at = self._store.records.get(name, NOTHING).reset_at
+            if count > 1 and reset_at + OUTLIVED < self._store.now():
                 self._ledger.broke(who, f"{count} replicas probe {name}")
 
     def end(self, probes: Iterable[tuple[str, int]]) -> None:

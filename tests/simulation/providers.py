@@ -169,7 +169,7 @@ class SimUpstream:
         provider, key = whose = _whose((call.url,), call.headers)
         target = self._targets[whose]
         assert self.watch is not None
-        self.watch.calls(target)
+        epoch = self.watch.calls(target)
         stream = b'"stream":true' in call.body
         reaction = self._providers[provider].react(key, self._ledger.now, stream=stream)
         self._ledger.note(self.name, f"asks {target.id}")
@@ -180,7 +180,7 @@ class SimUpstream:
             self._flights.end(probes)
             raise
         if reaction.answer.status == 429:
-            self.watch.refused(target, reaction.hint)
+            self.watch.refused(target, reaction.hint, epoch)
         elif reaction.answer.status == 401:
             self.watch.denied(target)
         if reaction.answer.status != 200:

@@ -12,6 +12,7 @@ from proxy import peers
 from proxy.admission import Admission
 from proxy.archive import Archive
 from proxy.attempt import Attempts, Means
+from proxy.circuit import Kind
 from proxy.demand import Estimator
 from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet, Snapshot
@@ -81,6 +82,9 @@ class Replica:
         self.link = link
         self.upstream = upstream
         self.fleet = Fleet(view, self.clock, draw, name)
+        self.targets = tuple(
+            {target.id: target for m in view.models.values() for target in m.targets}.values()
+        )
         self.peers = Peers(link, SCRIPTS, self.fleet, draw)
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.guard = Guard(config.overload)
@@ -168,6 +172,19 @@ class Replica:
             self._hasty[task] = None
             asyncio.get_running_loop().call_later(leaves, task.cancel)
 
+    def order(self, number: int, kind: Kind) -> None:
+        """An operator says something of a target."""
+        target = self.targets[number]
+        self._ledger.note(self.name, f"is told to {kind} {target.id}")
+        self.fleet.order(target, kind)
+        assert self.upstream.watch is not None
+        self.upstream.watch.ordered(target.id)
+
+    def _drained(self, alias: str) -> bool:
+        """Whether all targets of a model are drained: nobody can say until when."""
+        targets = self.fleet.snapshot.models[alias].targets
+        return all(self.fleet.standing(target).drained for target in targets)
+
     def _leave(self) -> None:
         """A client leaves in the very moment in which somebody who waits may get his turn."""
         if self._hasty and len(self.waiting) and self._leaves.random() < LEAVING:
@@ -186,7 +203,11 @@ class Replica:
             self._ledger.broke(self.name, f"a request ended with {task.exception()!r}")
         elif record.outcome == CRASHED or (record.outcome != CLIENT_GONE and not sink.ended):
             self._ledger.broke(self.name, f"{record.request_id} was not answered: {record}")
-        elif sink.status in (429, 503) and sink.header(b"retry-after") is None:
+        elif (
+            sink.status in (429, 503)
+            and sink.header(b"retry-after") is None
+            and not (sink.status == 503 and self._drained(record.model))
+        ):
             self._ledger.broke(
                 self.name, f"{record.request_id} was not told when to come back: {sink.body!r}"
             )

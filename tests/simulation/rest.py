@@ -81,6 +81,7 @@ def _shared(record: Record, now: int) -> tuple[object, ...]:
         record.probe,
         record.probe_until,
         max(record.back_off_until, now),
+        (record.drained_at, record.restored_at, record.reset_at),
     )
 
 

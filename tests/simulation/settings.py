@@ -15,6 +15,7 @@ from proxy.tenants import Tenants
 REPLICAS = 5
 TENANTS = {"steady": "sk-steady-0123456789", "bursty": "sk-bursty-0123456789", "hasty": "sk-hasty-0123456789"}
 KEYS = {"amber": ("amber-key-one", "amber-key-two"), "birch": ("birch-key",), "cedar": ("cedar-key",)}
+TARGETS = sum(map(len, KEYS.values()))
 MODELS = ("even", "first", "third")
 STRATEGIES = ("least_busy", "least_latency")
 """Of the third model, by lot."""

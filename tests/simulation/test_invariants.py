@@ -118,8 +118,9 @@ def replica(ledger: Ledger) -> tuple[Fleet, ReplicaWatch]:
         lambda watch: watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=1)}),
         lambda watch: watch.heard({NAME: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)}),
         lambda watch: watch.heard({TARGET.key_id: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)}),
-        lambda watch: watch.refused(TARGET, 2.0),
-        lambda watch: watch.refused(TARGET, None),
+        lambda watch: watch.refused(TARGET, 2.0, 0),
+        lambda watch: watch.refused(TARGET, None, 0),
+        lambda watch: watch.heard({NAME: Record(drained_at=NOW, version=1)}),
         lambda watch: watch.denied(TARGET),
     ],
 )

@@ -12,16 +12,17 @@ import random
 
 from fakes import virtual_loop
 
+from proxy.circuit import Kind
 from proxy.peers import EVERY
 from simulation import faults, rest
 from simulation.clients import Clients
-from simulation.faults import ENDED, Event, Trouble
+from simulation.faults import ENDED, Event, Order, Trouble
 from simulation.invariants import Flights, ReplicaWatch, StoreWatch
 from simulation.ledger import BrokenError, Ledger
 from simulation.link import DEADLINE, SimLink
 from simulation.providers import Provider, SimUpstream
 from simulation.replica import Replica
-from simulation.settings import REPLICAS, SETTLING, TIMEOUTS, snapshot
+from simulation.settings import RECONNECT, REPLICAS, SETTLING, STEP, TIMEOUTS, snapshot
 from simulation.store import SimStore
 
 WELL = ENDED + SETTLING
@@ -104,7 +105,10 @@ class World:
             self._loop.call_later(2.0, self.store.start)
         for event in self.plan.events:
             self._loop.call_later(event.at, self._happen, event)
+        for order in self.plan.orders:
+            self._loop.call_later(order.at, self._order, order)
         self._loop.call_later(ENDED, self._calm)
+        self._loop.call_later(ENDED + RECONNECT + STEP, self._restore)
         asking = asyncio.create_task(self.clients.run())
         looking = asyncio.create_task(self._look())
         try:
@@ -159,6 +163,18 @@ class World:
         await replica.crash()
         await asyncio.sleep(event.lasting)
         self._born_at(event.replica)
+
+    def _order(self, order: Order) -> None:
+        if self.replicas:
+            replica = self.replicas.get(order.replica) or next(iter(self.replicas.values()))
+            replica.order(order.target, order.kind)
+
+    def _restore(self) -> None:
+        """An operator looks: an order may be lost with who was told, or have crossed another one."""
+        replica = next(iter(self.replicas.values()))
+        for number, target in enumerate(replica.targets):
+            if any(each.fleet.standing(target).drained for each in self.replicas.values()):
+                replica.order(number, Kind.RESTORE)
 
     def _calm(self) -> None:
         """Nothing fails any more."""
