@@ -5,14 +5,16 @@ import re
 from proxy import targets
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
+from proxy.snapshot import Snapshot
 from proxy.targets import Model
+from proxy.tenants import Tenant
 
 _MODEL_NAME = re.compile(r"(?!\.{1,2}$)[\x21-\x7e]{1,256}")
 """What a client may name directly: it ends up in a URL and in a response header."""
 
 
 def authenticate(exchange: Exchange) -> None:
-    """Find the tenant of the exchange's key, unless who opened it has said who it is. Raises `Refusal` 401."""
+    """Find the tenant of the exchange's key; who opened it may have said who it is. Raises `Refusal` 401."""
     if exchange.tenant is not None:
         return
     exchange.tenant = exchange.snapshot.tenants.of(exchange.head.credential)
@@ -29,17 +31,10 @@ def authenticate(exchange: Exchange) -> None:
 
 def find_model(exchange: Exchange, name: str) -> Model:
     """The model that `name` stands for. Raises the same `Refusal` 404 for unknown and forbidden ones."""
-    tenant, snapshot = exchange.tenant, exchange.snapshot
-    assert tenant is not None
-    model = snapshot.models.get(name)
-    if model is not None and tenant.may_use(name):
-        return model
-    if tenant.allow_direct and "#" in name:
-        upstream_model, _, provider = name.rpartition("#")
-        named = _MODEL_NAME.fullmatch(upstream_model)
-        found = targets.direct(snapshot.config, provider, upstream_model) if named else None
-        if found is not None:
-            return found
+    assert exchange.tenant is not None
+    found = model_of(exchange.tenant, exchange.snapshot, name)
+    if found is not None:
+        return found
     raise Refusal(
         404,
         f"The model '{name[:200]}' does not exist.",
@@ -47,3 +42,15 @@ def find_model(exchange: Exchange, name: str) -> Model:
         param="model",
         should_retry=False,
     )
+
+
+def model_of(tenant: Tenant, snapshot: Snapshot, name: str) -> Model | None:
+    """The model that `name` stands for, for `tenant`; None where there is none, or not for everybody."""
+    model = snapshot.models.get(name)
+    if model is not None and tenant.may_use(name):
+        return model
+    if not tenant.allow_direct or "#" not in name:
+        return None
+    upstream_model, _, provider = name.rpartition("#")
+    named = _MODEL_NAME.fullmatch(upstream_model)
+    return targets.direct(snapshot.config, provider, upstream_model) if named else None

@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from metrics.record import COMPLETED
-from proxy import decision, targets
+from proxy import decision
 from proxy.clock import Clock
 from proxy.decision import Decision, decided
 from proxy.exchange import Exchange
-from proxy.passages import serving
+from proxy.replaying import served
 from proxy.ring import Ring
 from proxy.snapshot import Snapshot
 
@@ -140,12 +140,3 @@ class Ledger:
         self._eras[self._era] = snapshot
         self._eras.pop(self._era - ERAS, None)
         return self._era
-
-
-def served(made: Decision, snapshot: Snapshot) -> tuple[targets.Target, ...]:
-    """The targets that could have served what a decision is about, in the order of their places."""
-    model = snapshot.models.get(made.asked)
-    if model is None:
-        name, _, provider = made.asked.rpartition("#")
-        model = targets.direct(snapshot.config, provider, name)
-    return serving(model, made.endpoint).targets if model is not None else ()

@@ -117,8 +117,8 @@ class Pick(msgspec.Struct, array_like=True):
 
     `target` is a place among those of the plan, -1 where none could be picked. `draws` are from [0, 1). `at`
     is the cluster's time in ms and `sights` what was seen, None where nobody had to look: nothing was known
-    against anybody then, and the strategy looks at nothing. `wait` is in seconds: what a full key asked for.
-    `lost` is what the translation for it lost: field and treatment.
+    against anybody then, and the strategy looks at nothing. `after`: when a full key may be asked again, 0 if
+    never. `lost` is what the translation for it lost: field and treatment.
     """
 
     target: int = -1
@@ -127,7 +127,7 @@ class Pick(msgspec.Struct, array_like=True):
     calm: bool = True
     sights: Sights | None = None
     came: Came = Came.NOTHING
-    wait: float | None = None
+    after: int = 0
     lost: tuple[tuple[str, str], ...] = ()
 
 

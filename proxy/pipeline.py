@@ -264,13 +264,16 @@ class Pipeline:
         """The key of `target` has no room: it may be asked again when it has."""
         assert exchange.plan is not None
         wait = exchange.held.full[-1]
-        exchange.plan.came(Came.CROWDED if exchange.held.crowded else Came.FULL, wait)
         if exchange.held.crowded:
+            exchange.plan.came(Came.CROWDED)
             self._fleet.crowded(target)
             exchange.plan.give_back(target)
         elif math.isfinite(wait):
             after = self._fleet.now() + round(max(wait, LEAST_WAIT) * 1000)
+            exchange.plan.came(Came.FULL, after)
             exchange.plan.give_back(target, after)
+        else:
+            exchange.plan.came(Came.FULL)
 
     async def _again(self, exchange: Exchange) -> Turn | None:
         """A last-resort retry where the last fault may have been a passing one."""

@@ -82,9 +82,9 @@ class Plan:
             self.picks.append(pick)
         return chosen
 
-    def came(self, how: Came, wait: float | None = None) -> None:
+    def came(self, how: Came, after: int = 0) -> None:
         """What came of the last pick."""
-        self.picks[-1].came, self.picks[-1].wait = how, wait
+        self.picks[-1].came, self.picks[-1].after = how, after
 
     def tried(self) -> None:
         """An attempt is made on what was picked last."""

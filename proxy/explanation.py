@@ -1,0 +1,382 @@
+"""A decision, told: who could have served the request, in which order they were tried, and why not otherwise.
+
+Nothing here is remembered of reasons: a decision is made again from what was noted of it, and says why while
+it is. `agrees` is the proof that what is told is what was done.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from proxy import decision
+from proxy.decision import Decision
+from proxy.moment import Came, Pick
+from proxy.passages import PREFERRED
+from proxy.replaying import replayed
+from proxy.routing import Reason
+from proxy.snapshot import Snapshot
+from proxy.targets import Target
+from proxy.wire.model import DIALECT_OF, Endpoint
+from ratelimit.quota import Decision as Allowed
+from ratelimit.quota import Quota
+from ratelimit.scope import Limit, Limits
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A field of the request that its translation for a target loses, and how it is treated."""
+
+    field: str
+    how: str
+
+
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A target that serves the model. `order` is when it was tried, from 1; None where it was not.
+
+    `speaks` is the dialect it is asked in where the request has to be translated for it. `why` says in words
+    what came of it.
+    """
+
+    target: str
+    label: str
+    priority: int
+    weight: float
+    order: int | None = None
+    speaks: str | None = None
+    why: str = ""
+    lost: tuple[Loss, ...] = ()
+
+
+class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A target that was left out at one pick. `until` is the cluster's time in ms, where time will mend it."""
+
+    target: str
+    reason: str
+    why: str
+    until: int | None = None
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One pick. `chance` is the part of draws that would have fallen as this one did, None without a draw.
+
+    `outcome` is how the attempt ended: `ok`, or the fault; `took` is in seconds.
+    """
+
+    picked: str | None
+    why: str
+    chance: float | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    came: str = ""
+    outcome: str | None = None
+    took: float | None = None
+
+
+class Touched(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One limit that the request takes from. `said` is what it would say now, where it was asked."""
+
+    limit: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    window: str | None = None
+    said: Allowed | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """See the module. `supposed`: it was not sent; each attempt was supposed to fail, to name all candidates.
+
+    `expected` are the tokens that were to be reserved. `summary` is one line for people.
+    """
+
+    request_id: str
+    replica: str
+    at: str
+    config: str
+    summary: str
+    endpoint: str
+    model: str
+    client: str
+    stream: bool
+    bytes: int
+    supposed: bool
+    agrees: bool
+    expected: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    steps: tuple[Step, ...] = ()
+    limits: tuple[Touched, ...] = ()
+    refused_by: str | None = None
+    retry_after: float | None = None
+    waits: float | None = None
+    status: int | None = None
+    outcome: str | None = None
+    error: str | None = None
+    queued: float | None = None
+    duration: float | None = None
+    ttft: float | None = None
+    answer: msgspec.Raw | None = None
+
+
+Said = Mapping[str, Allowed | None]
+"""What limits said, by the key of the limit."""
+
+
+def explained(
+    made: Decision,
+    snapshot: Snapshot,
+    replica: str,
+    *,
+    said: Said = MappingProxyType({}),
+    waits: float | None = None,
+    answer: bytes = b"",
+) -> Explanation:
+    """`made`, under the configuration of `snapshot`, by which it was made."""
+    left_out: dict[int, list[LeftOut]] = {}
+    figures: dict[int, list[tuple[Target, Reason, float]]] = {}
+
+    def listen(number: int, target: Target, reason: Reason, figure: float) -> None:
+        left_out.setdefault(number, []).append(_left_out(target, reason, figure, made.picks[number].at))
+        figures.setdefault(number, []).append((target, reason, figure))
+
+    again = replayed(made, snapshot, listen)
+    targets = _targets(made, snapshot)
+    steps = tuple(_steps(made, targets, left_out, figures))
+    limits = tuple(_limits(made, snapshot, targets, said))
+    after = made.supposed and not made.tries
+    return Explanation(
+        request_id=made.request_id,
+        replica=replica,
+        at=dt.datetime.fromtimestamp(made.at, dt.UTC).isoformat(timespec="milliseconds"),
+        config=made.config,
+        summary=_summary(made, targets),
+        endpoint=made.endpoint.value,
+        model=made.asked,
+        client=made.client,
+        stream=made.stream,
+        bytes=made.size,
+        supposed=made.supposed,
+        agrees=decision.encode(replayed(made, snapshot)) == decision.encode(made) and _alike(again, made),
+        expected=made.expected,
+        candidates=tuple(_candidates(made, targets, steps)),
+        steps=steps,
+        limits=limits,
+        refused_by=f"{made.limited.dimension} of {made.limited.limit}" if made.limited else None,
+        retry_after=made.limited.wait if made.limited else None,
+        waits=waits,
+        status=made.status if not made.supposed or after else None,
+        outcome=made.outcome if not made.supposed else None,
+        error=(made.error or None) if not made.supposed or after else None,
+        queued=made.queued or None,
+        duration=None if made.supposed else made.duration,
+        ttft=made.ttft,
+        answer=msgspec.Raw(answer) if answer and after else None,
+    )
+
+
+def _alike(again: Decision, made: Decision) -> bool:
+    return [pick.target for pick in again.picks] == [pick.target for pick in made.picks]
+
+
+def _targets(made: Decision, snapshot: Snapshot) -> Mapping[str, Target]:
+    known = {target.id: target for model in snapshot.models.values() for target in model.targets}
+    return {name: known[name] for name in made.targets if name in known}
+
+
+def _steps(
+    made: Decision,
+    targets: Mapping[str, Target],
+    left_out: Mapping[int, Sequence[LeftOut]],
+    figures: Mapping[int, Sequence[tuple[Target, Reason, float]]],
+) -> Iterator[Step]:
+    tries = iter(made.tries)
+    for number, pick in enumerate(made.picks):
+        name = made.targets[pick.target] if pick.target >= 0 else None
+        tried = next(tries, None) if pick.came in (Came.TRIED, Came.AGAIN) else None
+        chance = _chance(targets.get(name or ""), figures.get(number, ()))
+        yield Step(
+            picked=name,
+            why=_why_picked(pick, figures.get(number, ()), chance),
+            chance=chance,
+            left_out=tuple(left_out.get(number, ())),
+            came=pick.came.value,
+            outcome=tried.outcome if tried is not None and not made.supposed else None,
+            took=tried.took if tried is not None and not made.supposed else None,
+        )
+
+
+def _chance(picked: Target | None, figures: Sequence[tuple[Target, Reason, float]]) -> float | None:
+    """How likely the draw that fell on `picked` was, None where nothing was drawn."""
+    others = sum(weight for _, reason, weight in figures if reason is Reason.DRAW)
+    return round(picked.weight / (picked.weight + others), 4) if picked is not None and others else None
+
+
+def _why_picked(pick: Pick, figures: Sequence[tuple[Target, Reason, float]], chance: float | None) -> str:
+    if pick.target < 0:
+        return "none could be tried at that moment"
+    if pick.came is Came.AGAIN:
+        return "none was left: the last one once more, for the fault may have been a passing one"
+    reasons = {reason for _, reason, _ in figures}
+    if Reason.PROBE in reasons:
+        return "it was its turn to be probed"
+    if chance is not None:
+        return f"drawn by weight, with a chance of {chance:.1%}"
+    for reason, words in _WON.items():
+        if reason in reasons:
+            return words
+    return "the only one left"
+
+
+_WON: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.STRATEGY: "the best by the model's strategy",
+        Reason.PRIORITY: "the lowest priority number",
+        Reason.ORIGIN: "another origin than the one that has just failed",
+        Reason.SLOW_START: "the others start slowly, and were left out by lot",
+    }
+)
+
+
+def _left_out(target: Target, reason: Reason, figure: float, at: int) -> LeftOut:
+    timed = reason in (Reason.LATER, Reason.BACKING_OFF, Reason.EJECTED) and figure > at
+    words = _WHY[reason].format(
+        wait=f"{(figure - at) / 1000:.1f} s" if timed else "", figure=f"{figure:g}", share=f"{figure:.0%}"
+    )
+    return LeftOut(target.id, reason.value, words, int(figure) if timed else None)
+
+
+_WHY: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.LATER: "its key had no room, and may be asked again in {wait}",
+        Reason.FULL: "it has as many requests in flight as it may have",
+        Reason.DRAINED: "it is drained: an operator wants no requests to go there",
+        Reason.BACKING_OFF: "it is backing off for another {wait}: the provider asked for it",
+        Reason.EJECTED: "its circuit is open for another {wait}",
+        Reason.HALF_OPEN: "its circuit is half open, and this request is not its probe",
+        Reason.SLOW_START: "it starts slowly, with {share} of its requests: the lot left it out",
+        Reason.PROBE: "another one was to be probed",
+        Reason.ORIGIN: "its origin has just failed in this request",
+        Reason.PRIORITY: "its priority is {figure}, and one with a lower number was there",
+        Reason.STRATEGY: "by the model's strategy it counts {figure}, and another less",
+        Reason.DRAW: "the draw fell on another (its weight is {figure})",
+    }
+)
+
+_CAME: Final[Mapping[Came, str]] = MappingProxyType(
+    {
+        Came.UNSAYABLE: "what is asked cannot be said to it",
+        Came.FULL: "its key's limits had no room",
+        Came.CROWDED: "its key has as many requests at one time as it may have",
+        Came.NOTHING: "picked, and not asked",
+    }
+)
+
+
+def _candidates(made: Decision, targets: Mapping[str, Target], steps: Sequence[Step]) -> Iterator[Candidate]:
+    """All of them: those that were tried in their order, then the others in that of the file."""
+    order = {step.picked: number for number, step in reversed([*enumerate(_tried(steps), 1)])}
+    lost = {made.targets[pick.target]: pick.lost for pick in made.picks if pick.target >= 0 and pick.lost}
+    for name in sorted(targets, key=lambda name: order.get(name, len(steps) + 1)):
+        target = targets[name]
+        yield Candidate(
+            target=name,
+            label=target.label,
+            priority=target.priority,
+            weight=target.weight,
+            order=order.get(name),
+            speaks=_speaks(made.endpoint, target),
+            why=_fate(name, steps, supposed=made.supposed),
+            lost=tuple(Loss(*one) for one in lost.get(name, ())),
+        )
+
+
+def _tried(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.came in (Came.TRIED, Came.AGAIN)]
+
+
+def _fate(name: str, steps: Sequence[Step], *, supposed: bool) -> str:
+    """What came of a target, in words: the last that was said of it."""
+    mine = [step for step in steps if step.picked == name]
+    tried = _tried(mine)
+    if tried and supposed:
+        return (
+            "would be tried"
+            if steps and steps[0].picked == name
+            else "would be tried if those before it fail"
+        )
+    if tried:
+        return f"tried: {tried[-1].outcome}"
+    if mine:
+        return _CAME[Came(mine[-1].came)]
+    said = [out for step in steps for out in step.left_out if out.target == name]
+    if said and said[-1].reason not in _PASSING:
+        return said[-1].why
+    return "not reached: as many were tried as one request may try" if supposed else "not needed"
+
+
+_PASSING: Final = frozenset({Reason.PRIORITY, Reason.STRATEGY, Reason.DRAW, Reason.PROBE, Reason.ORIGIN})
+"""Why somebody else was first, which does not say why it was never its turn."""
+
+
+def _speaks(endpoint: Endpoint, target: Target) -> str | None:
+    """The dialect that a request is translated to, None where it passes as it came."""
+    own = DIALECT_OF[endpoint]
+    if own in target.dialects:
+        return None
+    return next((spoken.value for spoken in PREFERRED[own] if spoken in target.dialects), None)
+
+
+def _limits(
+    made: Decision, snapshot: Snapshot, targets: Mapping[str, Target], said: Said
+) -> Iterator[Touched]:
+    """The client's, the model's, and those of the keys that were asked for."""
+    scopes = snapshot.scopes
+    keys = {target.key_id: None for target in targets.values()}
+    found: list[Limits] = [scopes.of_client(made.client, made.asked), scopes.of_model(made.asked)]
+    for limit in {
+        limit.key: limit for limits in (*found, *map(scopes.of_key, keys)) for limit in limits
+    }.values():
+        yield touched(limit, said.get(limit.key))
+
+
+def touched(limit: Limit, said: Allowed | None = None) -> Touched:
+    """A limit, and what it says where it was asked."""
+    quota: Quota = limit.quota
+    return Touched(
+        limit.name,
+        quota.requests_per_minute,
+        quota.tokens_per_minute,
+        quota.concurrency,
+        quota.window.value,
+        said,
+    )
+
+
+def path(made: Decision) -> str:
+    """The way a request took, in one line: `a (status_503) > b ok`."""
+    tries = iter(made.tries)
+    parts = []
+    for pick in made.picks:
+        if pick.came in (Came.TRIED, Came.AGAIN):
+            ended = next(tries, None)
+            outcome = "" if ended is None or made.supposed else f" {ended.outcome}"
+            parts.append(made.targets[pick.target] + outcome)
+        elif pick.came is Came.NOTHING and pick.target >= 0 and made.outcome == "open":
+            parts.append(f"{made.targets[pick.target]} ?")
+    if made.outcome == "open" or (parts and made.outcome == "completed"):
+        return " > ".join(parts) or "nobody knows"
+    return " > ".join([*parts, f"{made.status} {made.error}".strip()])
+
+
+def _summary(made: Decision, targets: Mapping[str, Target]) -> str:
+    tried = [
+        targets[made.targets[pick.target]].label
+        for pick in made.picks
+        if pick.came is Came.TRIED and made.targets[pick.target] in targets
+    ]
+    if made.supposed:
+        if not tried:
+            return f"would be refused: {made.status} {made.error}".rstrip()
+        rest = f"; if that fails, {', then '.join(tried[1:])}" if tried[1:] else ""
+        return f"would go to {tried[0]}{rest}"
+    return f"{made.outcome} ({made.status}): {path(made)}"
