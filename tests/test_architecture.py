@@ -45,8 +45,8 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "mishaps moment passages places prices probes redaction replaying retry routing scopes targets tenants throttle "
-    "tracing wire"
+    "mishaps moment passages places prices probes redaction replaying retry routing scopes targets tenants "
+    "throttle tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {
