@@ -11,18 +11,17 @@ from typing import Final
 
 import msgspec
 
-from proxy import decision
 from proxy.decision import Decision
 from proxy.moment import Came, Pick
 from proxy.passages import PREFERRED
-from proxy.replaying import replayed
+from proxy.replaying import replayed, served
 from proxy.routing import Reason
 from proxy.snapshot import Snapshot
 from proxy.targets import Target
 from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit.quota import Decision as Allowed
 from ratelimit.quota import Quota
-from ratelimit.scope import Limit, Limits
+from ratelimit.scope import Limit
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -50,7 +49,7 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A target that was left out at one pick. `until` is the cluster's time in ms, where time will mend it."""
+    """A target that was left out at one pick. `until`: when time will mend that, in ms of the cluster."""
 
     target: str
     reason: str
@@ -140,7 +139,7 @@ def explained(
         figures.setdefault(number, []).append((target, reason, figure))
 
     again = replayed(made, snapshot, listen)
-    targets = _targets(made, snapshot)
+    targets = {target.id: target for target in served(made, snapshot)}
     steps = tuple(_steps(made, targets, left_out, figures))
     limits = tuple(_limits(made, snapshot, targets, said))
     after = made.supposed and not made.tries
@@ -156,7 +155,7 @@ def explained(
         stream=made.stream,
         bytes=made.size,
         supposed=made.supposed,
-        agrees=decision.encode(replayed(made, snapshot)) == decision.encode(made) and _alike(again, made),
+        agrees=[pick.target for pick in again.picks] == [pick.target for pick in made.picks],
         expected=made.expected,
         candidates=tuple(_candidates(made, targets, steps)),
         steps=steps,
@@ -172,15 +171,6 @@ def explained(
         ttft=made.ttft,
         answer=msgspec.Raw(answer) if answer and after else None,
     )
-
-
-def _alike(again: Decision, made: Decision) -> bool:
-    return [pick.target for pick in again.picks] == [pick.target for pick in made.picks]
-
-
-def _targets(made: Decision, snapshot: Snapshot) -> Mapping[str, Target]:
-    known = {target.id: target for model in snapshot.models.values() for target in model.targets}
-    return {name: known[name] for name in made.targets if name in known}
 
 
 def _steps(
@@ -331,12 +321,12 @@ def _limits(
 ) -> Iterator[Touched]:
     """The client's, the model's, and those of the keys that were asked for."""
     scopes = snapshot.scopes
-    keys = {target.key_id: None for target in targets.values()}
-    found: list[Limits] = [scopes.of_client(made.client, made.asked), scopes.of_model(made.asked)]
-    for limit in {
-        limit.key: limit for limits in (*found, *map(scopes.of_key, keys)) for limit in limits
-    }.values():
-        yield touched(limit, said.get(limit.key))
+    keys = dict.fromkeys(target.key_id for target in targets.values())
+    found = [scopes.of_client(made.client, made.asked), scopes.of_model(made.asked)]
+    found += map(scopes.of_key, keys)
+    for limits in found:
+        for limit in limits:
+            yield touched(limit, said.get(limit.key))
 
 
 def touched(limit: Limit, said: Allowed | None = None) -> Touched:
