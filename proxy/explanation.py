@@ -134,8 +134,13 @@ def explained(
     left_out: dict[int, list[LeftOut]] = {}
     figures: dict[int, list[tuple[Target, Reason, float]]] = {}
 
+    model = snapshot.models.get(made.asked)
+    strategy = model.strategy if model is not None else "weighted"
+
     def listen(number: int, target: Target, reason: Reason, figure: float) -> None:
-        left_out.setdefault(number, []).append(_left_out(target, reason, figure, made.picks[number].at))
+        left_out.setdefault(number, []).append(
+            _left_out(target, reason, figure, made.picks[number].at, strategy)
+        )
         figures.setdefault(number, []).append((target, reason, figure))
 
     again = replayed(made, snapshot, listen)
@@ -227,10 +232,10 @@ _WON: Final[Mapping[Reason, str]] = MappingProxyType(
 )
 
 
-def _left_out(target: Target, reason: Reason, figure: float, at: int) -> LeftOut:
+def _left_out(target: Target, reason: Reason, figure: float, at: int, strategy: str) -> LeftOut:
     timed = reason in (Reason.LATER, Reason.BACKING_OFF, Reason.EJECTED) and figure > at
-    words = _WHY[reason].format(
-        wait=f"{(figure - at) / 1000:.1f} s" if timed else "", figure=f"{figure:g}", share=f"{figure:.0%}"
+    words = (_BY[strategy] if reason is Reason.STRATEGY else _WHY[reason]).format(
+        wait=f"{(figure - at) / 1000:.1f} s" if timed else "", figure=f"{figure:.3g}", share=f"{figure:.0%}"
     )
     return LeftOut(target.id, reason.value, words, int(figure) if timed else None)
 
@@ -247,10 +252,19 @@ _WHY: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.PROBE: "another one was to be probed",
         Reason.ORIGIN: "its origin has just failed in this request",
         Reason.PRIORITY: "its priority is {figure}, and one with a lower number was there",
-        Reason.STRATEGY: "by the model's strategy it counts {figure}, and another less",
         Reason.DRAW: "the draw fell on another (its weight is {figure})",
     }
 )
+
+_BY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "weighted": "another was drawn by weight",
+        "ordered": "it comes later in the file",
+        "least_busy": "it has {figure} requests in flight for its weight, and another has fewer",
+        "least_latency": "it would take {figure} s (latency times load), and another less",
+    }
+)
+"""The same where the model's strategy decided."""
 
 _CAME: Final[Mapping[Came, str]] = MappingProxyType(
     {
