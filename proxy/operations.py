@@ -84,8 +84,8 @@ def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> 
     if token is not None:
         app.add_middleware(Doorkeeper, token=token, pepper=secrets.token_bytes(32))
     app.get("/metrics")(metrics)
-    app.get("/targets")(targets)
-    app.get("/replicas")(replicas)
+    app.get("/admin/targets")(targets)
+    app.get("/admin/replicas")(replicas)
     _probes(app, ready)
     return app
 

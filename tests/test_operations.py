@@ -239,9 +239,9 @@ def test_the_operations_port_has_metrics_and_probes() -> None:
     answer = watched("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert 'apex_build_info{version="1.2.3"} 1.0' in answer.text
-    seen = watched("/replicas").json()["replicas"]
+    seen = watched("/admin/replicas").json()["replicas"]
     assert [one["id"] for one in seen] == ["me", "other"]
-    told = watched("/targets").json()
+    told = watched("/admin/targets").json()
     assert told == {
         "replica": "me",
         "targets": [{"model": "small", "target": "a/a-model@1", "ready": True}],
@@ -262,7 +262,7 @@ def test_what_a_scrape_needs_is_asked_for_first() -> None:
     """Once a scrape, and for nothing else."""
     asked: list[int] = []
     app = operations_app(prepared=lambda: asked.append(1))
-    watched("/targets", app)
+    watched("/admin/targets", app)
     assert asked == []
     watched("/metrics", app)
     assert asked == [1]
@@ -272,8 +272,8 @@ def test_what_a_scrape_needs_is_asked_for_first() -> None:
     ("method", "path"),
     [
         ("GET", "/metrics"),
-        ("GET", "/targets"),
-        ("GET", "/replicas"),
+        ("GET", "/admin/targets"),
+        ("GET", "/admin/replicas"),
         ("GET", "/x"),
         ("POST", "/admin/reload"),
     ],
@@ -291,7 +291,7 @@ def test_operators_call_with_a_token(method: str, path: str, given: str | None) 
 def test_with_the_token_all_of_it_is_there() -> None:
     """And what is not there is not found."""
     app, auth = operations_app(token=TOKEN), f"Bearer {TOKEN}"
-    for path, status in (("/metrics", 200), ("/targets", 200), ("/replicas", 200), ("/x", 404)):
+    for path, status in (("/metrics", 200), ("/admin/targets", 200), ("/admin/replicas", 200), ("/x", 404)):
         assert watched(path, app, authorization=auth).status_code == status
 
 

@@ -89,7 +89,7 @@ async def _killed(scene: Scene, lease: float) -> Prober:
 
 async def _holder(scene: Scene) -> int:
     """Which replica holds the lease of the probe: its token begins with its name."""
-    names = [fetch(replica.operations, "/targets")["replica"] for replica in scene.running]
+    names = [fetch(replica.operations, "/admin/targets")["replica"] for replica in scene.running]
     for _ in range(1000):
         flat = await asyncio.to_thread(scene.store.ask, "HGETALL", "apex:{health}")
         for name, record in zip(flat[::2], flat[1::2], strict=True):

@@ -249,7 +249,7 @@ class Cluster:
 
     def hashes(self) -> int:
         """How many configurations there are."""
-        told = fetch(self._places[0][1], "/replicas")["replicas"]
+        told = fetch(self._places[0][1], "/admin/replicas")["replicas"]
         assert len(told) == len(self._places)
         return len({one["config_hash"] for one in told})
 

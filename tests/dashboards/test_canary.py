@@ -116,7 +116,7 @@ def test_canaries_stay_where_they_are() -> None:
             auth = {"authorization": f"Bearer {CANARIES['token']}"}
             told = [
                 operations.get(proxy.operations, path, **auth, **more).decode()
-                for path in ("/metrics", "/targets", "/replicas")
+                for path in ("/metrics", "/admin/targets", "/admin/replicas")
                 for more in ({}, {"accept": "application/openmetrics-text"})
             ]
             refused = str(refusals(proxy, config, auth["authorization"]))

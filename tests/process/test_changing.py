@@ -53,7 +53,7 @@ def ask(port: int, path: str, body: object = None, key: str = KEY) -> tuple[int,
 
 def hashes(proxy: Serve) -> set[str]:
     """The hashes of the configurations that the cluster runs with."""
-    return {told["config_hash"] for told in fetch(proxy.operations, "/replicas")["replicas"]}
+    return {told["config_hash"] for told in fetch(proxy.operations, "/admin/replicas")["replicas"]}
 
 
 @pytest.fixture(scope="module")
