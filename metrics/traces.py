@@ -149,19 +149,18 @@ class Traces:
         for one in made:
             self._processor.on_end(one)
 
-    def close(self) -> None:
-        """Export what is left, within some seconds; without a try where the last ones failed."""
+    def close(self, patience: float = CLOSING) -> None:
+        """Export what is left, within so many seconds; without a try where the last one failed."""
         if self._processor is None:
             return
         if self._outlet.failing:
             self._outlet.shutdown()
         ending = threading.Thread(target=self._processor.shutdown, name="traces-end", daemon=True)
         ending.start()
-        ending.join(CLOSING)
+        ending.join(patience)
         if ending.is_alive():
             self._outlet.shutdown()
         self._processor = None
-        self._lost += self._given - self._outlet.taken
 
     def _spans(self, record: Record, span: Span, operation: str) -> Iterator[ReadableSpan]:
         """The span of a request, and those of the attempts that were sent."""
