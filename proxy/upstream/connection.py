@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import FaultKind
+from proxy.upstream.writing import Writing
 
 _HEAD_LIMIT = 64 * 1024  # a head, or whatever else comes without a byte of body, in bytes
 _NAMES = 512  # names of header fields that need not be decoded again
@@ -57,6 +58,7 @@ class Connection(asyncio.Protocol):
         "_tail",
         "_transport",
         "_waiter",
+        "_writing",
         "ended",
         "fault",
         "headed",
@@ -82,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._keep = False  # the server lets the connection be used again
         self._head_only = False  # the response is one to HEAD
         self._tail = b""  # the last bytes of it, then
-        self._large = False  # the request was written in parts
+        self._large = False  # the request is written in pieces
         self._paused = False
         self.home: Home | None = None
         self.open = False
@@ -122,7 +124,7 @@ class Connection(asyncio.Protocol):
         if not self._large:
             self._transport.write(request[0])
         else:
-            self._transport.writelines(request)
+            self._writing.begin(*request)
 
     def news(self) -> asyncio.Future[None]:
         """Done when the head has come, more of the body, or the end."""
@@ -171,7 +173,7 @@ class Connection(asyncio.Protocol):
         TLS does not count what waits in the transport below it, so a large request that was refused over it
         may have been answered early.
         """
-        if self._transport.get_write_buffer_size():
+        if not self._writing.done or self._transport.get_write_buffer_size():
             return True
         return self._large and self.status >= 300 and self.tls is not None
 
@@ -193,7 +195,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is not a subclass of it
+        self._writing = Writing(self._loop, self._transport)
         self.open = True
+
+    def pause_writing(self) -> None:
+        """The server does not read what was written to it."""
+        self._writing.paused = True
+
+    def resume_writing(self) -> None:
+        """It has read most of it."""
+        self._writing.paused = False
+        self._writing.go_on()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; bytes that answer no request make the connection unfit for the next one."""
@@ -276,9 +288,8 @@ class Connection(asyncio.Protocol):
 
     def _judge_version(self, version: str, *, chunked: bool) -> None:
         if version == "1.0":
-            self._keep = (
-                self._keep and not chunked
-            )  # whoever passed that on may not have read it (RFC 9112 6.1)
+            # Whoever passed chunks on may not have read them (RFC 9112 6.1).
+            self._keep = self._keep and not chunked
         elif version != "1.1":
             raise Malformed
 
@@ -350,6 +361,7 @@ class Connection(asyncio.Protocol):
     def _retire(self) -> None:
         if self.open:
             self.open = False
+            self._writing.stop()
             if self.home is not None:
                 self.home.lost(self)
 
