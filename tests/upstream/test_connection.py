@@ -333,3 +333,55 @@ def test_parts_of_a_large_request_are_handed_over_as_they_are() -> None:
     rig.left(b"helloyou")
     rig.connection.speak((b"head", b"body"), head_only=False)
     assert rig.socket.written == [b"request", b"head", b"body"]
+
+
+_LARGE = bytes(range(256)) * 4096  # four pieces
+
+
+def _speaking() -> tuple[Connection, Any]:
+    """A connection that has begun to write a large request, in a running loop."""
+    connection, socket = Connection(), _socket()
+    connection.connection_made(socket)
+    connection.home = _Home()
+    connection.speak((b"head", _LARGE), head_only=False)
+    return connection, socket
+
+
+def test_a_large_request_leaves_in_pieces_between_which_others_have_a_turn() -> None:
+    """All of it in order; it stops where the socket is full, and goes on when there is room."""
+
+    async def scene() -> None:
+        connection, socket = _speaking()
+        assert len(socket.written) == 2
+        await asyncio.sleep(0)
+        assert len(socket.written) == 3
+        connection.pause_writing()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(socket.written) == 3
+        connection.resume_writing()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert b"".join(socket.written) == b"head" + _LARGE
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("turns", [0, 9])
+def test_an_answer_before_the_end_of_a_large_request_is_the_last(turns: int) -> None:
+    """What has not been written will not be, so the connection can carry no other request."""
+
+    async def scene() -> list[str]:
+        connection, socket = _speaking()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.data_received(_SIZED)
+        assert connection.take() == b"helloyou"
+        connection.leave()
+        count = len(socket.written)
+        await asyncio.sleep(0)
+        assert len(socket.written) == count
+        assert isinstance(connection.home, _Home)
+        return connection.home.told
+
+    assert asyncio.run(scene()) == (["proven", "back"] if turns else ["lost"])
