@@ -119,3 +119,12 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(throttle.ENTRIES + 1):
         one.overloaded(f"t{number}", 10, began=0.0, now=1.0)
     assert (one.limit("t0"), one.limit("t1"), one.limit(f"t{throttle.ENTRIES}")) == (None, 9, 9)
+
+
+def test_a_target_can_be_forgotten() -> None:
+    """It is not limited any more; one that is not known is none of our business."""
+    throttle = Throttle(Steps())
+    throttle.overloaded("a", 10, 0.0, 1.0)
+    throttle.forget("a")
+    throttle.forget("b")
+    assert not throttle

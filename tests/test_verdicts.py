@@ -7,6 +7,7 @@ from fakes.configs import config
 from fakes.scenes import Scene
 from fakes.virtual_loop import run
 
+from proxy.circuit import Kind
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.exchange import Exchange
 from proxy.health import Effect, Report
@@ -121,3 +122,24 @@ def test_keys_without_room_are_told_with_their_own_waits() -> None:
     assert (refusal.status, refusal.retry_after) == (429, 4.0)
     never = verdict(full(float("inf")))
     assert (never.status, never.retry_after, never.should_retry) == (429, None, False)
+
+
+def test_who_is_drained_has_no_time() -> None:
+    """Where that is everybody, the caller is told no time at all; one that backs off has its own."""
+
+    async def scenario(*drained: int) -> Refusal:
+        scene = Scene(config({"a": 1, "b": 1}), {})
+        exchange = scene.exchange(b"")
+        exchange.envelope = envelope.read(request(), 16)
+        exchange.model = scene.fleet.snapshot.models["small"]
+        scene.teach(*OUT, number=0)
+        for number in drained:
+            scene.fleet.order(exchange.model.targets[number], Kind.DRAIN)
+        exchange.plan = Plan(exchange.model, random.Random(1))
+        assert scene.fleet.pick(exchange.plan) is None
+        return Verdicts(scene.fleet).of(exchange)
+
+    nobody = run(scenario(0, 1))
+    assert (nobody.status, nobody.code, nobody.retry_after) == (503, "no_target_available", None)
+    one = run(scenario(1))
+    assert (one.status, one.retry_after) == (429, 30.0)

@@ -205,3 +205,66 @@ def test_a_world_in_which_something_is_left_is_not_well() -> None:
     told = "\n".join(run(scenario()))
     for what in ("in flight", "is not well", "is not back", "the store has"):
         assert what in told
+
+
+ENDED = Record(drained_at=NOW, restored_at=NOW, reset_at=NOW, version=2)
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after"),
+    [
+        (change(Kind.RESET), ENDED, msgspec.structs.replace(ENDED, reset_at=NOW - 1)),
+        (change(Kind.MERGE), ENDED, msgspec.structs.replace(ENDED, restored_at=0)),
+        (change(Kind.MERGE), ENDED, msgspec.structs.replace(ENDED, drained_at=0)),
+        (change(Kind.FAIL), ENDED, msgspec.structs.replace(ENDED, reset_at=NOW + 1)),
+        (change(Kind.FAIL), ENDED, msgspec.structs.replace(ENDED, open_until=LATER)),
+        (
+            change(Kind.CLAIM, "r.1"),
+            msgspec.structs.replace(HALF, drained_at=NOW),
+            msgspec.structs.replace(PROBED, drained_at=NOW),
+        ),
+    ],
+)
+def test_nothing_undoes_an_order(what: Change, before: Record, after: Record) -> None:
+    """Nor is anything heard that is from before a reset, nor is anybody probed who is drained."""
+    assert said(lambda ledger: StoreWatch(ledger).applied(what, before, after, NOW))
+
+
+def test_orders_are_remembered() -> None:
+    """By the store and by replicas, longer than a life lasts; a reset alone may bring a deadline forward."""
+    assert said(lambda ledger: StoreWatch(ledger).forgotten(NAME, ENDED, 2, NOW))
+    reset = msgspec.structs.replace(WAITS, back_off_until=0, reset_at=NOW)
+    assert said(lambda ledger: StoreWatch(ledger).applied(change(Kind.RESET), WAITS, reset, NOW)) == []
+
+    def heard(after: dict[str, Record]) -> list[str]:
+        def watched(ledger: Ledger) -> None:
+            fleet, _ = replica(ledger)
+            fleet._swap({NAME: msgspec.structs.replace(OPEN, open_until=NOW + 60_000, reset_at=NOW - 9)})
+            fleet._swap(after)
+
+        return said(watched)
+
+    assert any("an order" in one for one in heard({}))
+    undone = msgspec.structs.replace(OPEN, open_until=NOW + 60_000)
+    assert any("an order" in one for one in heard({NAME: undone}))
+    assert heard({NAME: ENDED}) == []
+
+
+def test_a_replica_is_not_held_to_what_it_heard_before_a_reset() -> None:
+    """Whether an operator told it or the cluster; nor to an answer to what it had asked before."""
+
+    async def scenario() -> list[str]:
+        ledger = Ledger()
+        await asyncio.sleep(CALM + 0.1)
+        fleet, watch = replica(ledger)
+        watch.heard({NAME: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)})
+        watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=2)})
+        fleet.order(TARGET, Kind.RESET)
+        watch.ordered(NAME)
+        watch.refused(TARGET, 2.0, 0)
+        watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=3)})
+        await asyncio.sleep(0.1)
+        assert watch.calls(TARGET) == fleet.health.records[NAME].reset_at
+        return ledger.broken
+
+    assert run(scenario()) == []
