@@ -7,6 +7,8 @@ is either the very bytes that were sent, or known to be somebody else's and left
 
 import base64
 
+import msgspec
+
 from proxy.wire.conversation import Seal
 from proxy.wire.model import Dialect
 
@@ -14,6 +16,16 @@ TAG = "ax1."
 _DIALECTS = frozenset(dialect.value for dialect in Dialect)
 MARK = b'"ax1.'
 """What a body holds if there is one of ours in it: the tag at the start of a JSON string."""
+
+_PIECE = 128 * 1024
+
+
+def held(raw: msgspec.Raw) -> bool:
+    """Whether there may be one of ours in it. In bytes that is looked up several times as fast."""
+    if len(raw) <= _PIECE:
+        return MARK in bytes(raw)
+    view = memoryview(raw)
+    return any(MARK in bytes(view[at : at + _PIECE + len(MARK)]) for at in range(0, len(raw), _PIECE))
 
 
 def pack(seal: Seal) -> str:

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,17 @@ def test_what_is_packed_comes_out_as_it_was(dialect: Dialect, model: str | None,
 
 def test_a_body_that_holds_one_is_known() -> None:
     """By the tag at the start of a JSON string."""
-    assert seals.MARK in f'{{"signature": "{seals.pack(SEAL)}"}}'.encode()
+    body = f'{{"signature": "{seals.pack(SEAL)}"}}'.encode()
+    assert seals.MARK in body
+    assert seals.held(msgspec.Raw(body))
+    assert not seals.held(msgspec.Raw(body.replace(b"ax1", b"ax2")))
+
+
+@pytest.mark.parametrize("at", [0, 131_067, 131_068, 131_070, 131_071, 131_072, 200_000, 262_143])
+def test_a_large_body_that_holds_one_is_known(at: int) -> None:
+    """Wherever in it."""
+    assert seals.held(msgspec.Raw(b"," * at + seals.MARK + b"," * (300_000 - at)))
+    assert not seals.held(msgspec.Raw(b"," * at + seals.MARK[:-1] + b"," * (300_000 - at)))
 
 
 PACKED = seals.pack(SEAL)

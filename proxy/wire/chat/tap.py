@@ -24,7 +24,6 @@ match, for inside a JSON string the closing quote is escaped; a false match cost
 
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_MARK = re.compile(re.escape(seals.MARK))
 _TRUE = msgspec.Raw(b"true")
 _NULL = msgspec.Raw(b"null")
 
@@ -43,7 +42,7 @@ class ChatNative:
         if self._envelope.stream:
             _ask_usage(fields, allowed=self._include_usage)
         messages = fields.get("messages")
-        if messages is not None and _MARK.search(messages):
+        if messages is not None and seals.held(messages):
             fields["messages"] = _unsealed(messages, losses)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
@@ -92,7 +91,7 @@ def _unsealed(messages: msgspec.Raw, losses: Losses) -> msgspec.Raw:
         return messages  # no messages: the provider refuses them in its own words
     for place, message in enumerate(found):
         thoughts = message.get("thinking_blocks")
-        if thoughts is not None and _MARK.search(thoughts):
+        if thoughts is not None and seals.held(thoughts):
             losses.drop("thinking", f"messages[{place}].thinking_blocks")
             del message["thinking_blocks"]
     return msgspec.Raw(encode(found))

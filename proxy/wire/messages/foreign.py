@@ -14,7 +14,6 @@ from proxy.wire import seals
 from proxy.wire.envelope import Fields, encode
 from proxy.wire.losses import Losses
 
-_MARK: Final = re.compile(re.escape(seals.MARK))
 _OFF: Final = msgspec.Raw(b'{"type":"disabled"}')
 _CLEARING: Final = re.compile(rb'"clear_thinking')
 
@@ -41,7 +40,7 @@ def take_out(fields: Fields, losses: Losses) -> None:
     A body that cannot be read stays as it is: the provider refuses it in its own words.
     """
     raw = fields.get("messages")
-    if raw is None or _MARK.search(raw) is None:
+    if raw is None or not seals.held(raw):
         return
     try:
         found = _array.decode(raw)
@@ -58,7 +57,7 @@ def take_out(fields: Fields, losses: Losses) -> None:
 
 def _without_ours(raw: msgspec.Raw) -> msgspec.Raw | None:
     """A message without our blocks; the very same where it has none, None where nothing is left."""
-    if _MARK.search(raw) is None:
+    if not seals.held(raw):
         return raw
     message = _object.decode(raw)
     content = message.get("content", msgspec.Raw(b"null"))
@@ -73,7 +72,7 @@ def _without_ours(raw: msgspec.Raw) -> msgspec.Raw | None:
 
 
 def _is_ours(raw: msgspec.Raw) -> bool:
-    if _MARK.search(raw) is None:
+    if not seals.held(raw):
         return False
     block = _block.decode(raw)
     return block.type in ("thinking", "redacted_thinking") and (
