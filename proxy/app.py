@@ -121,7 +121,7 @@ class Replica:
         self.link = self._linked(address, surroundings, known) if address else None
         self.shelf = self._shelved(config, address, surroundings)
         self.archive = Archive(self.shelf)
-        self.replicas = Replicas(self.link, says, self._about) if self.link is not None else None
+        self.replicas = Replicas(self.link, says, self._about, draw) if self.link is not None else None
         self.peers = Peers(self.link, shares, self.fleet, draw) if self.link is not None else None
         self.waiting = WaitingRoom(self.fleet, config.queue)
         self.limiter, self._store = self._limits(clock, scripts)
@@ -262,9 +262,9 @@ class Replica:
         """How many replicas there are."""
         return self.replicas.live if self.replicas is not None else 1
 
-    def _stand(self) -> operations.Stand:
-        members = self.replicas.members if self.replicas is not None else ()
-        return operations.Stand(members or (self._about(),), self.name, lambda: overview(self.fleet))
+    async def _stand(self) -> operations.Stand:
+        members = await self.replicas.ask() if self.replicas is not None else (self._about(),)
+        return operations.Stand(members, self.name, lambda: overview(self.fleet))
 
     def _watched(self, config: Config, vitals: Vitals) -> FastAPI:
         """The application of the operations port."""

@@ -43,10 +43,10 @@ class Stand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Watched:
-    """What operators look at. `prepare` asks for what a scrape shows and nobody here knows."""
+    """What operators look at. `stand` asks for it; `prepare` for what a scrape shows and nobody here knows."""
 
     instruments: Instruments
-    stand: Callable[[], Stand]
+    stand: Callable[[], Awaitable[Stand]]
     prepare: Callable[[], Awaitable[None]]
 
 
@@ -75,10 +75,10 @@ def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> 
         return Response(text, headers={"content-type": kind})
 
     async def replicas() -> Response:
-        return _json({"replicas": watched.stand().members})
+        return _json({"replicas": (await watched.stand()).members})
 
     async def targets() -> Response:
-        now = watched.stand()
+        now = await watched.stand()
         return _json({"replica": now.replica, "targets": now.targets()})
 
     if token is not None:

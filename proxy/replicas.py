@@ -1,18 +1,26 @@
-"""Who is in the cluster: each replica says every two seconds that it lives, and hears who else does.
+"""Who is in the cluster: each replica says every two seconds that it lives, and hears how many others do.
 
 The number of the living is what limits are divided by while Redis is away, so it is remembered from the
 last time it could be asked. A replica that says nothing for six seconds is gone. A store that was away or was
 replaced knows only who has spoken since, so for a while after that the number may grow but not shrink.
+
+Who they are is a list as long as the cluster is large, so a sign of life is not answered with it: what all
+replicas were told together would grow with the square of their number. An operator who asks is told by Redis.
+What is shown while Redis is away is asked for only when the version of the list is another, and at moments
+that the replicas spread over a minute.
 """
 
 import asyncio
 import contextlib
 import importlib.resources
+import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from proxy.link import Link, ScriptError, Unavailable
+from proxy.link.script import Argument
 from ratelimit.store import Script
 
 EVERY = 2.0
@@ -24,7 +32,10 @@ SILENCE = 6.0
 STEADY = round((SILENCE + EVERY) / EVERY)
 """Signs of life in a row after which the store has heard from everybody who lives."""
 
-KEYS = ("apex:{replicas}", "apex:{replicas}:about")
+RELIST = 30
+"""Signs of life, in the mean, between two that may be answered with the list of the members."""
+
+KEYS = ("apex:{replicas}", "apex:{replicas}:about", "apex:{replicas}:version")
 
 
 class About(msgspec.Struct, frozen=True):
@@ -44,16 +55,24 @@ def load_script() -> Script:
 
 
 class Replicas:
-    """This replica among the others. `about` is asked anew for each sign of life."""
+    """This replica among the others. `about` is asked anew for each sign of life.
 
-    def __init__(self, link: Link, script: Script, about: Callable[[], About]) -> None:
+    `members` are those that lived when their list was last told.
+    """
+
+    def __init__(self, link: Link, script: Script, about: Callable[[], About], draw: random.Random) -> None:
         self._link = link
         self._script = script
         self._about = about
+        self._draw = draw
         self._decode = msgspec.json.Decoder(About)
         self._count = 1
         self._steady = 0
         self._generation = link.generation
+        self._said: About | None = None
+        self._seen: tuple[int, bytes] | None = None
+        self._listed: tuple[int, bytes] | None = None
+        self._relist = 0
         self.members: tuple[About, ...] = ()
 
     @property
@@ -63,18 +82,23 @@ class Replicas:
 
     async def beat(self) -> None:
         """Say once that this replica lives. While Redis is away nothing is learned and nothing forgotten."""
-        about = self._about()
         try:
-            reply = await self._say(about.id, msgspec.json.encode(about))
+            count = await self._say(listed=self._due())
         except (Unavailable, ScriptError):  # an error is our key in foreign hands: as good as away
             self._steady = 0
         else:
-            self._heard(reply)
+            self._heard(count)
+
+    async def ask(self) -> tuple[About, ...]:
+        """Who lives, as each has last said; while Redis is away, as it was last told."""
+        with contextlib.suppress(Unavailable, ScriptError):
+            await self._say(listed=True)
+        return self.members or (self._about(),)
 
     async def leave(self) -> None:
         """Say goodbye."""
         with contextlib.suppress(Unavailable, ScriptError):
-            await self._say(self._about().id, b"")
+            await self._call(self._about().id, b"", news=False, listed=False)
 
     async def run(self) -> None:
         """Say it every `EVERY` seconds until cancelled."""
@@ -82,20 +106,42 @@ class Replicas:
             await self.beat()
             await asyncio.sleep(EVERY)
 
-    async def _say(self, id_: str, about: bytes) -> Sequence[bytes]:
-        reply: Sequence[bytes] = await self._link.call(
-            self._script, list(KEYS), [id_, about, round(SILENCE * 1000)]
-        )
+    def _due(self) -> bool:
+        """Whether this sign of life asks for the list: it is another, and it is this replica's moment.
+
+        All replicas hear of a change within two seconds: asking at once they would fill Redis' network.
+        """
+        self._relist -= 1
+        if self._relist > 0:
+            return False
+        self._relist = self._draw.randrange(1, 2 * RELIST)
+        return self._listed is None or self._listed != self._seen
+
+    async def _say(self, *, listed: bool) -> int:
+        """Say that this replica lives; how many do. Raises `Unavailable` and `ScriptError`."""
+        about = self._about()
+        lasting = msgspec.structs.replace(about, in_flight=0)
+        news = lasting != self._said
+        reply = await self._call(about.id, msgspec.json.encode(about), news=news, listed=listed)
+        count: int = max(1, reply[0])
+        self._said = lasting
+        self._seen = count, reply[1]
+        if listed:
+            self._listed = self._seen
+            self.members = tuple(filter(None, map(self._read, reply[2][1::2])))
+        return count
+
+    async def _call(self, id_: str, about: bytes, *, news: bool, listed: bool) -> Sequence[Any]:
+        args: list[Argument] = [id_, about, round(SILENCE * 1000), int(news), int(listed)]
+        reply: Sequence[Any] = await self._link.call(self._script, list(KEYS), args)
         return reply
 
-    def _heard(self, reply: Sequence[bytes]) -> None:
-        """Note who lives. One whose words cannot be read, of another version, counts all the same."""
+    def _heard(self, count: int) -> None:
+        """Note how many live, those included whose words cannot be read here, being of another version."""
         if self._link.generation != self._generation:
             self._generation, self._steady = self._link.generation, 0
-        count = max(1, len(reply) // 2)
         self._count = count if self._steady >= STEADY else max(count, self._count)
         self._steady += 1
-        self.members = tuple(filter(None, map(self._read, reply[1::2])))
 
     def _read(self, about: bytes) -> About | None:
         try:

@@ -210,14 +210,13 @@ def test_replicas_on_one_store() -> None:
         assert first.replicas is not None
         assert second.replicas is not None
         await until(lambda: second.replicas and second.replicas.live == 2)
-        await first.replicas.beat()
-        assert {member.id for member in first.replicas.members} == {first.name, second.name}
-        assert len({member.config_hash for member in first.replicas.members}) == 1
+        members = await first.replicas.ask()
+        assert {member.id for member in members} == {first.name, second.name}
+        assert len({member.config_hash for member in members}) == 1
         statuses = [(await ask(replica)).status_code for replica in (first, second) * 3]
         assert statuses == [200, 200, 200, 429, 429, 429]
         await second.close()
-        await first.replicas.beat()
-        assert [member.id for member in first.replicas.members] == [first.name]
+        assert [member.id for member in await first.replicas.ask()] == [first.name]
         await first.close()
 
     with PrivateStore() as store:
@@ -393,7 +392,7 @@ def test_a_stored_response_follows_the_rules_of_the_moment() -> None:
             assert replica.shelf.store.rules.settings.ttl == 86_400
             wanted = config_hash(written.config)
             assert replica.replicas is not None
-            await until(lambda: [m.config_hash for m in replica.replicas.members] == [wanted])  # type: ignore[union-attr]
+            assert [member.config_hash for member in await replica.replicas.ask()] == [wanted]
             await replica.close()
 
     asyncio.run(main())

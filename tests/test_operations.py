@@ -212,7 +212,7 @@ def test_the_hot_routes_never_come_here(path: str) -> None:
 TOKEN = "sk-operators-0123"
 
 
-def _stand() -> operations.Stand:
+async def _stand() -> operations.Stand:
     members = (About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6))
     return operations.Stand(members, "me", lambda: [Standing("small", "a/a-model@1", ready=True)])
 
