@@ -43,7 +43,7 @@ class Stand:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Watched:
-    """What operators look at. `stand` asks for it; `prepare` for what a scrape shows and nobody here knows."""
+    """What operators look at. `stand` and `prepare` ask: for who lives, and for what a scrape shows."""
 
     instruments: Instruments
     stand: Callable[[], Awaitable[Stand]]
