@@ -87,6 +87,8 @@ def read(body: bytes, max_depth: int) -> Envelope:
 def reading(body: bytes, max_depth: int) -> Iterator[Envelope | None]:
     """As `read`, in steps: None where others may have a turn, in long bodies alone; the envelope at last."""
     yield from _checks(body, max_depth)
+    if len(body) > PIECE:
+        yield None
     fields = _decode(body)
     if len(body) > PIECE:
         yield None
@@ -258,10 +260,18 @@ def _all_kept(fields: Fields, body: bytes) -> bool:
     for _ in range(len(fields)):
         key = _KEY.match(body, at)
         value = fields.get(key[1].decode()) if key is not None else None
-        if key is None or value is None or not body.startswith(bytes(value), key.end()):
+        if key is None or value is None or not _stands(value, body, key.end()):
             return False
         at = key.end() + len(value)
     return _END.fullmatch(body, at) is not None
+
+
+def _stands(value: msgspec.Raw, body: bytes, at: int) -> bool:
+    """Whether a body goes on with `value` at `at`. No long copy is made of it."""
+    if len(value) <= PIECE:
+        return body.startswith(bytes(value), at)
+    view = memoryview(value)
+    return all(body.startswith(bytes(view[p : p + PIECE]), at + p) for p in range(0, len(view), PIECE))
 
 
 def _repeats(fields: Fields, times: int) -> bool:

@@ -235,7 +235,7 @@ def test_only_long_bodies_are_read_in_steps() -> None:
     """Others may have a turn between two of them, and the envelope comes last."""
     assert len(list(envelope.reading(request("m"), DEPTH))) == 1
     *steps, seen = envelope.reading(TOP + b'"%b"}' % (b"[" * PIECES), DEPTH)
-    assert steps == [None] * 4
+    assert steps == [None] * 5
     assert seen is not None
 
 
@@ -255,6 +255,8 @@ LONG = b'"' + b"x" * 10_000 + b'"'
         (b'{"model":"a","model":"a","x":%b}' % LONG, True),
         (b'{"model":"a","x":%b,"y":{},"model" : "ab"}' % LONG, True),
         (b'{"model":"a","x":%b,"n":1,"n":12,"model":"b"}' % LONG, True),
+        (b'{"model":"a","x":"%b"}' % (b"x" * PIECES), False),
+        (b'{"model":"b","x":"%b","model":"a","x":"%by"}' % (b"x" * PIECES, b"x" * PIECES), True),
     ],
 )
 def test_the_model_of_a_long_body_is_given_once(body: bytes, twice: bool) -> None:
