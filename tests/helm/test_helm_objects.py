@@ -25,8 +25,9 @@ from charts import (
     secrets,
     values,
 )
+from harness import Serve, get, two_free_ports
 
-from metrics.catalogue import CATALOGUE
+from proxy import config as configs
 
 pytestmark = [pytest.mark.process, needs_helm]
 
@@ -35,18 +36,12 @@ OPERATORS = {"PrometheusRule", "ServiceMonitor"}
 """Kinds of the Prometheus operator, of which Kubernetes has no schema."""
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
-RULES = ROOT / "deploy" / "prometheus" / "rules" / "apex.yml"
 UNITS = {"Mi": 1024**2, "Gi": 1024**3}
 
 
 def selects(labels: Mapping[str, str], one: Mapping[str, Any]) -> bool:
     """Whether an object has these labels."""
     return bool(labels.items() <= one["metadata"]["labels"].items())
-
-
-def alerts(rule: Mapping[str, Any]) -> list[str]:
-    """The names of all alerts."""
-    return [one["alert"] for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
 
 
 @each
@@ -103,6 +98,29 @@ def test_what_values_say_arrives(tmp_path: Path) -> None:
     assert limits is not None
     assert (limits.requests_per_minute, limits.tokens_per_minute) == (1_000_000, 1_000_000_000)
     assert config.providers["azure"].api_version == "2024-10-21"
+
+
+def test_a_replica_starts_with_it_and_its_probes_are_answered(tmp_path: Path) -> None:
+    """At the paths and the port that the kubelet asks."""
+    port = two_free_ports()
+    own = {"listen": {"port": port}, "operations": {"port": port + 1}, "drain_grace": 0}
+    release = made("single", {"config": own})
+    assert [one["containerPort"] for one in release.container["ports"]] == [port, port + 1]
+    with Serve(yaml.safe_load(release.mounted(tmp_path)), environ=release.environment()) as serve:
+        for kind in ("startup", "readiness", "liveness"):
+            status, _ = get(port, release.container[f"{kind}Probe"]["httpGet"]["path"])
+            assert status == 200
+        assert serve.stop() == 0
+
+
+def test_the_example_of_the_readme(tmp_path: Path) -> None:
+    """As somebody would copy it."""
+    example = re.search(r"```yaml\n(.*?)```", (CHART / "README.md").read_text("utf-8"), re.DOTALL)
+    assert example is not None
+    release = Made(objects(helm("template", "apex", CHART, given=yaml.safe_load(example[1]))))
+    environment = {"APP_KEY": "sk-app-key", "OPENAI_KEY": "sk-openai"}
+    environment |= {"APEX_REDIS_URL": "redis://redis:6379", "APEX_OPERATIONS_TOKEN": "sk-token"}
+    assert [*configs.load(release.text, environment).models] == ["gpt-4o-mini"]
 
 
 @each
@@ -259,23 +277,6 @@ def test_while_redis_is_away_limits_are_divided_by_the_most_there_may_be(tmp_pat
     assert made("everything").config(tmp_path).redis.min_replicas == 9
 
 
-def test_the_autoscaler_goes_by_a_metric_that_exists() -> None:
-    """A gauge of the replica, without labels; and it alone says how many there are."""
-    release = made("smallest", {"autoscaling": {"enabled": True}})
-    (metric,) = release.one("HorizontalPodAutoscaler")["spec"]["metrics"]
-    name = metric["pods"]["metric"]["name"]
-    (known,) = [one for one in CATALOGUE if one.name == name]
-    assert (known.kind, tuple(known.labels)) == ("gauge", ())
-    assert "replicas" not in release.one("Deployment")["spec"]
-
-
-def test_cpu_goes_in_place_of_the_metric() -> None:
-    """Where there is no adapter."""
-    release = made("smallest", {"autoscaling": {"enabled": True, "inFlight": None, "cpu": 60}})
-    (metric,) = release.one("HorizontalPodAutoscaler")["spec"]["metrics"]
-    assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}
-
-
 def test_traffic_is_denied_but_for_what_is_named(tmp_path: Path) -> None:
     """In: clients anywhere, and the monitoring namespace. Out: names, Redis, public addresses over TLS."""
     token = {"operations": {"token": {"secret": "apex-operations", "key": "bearer"}}}
@@ -293,51 +294,6 @@ def test_traffic_is_denied_but_for_what_is_named(tmp_path: Path) -> None:
     (four, six) = (one["ipBlock"] for one in spec["egress"][2]["to"])
     assert "169.254.0.0/16" in four["except"]
     assert "fe80::/10" in six["except"]
-
-
-def test_without_a_token_the_operations_port_is_the_pods_own(tmp_path: Path) -> None:
-    """Nobody else reaches it, by any object."""
-    release = made("smallest")
-    assert release.config(tmp_path).operations.host == "127.0.0.1"
-    assert len(release.all("Service")) == 1
-    assert len(release.one("NetworkPolicy")["spec"]["ingress"]) == 1
-
-
-def test_with_a_token_it_is_scraped(tmp_path: Path) -> None:
-    """Each replica by itself, also one that drains, with the token and the job's name."""
-    release = made("everything")
-    config = release.config(tmp_path)
-    assert config.operations.host == config.listen.host
-    assert config.operations.token is not None
-    service = release.service("operations")["spec"]
-    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
-    (endpoint,) = release.one("ServiceMonitor")["spec"]["endpoints"]
-    assert endpoint["authorization"]["credentials"] == {"name": "apex-operations", "key": "bearer"}
-    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "apex"}]
-    job = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8"))
-    assert job["scrape_configs"][0]["job_name"] == "apex"
-
-
-def test_alerts_are_those_of_the_repository() -> None:
-    """All of them, word for word."""
-    rule = made("smallest", {"prometheusRule": {"enabled": True}}).one("PrometheusRule")
-    assert rule["spec"]["groups"] == yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-
-
-def test_alerts_that_are_left_out() -> None:
-    """Those that were named, and the one that an autoscaler would set off."""
-    every = made("smallest", {"prometheusRule": {"enabled": True}}).one("PrometheusRule")
-    some = made("everything").one("PrometheusRule")
-    assert {*alerts(every)} - {*alerts(some)} == {"ApexQueueing", "ApexReplicaMissing"}
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus)")
-def test_prometheus_takes_the_alerts(tmp_path: Path) -> None:
-    """By promtool's reading."""
-    file = tmp_path / "rules.yml"
-    file.write_text(yaml.safe_dump(made("everything").one("PrometheusRule")["spec"]), "utf-8")
-    done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_another_configuration_replaces_the_pods() -> None:

@@ -16,6 +16,7 @@ CLEAR: dict[str, dict[str, Any]] = {
     "providers.openai.api_keys[0]": {"providers": {"openai": {"api_keys": [KEY]}}},
     "providers.openai.api_keys[0].key": {"providers": {"openai": {"api_keys": [{"key": KEY}]}}},
     "providers.openai.headers.x-api-key": {"providers": {"openai": {"headers": {"x-api-key": KEY}}}},
+    "traces.headers.authorization": {"traces": {"headers": {"authorization": f"Bearer {KEY}"}}},
     "models.m.providers[0].api_key": {"models": {"m": {"providers": [{"provider": "o", "api_key": KEY}]}}},
     "responses.keys[0].key": {"responses": {"keys": [{"id": "1", "key": KEY}]}},
     "clients[0].key ": {"clients": [{"name": "app", "key": f"${{A}}{KEY}"}]},
@@ -25,6 +26,7 @@ PASSWORDS: dict[str, dict[str, Any]] = {
     "redis.url": {"redis": {"url": f"redis://user:{KEY}@redis:6379"}},
     "redis.url ": {"redis": {"url": f"redis+sentinel://:{KEY}@one:26379,two:26379/main"}},
     "config.redis.responses_url": {"config": {"redis": {"responses_url": f"redis://:{KEY}@redis:6379"}}},
+    "config.traces.endpoint": {"config": {"traces": {"endpoint": f"https://u:{KEY}@host"}}},
     "config.providers.p.base_url": {"config": {"providers": {"p": {"base_url": f"https://u:{KEY}@host/v1"}}}},
 }
 

@@ -28,14 +28,13 @@ class Value:
 
 def table(text: str) -> str:
     """The rows of all values that something is said of."""
-    rows = [
-        f"| `{value.path}` | {_default(value.default)} | {value.text} |" for value in found(text) if value.text
-    ]
+    said = [value for value in found(text) if value.text]
+    rows = [f"| `{value.path}` | {_default(value.default)} | {value.text} |" for value in said]
     return "\n".join(["| Value | Default | Meaning |", "|---|---|---|", *rows])
 
 
 def found(text: str) -> Iterator[Value]:
-    """All values down to those that something is said of, or that have no parts."""
+    """All values, without the parts of one that is told as a whole."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(node, yaml.MappingNode)
     yield from _within(node, "", text.splitlines())
@@ -45,10 +44,12 @@ def _within(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[V
     for key, value in node.value:
         path = f"{prefix}{key.value}"
         said = _comment(lines[: key.start_mark.line])
-        if said or not isinstance(value, yaml.MappingNode) or not value.value:
+        block = isinstance(value, yaml.MappingNode) and not value.flow_style
+        parts = list(_within(value, f"{path}.", lines)) if block else []
+        if said or not parts:
             yield Value(path, _plain(value), said)
-        else:
-            yield from _within(value, f"{path}.", lines)
+        if not said or any(part.text for part in parts):
+            yield from parts
 
 
 def _comment(before: list[str]) -> str:

@@ -47,6 +47,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses headers that hold a key in clear, by their names. */}}
+{{- define "apex-proxy.headers" -}}
+{{- $at := .at -}}
+{{- range $header, $value := .headers -}}
+{{- if and (regexMatch "(?i)auth|key|token|secret|cookie" $header) (not (contains "${" (toString $value))) -}}
+{{- fail (printf "config.%s.headers.%s stands in clear: write what is secret of it as ${NAME} or ${file:PATH}" $at $header) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Refuses what a provider, or an entry of a model, holds in clear. */}}
 {{- define "apex-proxy.account" -}}
 {{- $at := .at -}}
@@ -54,11 +64,7 @@
 {{- range $field := list "api_key" "api_keys" -}}
 {{- include "apex-proxy.reference" (dict "at" (printf "%s.%s" $at $field) "key" (get $account $field)) -}}
 {{- end -}}
-{{- range $header, $value := $account.headers -}}
-{{- if and (regexMatch "(?i)auth|key|token|secret|cookie" $header) (not (contains "${" (toString $value))) -}}
-{{- fail (printf "config.%s.headers.%s stands in clear: write what is secret of it as ${NAME} or ${file:PATH}" $at $header) -}}
-{{- end -}}
-{{- end -}}
+{{- include "apex-proxy.headers" (dict "at" $at "headers" $account.headers) -}}
 {{- include "apex-proxy.passwordless" (dict "at" (printf "config.%s.base_url" $at) "url" $account.base_url "instead" "write it as ${NAME}") -}}
 {{- end -}}
 
@@ -81,6 +87,8 @@
 {{- range $index, $key := (($config.responses).keys) -}}
 {{- include "apex-proxy.reference" (dict "at" (printf "responses.keys[%d]" $index) "key" $key) -}}
 {{- end -}}
+{{- include "apex-proxy.headers" (dict "at" "traces" "headers" (($config.traces).headers)) -}}
+{{- include "apex-proxy.passwordless" (dict "at" "config.traces.endpoint" "url" (($config.traces).endpoint) "instead" "write it as ${NAME}") -}}
 {{- include "apex-proxy.passwordless" (dict "at" "config.redis.responses_url" "url" (($config.redis).responses_url) "instead" "write it as ${NAME}") -}}
 {{- end -}}
 
