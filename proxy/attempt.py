@@ -136,7 +136,7 @@ class Attempts:
             exchange.errored.add(turn.target.id)
         exchange.faults.append(fault.bare())
         exchange.attempts[-1].outcome = fault.reason
-        self._fleet.mishaps.note(turn.target.id, fault.reason, self._fleet.now())
+        self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now())
         self._fleet.mishaps.note(turn.target.id, fault.reason, self._fleet.now())
         verdict = retry.judge(fault)
         if not exchange.committed:

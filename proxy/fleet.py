@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from proxy import bounds, circuit, latency
+from proxy.blunders import Blunders
 from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
 from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
-from proxy.mishaps import Mishaps
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
 from proxy.probes import Probes
@@ -75,7 +75,7 @@ class Fleet:
         self.throttle = Throttle(bounds.steps(snapshot.config.adaptive_concurrency))
         self.cluster_clock = ClusterClock(clock)
         self.outbox = Outbox()
-        self.mishaps = Mishaps()
+        self.blunders = Blunders()
         self._untold = Untold(snapshot.health.rules)
         self.dirty = self._untold.dirty
         self.name = name

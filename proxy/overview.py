@@ -112,7 +112,8 @@ def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
         first_content=round(fleet.latency(target, whole=False), 4) or None,
         whole=round(fleet.latency(target, whole=True), 4) or None,
         troubles=tuple(
-            Trouble(one.kind, one.count, max(now - one.last, 0) / 1000) for one in fleet.mishaps.of(target.id)
+            Trouble(one.kind, one.count, max(now - one.last, 0) / 1000)
+            for one in fleet.blunders.of(target.id)
         ),
     )
 

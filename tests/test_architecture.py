@@ -16,7 +16,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 LAYERS = [
     "errors clock tasks addresses config profiles dossier circuit intake ring",
     "wire deadline embedded upstream link overload cycle house",
-    "throttle latency fair_queue mishaps outbox probes places statechart",
+    "throttle latency blunders fair_queue outbox probes places statechart",
     "demand replicas inquiries responses bounds prices allowances",
     "targets tenants redaction appraiser",
     "health checking scopes tracing",
@@ -45,7 +45,7 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "mishaps moment passages places prices probes redaction replaying retry routing scopes targets tenants "
+    "blunders moment passages places prices probes redaction replaying retry routing scopes targets tenants "
     "throttle tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"

@@ -105,7 +105,7 @@ def test_a_good_one_ends_the_request(answer: Answer, streamed: bool) -> None:
     assert (made.exchange.used, record.tokens) == (Usage(3, 2), Tokens(3, 2))
     assert made.exchange.target is made.scene.targets[0]
     assert made.exchange.faults == []
-    assert made.scene.fleet.mishaps.of(made.scene.targets[0].id) == []
+    assert made.scene.fleet.blunders.of(made.scene.targets[0].id) == []
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_bad_one_says_whether_another_may_help(answer: Answer, outcome: str, l
     made = tried(answer)
     assert (made.outcome, made.last) == (outcome, last)
     assert made.fault.reason == outcome
-    (mishap,) = made.scene.fleet.mishaps.of(made.scene.targets[0].id)
-    assert (mishap.kind, mishap.count) == (outcome, 1)
+    (blunder,) = made.scene.fleet.blunders.of(made.scene.targets[0].id)
+    assert (blunder.kind, blunder.count) == (outcome, 1)
     assert made.exchange.record.outcome != records.COMPLETED
     assert made.sink.calls == []
     assert made.exchange.used is None

@@ -644,7 +644,7 @@ SCENES: Sequence[Sequence[Life]] = [
     [[*TRIPPED, (1, merge(open_until=9))]],  # for longer
     [[*TRIPPED, (6, merge(open_until=9))]],  # a half-open one
     [[(0, change(Kind.FAIL)), (3, merge(open_until=2))]],  # and is over already
-    [[*TRIPPED, (1, RESET)], [(0, REFUSE), (1, merge(reset_at=0.5))]],  # reset, here or elsewhere
+    [[*TRIPPED, (1, RESET)], [(0, REFUSE), (1, merge(reset_at=1))]],  # reset, here or elsewhere
     [[*TRIPPED, (6, RESET)]],  # a half-open one
 ]
 """How each of TRANSITIONS comes about, in their order."""

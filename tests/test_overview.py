@@ -83,9 +83,9 @@ def test_what_operators_want_to_know_at_a_glance() -> None:
     replica.end(turn)
     fail(replica, Effect.FAILURE, times=5)
     fail(replica, Effect.BACK_OFF, 7.0)
-    replica.mishaps.note(FIRST.id, "status_500", replica.now())
+    replica.blunders.note(FIRST.id, "status_500", replica.now())
     clock.advance(1)
-    replica.mishaps.note(FIRST.id, "reset", replica.now())
+    replica.blunders.note(FIRST.id, "reset", replica.now())
     first, second = overview(replica)
     assert (first.state, first.back_off_for, first.ejections) == ("open", 6.0, 1)
     assert first.first_content is not None

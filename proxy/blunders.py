@@ -17,7 +17,7 @@ KINDS = 24
 OTHER = "other"
 
 
-class Mishap(msgspec.Struct):
+class Blunder(msgspec.Struct):
     """`last`: when, in ms of the cluster's clock."""
 
     kind: str
@@ -25,15 +25,15 @@ class Mishap(msgspec.Struct):
     last: int = 0
 
 
-class Mishaps:
+class Blunders:
     """Those of one replica, by target id."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dict[str, Mishap]] = {}
+        self._of: dict[str, dict[str, Blunder]] = {}
 
     def __repr__(self) -> str:
         """At how many targets."""
-        return f"<Mishaps at {len(self._of)}>"
+        return f"<Blunders at {len(self._of)}>"
 
     def note(self, target: str, kind: str, now: int) -> None:
         """An attempt at `target` has failed."""
@@ -43,10 +43,10 @@ class Mishaps:
             del self._of[next(iter(self._of))]
         if kind not in kinds and len(kinds) >= KINDS:
             kind = OTHER
-        found = kinds.setdefault(kind, Mishap(kind))
+        found = kinds.setdefault(kind, Blunder(kind))
         found.count += 1
         found.last = now
 
-    def of(self, target: str) -> Sequence[Mishap]:
+    def of(self, target: str) -> Sequence[Blunder]:
         """The last first."""
         return sorted(self._of.get(target, {}).values(), key=lambda one: -one.last)
