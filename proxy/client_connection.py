@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._request: asyncio.Task[None] | None = None  # that answers it
         self._deaf = False  # nothing more is read, whatever comes is dropped
         self._read_paused = False
+        self._ample = False  # enough of a body has come for now
         self.write_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._unread = 0
@@ -91,6 +92,10 @@ class Connection(asyncio.Protocol):
             return
         intake = self._intake
         bounded = intake.feed(data, self._house.bounds.header_block)
+        if self._ample:
+            self._ample = False
+            if not self.closing:
+                self._pause_reading()
         if intake.opened:
             self._forget()  # the connection is a WebSocket's now: no timer of ours may end it
         elif not bounded:
@@ -151,14 +156,15 @@ class Connection(asyncio.Protocol):
     def on_part(self, part: bytes) -> None:
         """A part of the body. After the answer it is dropped."""
         cycle = self._cycle
-        if cycle is not None and not cycle.complete and cycle.feed(part):
-            self._pause_reading()
+        if cycle is not None and not cycle.complete:
+            self._ample = cycle.feed(part)
 
     def on_whole(self) -> None:
         """The request is whole. Behind one that says `connection: close` nothing is read (RFC 9112 9.6)."""
         if (cycle := self._cycle) is None:
             return
         self._deaf = not cycle.keep_alive
+        self._ample = False
         if not cycle.complete:
             cycle.more = False
             cycle.wake()

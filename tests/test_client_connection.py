@@ -15,6 +15,7 @@ import uvloop
 
 from proxy.client_connection import Connection
 from proxy.config.settings import Bounds
+from proxy.cycle import HIGH_WATER
 from proxy.house import House
 
 Application = Callable[..., Coroutine[Any, Any, None]]
@@ -324,6 +325,48 @@ def test_what_is_no_http_is_answered_in_json(run: Run) -> None:
             line = await there.connect()
             line.send(b"\x16\x03\x01 this is TLS\r\n\r\n")
             assert await refused(line, 400) == "Invalid HTTP request received."
+
+    run(scenario)
+
+
+class Still:
+    """A transport that counts how often reading is paused."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+
+    def get_extra_info(self, _name: str) -> None:
+        """Nothing is known."""
+
+    def is_closing(self) -> bool:
+        """It never is."""
+        return False
+
+    def pause_reading(self) -> None:
+        """Count."""
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        """That is not counted."""
+
+    def abort(self) -> None:
+        """There is nothing to close."""
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_reading_is_paused_only_while_something_of_a_large_body_is_missing(run: Run, missing: int) -> None:
+    """What came in one read is there, however large: to pause and to go on again would be for nothing."""
+
+    async def scenario() -> None:
+        shared, transport = Shared(), Still()
+        connection = Connection(House(App(), shared, Bounds(), _KEEP_ALIVE, frozenset(), Taken))
+        connection.connection_made(transport)  # type: ignore[arg-type]  # all that is used of it
+        size = HIGH_WATER + 1
+        head = b"POST /a HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % (size + missing)
+        connection.data_received(head + b"x" * size)
+        assert transport.pauses == missing
+        connection.connection_lost(None)
+        await asyncio.gather(*shared.tasks, return_exceptions=True)
 
     run(scenario)
 
