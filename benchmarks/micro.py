@@ -47,7 +47,7 @@ from proxy.routing import Plan
 from proxy.sockets import SocketParts, Sockets
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
-from proxy.upstream import Call
+from proxy.upstream import Call, Taker
 from proxy.waiting import WaitingRoom
 from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass, Edits
@@ -99,6 +99,9 @@ class NullReply:
         """The next part."""
         return next(self._parts, b"")
 
+    async def pour(self, taker: Taker) -> None:
+        """It is all to be read."""
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -133,6 +136,10 @@ class NullSink:
 
     async def write(self, data: bytes) -> None:
         """Events."""
+
+    def push(self, data: bytes) -> bool:  # noqa: ARG002  (the seam's signature)
+        """Events."""
+        return True
 
     async def end(self, data: bytes = b"") -> None:
         """The last events."""

@@ -11,13 +11,12 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from metrics.instruments import Instruments
 from metrics.logs import RequestLog
 from metrics.record import Record
-from proxy import __version__, cors, exporting, fleet, link, operations, peers, shelving
+from proxy import __version__, cors, exporting, fleet, limiting, link, operations, peers, shelving
 from proxy.admission import Admission
 from proxy.allowances import Allowances
 from proxy.archive import Archive, Shelf
@@ -25,6 +24,7 @@ from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
 from proxy.compaction import Compaction
 from proxy.config.settings import Config
+from proxy.console import Backstage, console
 from proxy.counting import Counting
 from proxy.demand import Estimator
 from proxy.detached import Detached, DetachedParts
@@ -33,13 +33,13 @@ from proxy.fleet import Fleet, Snapshot
 from proxy.ledger import Ledger
 from proxy.link import Address, Change, Link, journal, parse
 from proxy.overload import Guard
-from proxy.overview import overview
 from proxy.peers import CHANNEL, Peers
 from proxy.pipeline import Parts, Pipeline
 from proxy.prices import PriceList
 from proxy.pricing import Pricing
 from proxy.reception import Reception
 from proxy.redaction import Redactor, secrets_of
+from proxy.rehearsal import Stock
 from proxy.relay import PATIENCE, Patience
 from proxy.reloading import Reloading, ReloadParts, Reread
 from proxy.replicas import About, Replicas, load_script
@@ -52,16 +52,9 @@ from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.upstream import Upstream
 from proxy.upstream.transport import PooledUpstream
-from proxy.vitals import Organs, Vitals
+from proxy.vitals import Organs
 from proxy.waiting import WaitingRoom
-from ratelimit.absence import Outage
-from ratelimit.limiter import Limiter
-from ratelimit.memory_store import MemoryStore
-from ratelimit.redis_store import RedisStore
-from ratelimit.store import Script, load_scripts
-
-REGROUP = 1.0
-"""Seconds after the return of Redis in which all replicas have found it again (`link.node`)."""
+from ratelimit.store import load_scripts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,19 +105,11 @@ class Replica:
         self._watching = [watch for watch in told if watch is not None]
         self.guard = Guard(config.overload)
         self._budget = RetryBudget(config.retry.budget)
+        self._lots = random.Random(draw.getrandbits(64))  # noqa: S311  (of routing alone, so that a copy foretells it)
         self._redactor = Redactor(secrets_of(config))
         self._on_renewal: list[Callable[[Config], None]] = []
-        scripts = load_scripts()
-        says = load_script()
-        shares = peers.load_scripts()
-        known = [says, *shares.values(), *scripts.values()]
-        self.link = self._linked(address, surroundings, known) if address else None
-        self.shelf = self._shelved(config, address, surroundings)
-        self.archive = Archive(self.shelf)
-        self.replicas = Replicas(self.link, says, self._about, draw) if self.link is not None else None
-        self.peers = Peers(self.link, shares, self.fleet, draw) if self.link is not None else None
+        self._over_redis(config, address)
         self.waiting = WaitingRoom(self.fleet, config.queue)
-        self.limiter, self._store = self._limits(clock, scripts)
         estimator = Estimator()
         self.ledger = Ledger(self.name, clock, draw)
         reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number, self._tracer)
@@ -146,8 +131,25 @@ class Replica:
         self.reloading = Reloading(
             ReloadParts(surroundings.reread, lambda: self.fleet.snapshot, self._prepared, self._renew)
         )
-        self.operations_app: FastAPI = self._watched(config, self._vitals(clock, admission.allowances))
+        self.console = console(self._backstage(clock, admission, estimator), config)
+        self.operations_app = self.console.app
         self.reloading.attach(self.operations_app)
+
+    def _over_redis(self, config: Config, address: Address | None) -> None:
+        """What is shared with other replicas, and what stands for it in a process that is alone."""
+        surroundings = self._surroundings
+        clock, draw = surroundings.clock, surroundings.draw
+        scripts = load_scripts()
+        says = load_script()
+        shares = peers.load_scripts()
+        known = [says, *shares.values(), *scripts.values()]
+        self.link = self._linked(address, surroundings, known) if address else None
+        self.shelf = self._shelved(config, address, surroundings)
+        self.archive = Archive(self.shelf)
+        self.replicas = Replicas(self.link, says, self._about, draw) if self.link is not None else None
+        self.peers = Peers(self.link, shares, self.fleet, draw) if self.link is not None else None
+        said = (scripts, config, clock, self._live, self.name)
+        self.limiter, self._store = limiting.limiter(self.link, *said)
 
     def _prepared(self, config: Config) -> Snapshot:
         """The snapshot of a configuration, with nothing known of anybody."""
@@ -195,7 +197,7 @@ class Replica:
                 attempts=attempts,
                 budget=self._budget,
                 clock=surroundings.clock,
-                draw=surroundings.draw,
+                draw=self._lots,
                 tasks=self.tasks,
                 observe=self._observe,
                 keep=self.ledger.keep,
@@ -249,59 +251,58 @@ class Replica:
         wiring = shelving.Wiring(surroundings.clock, self._link_tasks, surroundings.draw)
         return shelving.shelf(config, address, rules, wiring)
 
-    def _limits(self, clock: Clock, scripts: Mapping[str, Script]) -> tuple[Limiter, RedisStore | None]:
-        """The limiter: over the cluster where there is a link, else in this process alone."""
-        local = MemoryStore(clock)
-        if self.link is None:
-            return Limiter(MemoryStore(clock), local, clock, lambda: 1, self.name), None
-        store = RedisStore(self.link, scripts)
-        outage = Outage(min_replicas=self.fleet.snapshot.config.redis.min_replicas, regroup=REGROUP)
-        return Limiter(store, local, clock, self._live, self.name, outage), store
-
     def _live(self) -> int:
         """How many replicas there are."""
         return self.replicas.live if self.replicas is not None else 1
 
-    async def _stand(self) -> operations.Stand:
-        members = await self.replicas.ask() if self.replicas is not None else (self._about(),)
-        return operations.Stand(members, self.name, lambda: overview(self.fleet))
+    async def _members(self) -> Sequence[About]:
+        """Who lives."""
+        return await self.replicas.ask() if self.replicas is not None else (self._about(),)
 
-    def _watched(self, config: Config, vitals: Vitals) -> FastAPI:
-        """The application of the operations port."""
-        self.instruments.read(vitals.read)
-        if self.traces is not None:
-            self.instruments.read(self.traces.read)
-        token = config.operations.token
-        return operations.operations_app(
-            lambda: self.ready,
-            operations.Watched(self.instruments, self._stand, vitals.prepare),
-            token.get_secret_value() if token is not None else None,
+    def _backstage(self, clock: Clock, admission: Admission, estimator: Estimator) -> Backstage:
+        """What of it operators get to see."""
+        return Backstage(
+            organs=self._organs(clock, admission.allowances),
+            stock=Stock(
+                fleet=self.fleet,
+                limiter=self.limiter,
+                estimator=estimator,
+                archive=self.archive,
+                budget=self._budget,
+                redactor=self._redactor,
+                clock=clock,
+                lots=self._lots,
+            ),
+            ledger=self.ledger,
+            instruments=self.instruments,
+            traces=self.traces,
+            members=self._members,
+            link=self.link,
+            tasks=self.tasks,
         )
 
-    def _vitals(self, clock: Clock, allowances: Allowances) -> Vitals:
+    def _organs(self, clock: Clock, allowances: Allowances) -> Organs:
         """What is read off at each scrape."""
         links = {"shared": self.link, "responses": self.shelf.link if self.shelf is not None else None}
         present = {name: reached for name, reached in links.items() if reached is not None}
         for name, reached in present.items():
             reached.counters.on_latency = self.instruments.redis(name).observe
         shelf, budget = self.shelf, self.shelf is not None and self.shelf.store.rules.budget > 0
-        return Vitals(
-            Organs(
-                clock=clock,
-                fleet=self.fleet,
-                waiting=self.waiting,
-                limiter=self.limiter,
-                allowances=allowances,
-                guard=self.guard,
-                prices=self.prices,
-                live=self._live,
-                ready=lambda: self.ready,
-                dropped=lambda: self.request_log.dropped,
-                reloads=self.reloading.outcomes,
-                links=present,
-                store=shelf.store if shelf is not None else None,
-                census=Census(shelf.link, clock.monotonic, budget=budget) if shelf is not None else None,
-            )
+        return Organs(
+            clock=clock,
+            fleet=self.fleet,
+            waiting=self.waiting,
+            limiter=self.limiter,
+            allowances=allowances,
+            guard=self.guard,
+            prices=self.prices,
+            live=self._live,
+            ready=lambda: self.ready,
+            dropped=lambda: self.request_log.dropped,
+            reloads=self.reloading.outcomes,
+            links=present,
+            store=shelf.store if shelf is not None else None,
+            census=Census(shelf.link, clock.monotonic, budget=budget) if shelf is not None else None,
         )
 
     def _about(self) -> About:
@@ -341,6 +342,7 @@ class Replica:
         assert self.peers is not None
         await self.peers.poll()
         link.subscribe(CHANNEL, self.peers.hear, self.peers.missed)
+        self.console.start()
         self._background.spawn(self.peers.tell(), "peers-tell")
         self._background.spawn(self.peers.listen(), "peers-listen")
 

@@ -175,15 +175,19 @@ class Fleet:
 
     def twin(self, draw: random.Random) -> "Fleet":
         """A copy of what is known now, to try things on: nobody hears of what it does or learns."""
-        twin = Fleet(self.snapshot, self._clock, draw, self.name, self._live)
-        twin.in_flight, twin.others, twin._told = dict(self.in_flight), self.others, self._told
-        twin.cluster_clock, twin.outbox.open = self.cluster_clock, self.outbox.open
-        twin._succeeded = dict(self._succeeded)
-        twin.latencies = copy.deepcopy(self.latencies)
-        twin.throttle = copy.deepcopy(self.throttle)
-        twin._probes = copy.deepcopy(self._probes)
-        twin._places = self._places.twin(draw)
+        twin = copy.copy(self)
+        twin._part(draw)  # noqa: SLF001  (its own kind)
         return twin
+
+    def _part(self, draw: random.Random) -> None:
+        """From here on go another way than the one that it is a copy of."""
+        self._draw, outbox, self.outbox = draw, self.outbox, Outbox()
+        self.outbox.open = outbox.open
+        self.blunders, self._untold = Blunders(), Untold(self.snapshot.health.rules)
+        self.dirty, self._standings, self._listeners = self._untold.dirty, {}, []
+        self.in_flight, self._succeeded = dict(self.in_flight), dict(self._succeeded)
+        self.latencies, self.throttle = copy.deepcopy(self.latencies), copy.deepcopy(self.throttle)
+        self._probes, self._places = copy.deepcopy(self._probes), self._places.twin(draw)
 
     # Turns.
 

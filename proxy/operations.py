@@ -7,7 +7,7 @@ happened before (`endpoints.Edge`), for every route but the probes.
 import dataclasses
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -19,7 +19,6 @@ from proxy.answers import moment, refusal_headers
 from proxy.endpoints import ASIDES, HOT, PROBES, read_head
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
-from proxy.overview import Standing
 from proxy.replicas import About
 from proxy.retrieval import Retrieval
 from proxy.wire.chat.voice import ChatVoice
@@ -33,20 +32,11 @@ Ready = Callable[[], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stand:
-    """How the cluster stands, seen from here: who lives, this replica's name, and how it sees the targets."""
-
-    members: tuple[About, ...]
-    replica: str
-    targets: Callable[[], list[Standing]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Watched:
-    """What operators look at. `stand` and `prepare` ask: for who lives, and for what a scrape shows."""
+    """What operators look at. `members` and `prepare` ask: for who lives, and for what a scrape shows."""
 
     instruments: Instruments
-    stand: Callable[[], Awaitable[Stand]]
+    members: Callable[[], Awaitable[Sequence[About]]]
     prepare: Callable[[], Awaitable[None]]
 
 
@@ -75,16 +65,11 @@ def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> 
         return Response(text, headers={"content-type": kind})
 
     async def replicas() -> Response:
-        return _json({"replicas": (await watched.stand()).members})
-
-    async def targets() -> Response:
-        now = await watched.stand()
-        return _json({"replica": now.replica, "targets": now.targets()})
+        return _json({"replicas": await watched.members()})
 
     if token is not None:
         app.add_middleware(Doorkeeper, token=token, pepper=secrets.token_bytes(32))
     app.get("/metrics")(metrics)
-    app.get("/admin/targets")(targets)
     app.get("/admin/replicas")(replicas)
     _probes(app, ready)
     return app

@@ -34,7 +34,8 @@ LAYERS = [
     "detached counting compaction sockets vitals rehearsal",
     "retrieval shelving exporting",
     "endpoints websocket client_connection",
-    "operations listener reloading",
+    "operations listener reloading administration limiting",
+    "console",
     "app",
     "serving",
     "workers demo",
@@ -56,7 +57,13 @@ OWNERS = {
     "hiredis": {"proxy.link.connection", "proxy.link.script"},
     "redis": set(),
     "uvicorn": {"proxy.listener", "proxy.websocket"},
-    "fastapi": {"proxy.operations", "proxy.retrieval", "proxy.reloading", "proxy.app"},
+    "fastapi": {
+        "proxy.administration",
+        "proxy.operations",
+        "proxy.retrieval",
+        "proxy.reloading",
+        "proxy.app",
+    },
     "starlette": {"proxy.operations", "proxy.retrieval"},
     "opentelemetry": {"metrics.traces"},
     "requests": {"metrics.traces"},
@@ -72,7 +79,14 @@ PARTS = (
     "MemoryStore Peers Pipeline PooledUpstream Redactor RedisStore Replicas RequestLog ResponseStore "
     "RetryBudget Tenants Tracer WaitingRoom"
 )
-COMPOSITION = {"proxy.app", "proxy.exporting", "proxy.shelving"}
+COMPOSITION = {
+    "proxy.app",
+    "proxy.console",
+    "proxy.exporting",
+    "proxy.limiting",
+    "proxy.rehearsal",
+    "proxy.shelving",
+}
 CATCH_ALL = {"proxy.endpoints", "proxy.tasks"}
 NAMELESS = "base common core helper helpers manager managers misc shared util utils"
 UNMIRRORED = {

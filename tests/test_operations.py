@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -17,7 +17,6 @@ from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
 from proxy.config.settings import Config
 from proxy.endpoints import ASIDES, HOT
-from proxy.overview import Standing
 from proxy.replicas import About
 from proxy.retrieval import Retrieval
 
@@ -212,9 +211,8 @@ def test_the_hot_routes_never_come_here(path: str) -> None:
 TOKEN = "sk-operators-0123"
 
 
-async def _stand() -> operations.Stand:
-    members = (About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6))
-    return operations.Stand(members, "me", lambda: [Standing("small", "a/a-model@1", ready=True)])
+async def _members() -> Sequence[About]:
+    return About("me", "1.2.3", "abc", 5, 2), About("other", "1.2.3", "abc", 6)
 
 
 def operations_app(
@@ -225,7 +223,7 @@ def operations_app(
     async def prepare() -> None:
         prepared()
 
-    watched = operations.Watched(Instruments(CollectorRegistry(), "1.2.3"), _stand, prepare)
+    watched = operations.Watched(Instruments(CollectorRegistry(), "1.2.3"), _members, prepare)
     return operations.operations_app(lambda: ready, watched, token)
 
 
@@ -241,11 +239,6 @@ def test_the_operations_port_has_metrics_and_probes() -> None:
     assert 'apex_build_info{version="1.2.3"} 1.0' in answer.text
     seen = watched("/admin/replicas").json()["replicas"]
     assert [one["id"] for one in seen] == ["me", "other"]
-    told = watched("/admin/targets").json()
-    assert told == {
-        "replica": "me",
-        "targets": [{"model": "small", "target": "a/a-model@1", "ready": True}],
-    }
     assert watched("/readyz", operations_app(ready=False)).status_code == 503
     assert watched("/livez", operations_app(ready=False)).status_code == 200
     assert watched("/v1/models").json()["error"]["code"] == "not_found"
@@ -262,7 +255,7 @@ def test_what_a_scrape_needs_is_asked_for_first() -> None:
     """Once a scrape, and for nothing else."""
     asked: list[int] = []
     app = operations_app(prepared=lambda: asked.append(1))
-    watched("/admin/targets", app)
+    watched("/admin/replicas", app)
     assert asked == []
     watched("/metrics", app)
     assert asked == [1]
@@ -291,7 +284,7 @@ def test_operators_call_with_a_token(method: str, path: str, given: str | None) 
 def test_with_the_token_all_of_it_is_there() -> None:
     """And what is not there is not found."""
     app, auth = operations_app(token=TOKEN), f"Bearer {TOKEN}"
-    for path, status in (("/metrics", 200), ("/admin/targets", 200), ("/admin/replicas", 200), ("/x", 404)):
+    for path, status in (("/metrics", 200), ("/admin/replicas", 200), ("/x", 404)):
         assert watched(path, app, authorization=auth).status_code == status
 
 

@@ -1,0 +1,222 @@
+"""What operators ask and order: `/admin` on the operations port.
+
+    GET  /admin/targets                        how each target stands, and what its key has left
+    POST /admin/targets/{id}/drain             no new requests go there, in the whole cluster
+    POST /admin/targets/{id}/restore           they do again
+    POST /admin/targets/{id}/reset             what is known against it is forgotten
+    GET  /admin/limits/{client}                what a client has left
+    POST /admin/explain?client=&endpoint=      what would become of a request
+    GET  /admin/decisions                      the last of this replica
+    GET  /admin/decisions?format=lines         the same for `apex-proxy replay`
+    GET  /admin/decisions/{id}                 why, of any request that any replica took lately
+
+Nothing here is on a request's way. The doorkeeper has let in who asks.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+
+from proxy import ledger as ledgers
+from proxy.circuit import Kind
+from proxy.endpoints import HttpSource, read_head
+from proxy.errors import Refusal
+from proxy.exchange import Head
+from proxy.explanation import Touched, explained, path, touched
+from proxy.fleet import Fleet
+from proxy.inquiries import Inquiries, Silence
+from proxy.ledger import Kept, Ledger
+from proxy.overview import overview
+from proxy.rehearsal import Rehearsal
+from proxy.targets import Target
+from proxy.tenants import Tenant
+from proxy.wire import envelope
+from proxy.wire.envelope import encode
+from proxy.wire.model import DIALECT_OF, Endpoint
+from ratelimit.limiter import Limiter
+from ratelimit.scope import Limits
+
+FEW: Final = 50
+"""Decisions listed unless asked for more."""
+
+ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Administration:
+    """The routes. `inquiries` is None in a process without Redis, whose replica is alone."""
+
+    fleet: Fleet
+    limiter: Limiter
+    ledger: Ledger
+    rehearsal: Rehearsal
+    inquiries: Callable[[], Inquiries | None]
+
+    def attach(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.get("/admin/targets")(self.targets)
+        app.post("/admin/targets/{name:path}/{order}")(self.order)
+        app.get("/admin/limits/{client:path}")(self.limits)
+        app.post("/admin/explain")(self.explain)
+        app.get("/admin/decisions")(self.decisions)
+        app.get("/admin/decisions/{request_id}")(self.decision)
+
+    async def targets(self) -> Response:
+        """Every target of every model, as this replica sees it."""
+        rows = overview(self.fleet)
+        key_of = {target.id: target.key_id for target in self._all()}
+        said = await self._asked(dict.fromkeys(key_of[row.target] for row in rows))
+        listed = [{**msgspec.to_builtins(row), "limits": said.get(key_of[row.target], ())} for row in rows]
+        return _json({"replica": self.fleet.name, "targets": listed})
+
+    async def _asked(self, keys: Iterable[str]) -> dict[str, tuple[Touched, ...]]:
+        """What the limits of each key say, where it has any."""
+        scopes = self.fleet.snapshot.scopes
+        limited = {key: limits for key in keys if (limits := scopes.of_key(key))}
+        found = await asyncio.gather(*(self._touched(limits) for limits in limited.values()))
+        return dict(zip(limited, found, strict=True))
+
+    async def _touched(self, limits: Limits) -> tuple[Touched, ...]:
+        """Each limit with what is left of it now; nothing of that while the store is away."""
+        said = await asyncio.gather(*(self.limiter.peek((limit,)) for limit in limits))
+        return tuple(touched(limit, one) for limit, one in zip(limits, said, strict=True))
+
+    async def order(self, name: str, order: str) -> Response:
+        """Drain, restore or reset a target, by its id; or all of a label, `provider/model`."""
+        kind = ORDERS.get(order)
+        if kind is None:
+            raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {order[:40]}.")
+        meant = {target.id: target for target in self._all() if name in (target.id, target.label)}
+        if not meant:
+            raise Refusal(404, f"There is no target '{name[:200]}'; GET /admin/targets names all.")
+        for target in meant.values():
+            self.fleet.order(target, kind)
+        return _json({"order": order, "targets": list(meant)})
+
+    async def limits(self, client: str) -> Response:
+        """What a client has left of each of its limits, over the whole cluster."""
+        self._tenant(client)
+        scope = self.fleet.snapshot.scopes.clients.get(client)
+        every = (
+            [*scope.own, *(limits[-1] for limits in scope.per_model.values())] if scope is not None else []
+        )
+        found = await self._touched(tuple(every))
+        return _json({"client": client, "limits": found, "known": not self.limiter.away})
+
+    async def explain(self, request: Request) -> Response:
+        """What would become of the request in the body. Nothing is sent, taken or learned."""
+        bounds = self.fleet.snapshot.config.bounds
+        asked = read_head(request.headers.raw)
+        body = await HttpSource(request.receive, bounds, asked.length).body()
+        fields = envelope.decode(body, bounds.json_depth)
+        endpoint = _endpoint(request.query_params.get("endpoint"), fields)
+        tenant = self._tenant(request.query_params.get("client"))
+        head = Head(None, b"application/json", b"", len(body), asked.forwarded, asked.vendor, asked.strict)
+        found = await self.rehearsal.of(endpoint, body, tenant, head)
+        said = {limit.key: quote.said for quote in found.quotes for limit in quote.limits}
+        told = explained(
+            found.decision, found.snapshot, self.fleet.name, said=said, waits=found.waits, answer=found.answer
+        )
+        return _json(told)
+
+    async def decisions(self, limit: int = FEW, format: str = "list") -> Response:  # noqa: A002  (it is what the parameter is called)
+        """The newest of this replica, one line each; with `format=lines` as `replay` wants them."""
+        kept = itertools.islice(self.ledger.latest(), max(min(limit, ledgers.SLOTS), 0))
+        if format == "lines":
+            lines = b"".join(encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
+            return Response(lines, media_type="application/x-ndjson")
+        return _json({"replica": self.fleet.name, "decisions": list(_listed(kept))})
+
+    async def decision(self, request_id: str) -> Response:
+        """Why a request went where it went; asked of the replica that took it."""
+        there = ledgers.address(request_id)
+        if there is None:
+            raise Refusal(400, "That is no id of a request: `req_` and 24 hex digits.", code="invalid_id")
+        if there.replica == self.ledger.name:
+            found = self.told(request_id.encode())
+        else:
+            inquiries = self.inquiries()
+            heard = await inquiries.ask(there.replica, request_id.encode()) if inquiries else Silence.NOBODY
+            if isinstance(heard, Silence) and heard is not Silence.UNKNOWN:
+                raise Refusal(503, _SILENT[heard].format(replica=there.replica), code="replica_silent")
+            found = heard if isinstance(heard, bytes) else None
+        if found is None:
+            raise Refusal(404, "Nothing is kept (any more) of that request.", code="not_found")
+        return Response(found, media_type="application/json")
+
+    def told(self, request_id: bytes) -> bytes | None:
+        """The explanation of a decision of this replica, as JSON; None where it is not kept."""
+        kept = self.ledger.find(request_id.decode("ascii", "replace"))
+        if kept is None:
+            return None
+        if kept.snapshot is None:
+            return encode({"request_id": kept.decision.request_id, "decision": kept.decision})
+        return encode(explained(kept.decision, kept.snapshot, self.ledger.name))
+
+    def _all(self) -> Iterator[Target]:
+        for model in self.fleet.snapshot.models.values():
+            yield from model.targets
+
+    def _tenant(self, name: str | None) -> Tenant:
+        tenants = self.fleet.snapshot.tenants
+        names = tenants.names()
+        wanted = names[0] if name is None and len(names) == 1 else name
+        found = tenants.named(wanted) if wanted is not None else None
+        if found is None:
+            missing = f"There is no client '{name[:100]}'" if name else "It hangs on who asks: say `client=`"
+            raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
+        return found
+
+
+def _listed(kept: Iterable[Kept]) -> Iterator[dict[str, object]]:
+    for one in kept:
+        made = one.decision
+        yield {
+            "request_id": made.request_id,
+            "at": made.at,
+            "model": made.asked,
+            "client": made.client,
+            "outcome": made.outcome,
+            "status": made.status,
+            "path": path(made) if made.targets or not made.picks else "",
+        }
+
+
+def _endpoint(named: str | None, fields: envelope.Fields) -> Endpoint:
+    """The endpoint that a body is meant for: as it is said, else by the fields that only one has."""
+    if named is not None:
+        found = {endpoint.value: endpoint for endpoint in DIALECT_OF}.get(named)
+        if found is None:
+            raise Refusal(400, f"`endpoint` is one of {', '.join(one.value for one in DIALECT_OF)}.")
+        return found
+    if "input" in fields:
+        return Endpoint.RESPONSES
+    messages = "max_tokens" in fields and (
+        "system" in fields or "thinking" in fields or "anthropic_version" in fields
+    )
+    return Endpoint.MESSAGES if messages else Endpoint.CHAT
+
+
+_ANTHROPIC: Final = frozenset({"system", "thinking", "stop_sequences", "top_k"})
+"""Fields that the Messages API has and Chat has not."""
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
+
+
+_SILENT: Final = {
+    Silence.AWAY: "Replica {replica} decided that, and Redis, over which it is asked, is away.",
+    Silence.NOBODY: "Replica {replica} decided that, and does not answer: it may be gone.",
+    Silence.BUSY: "Too much is asked of other replicas at the moment.",
+}
+
+
+def _json(value: object) -> Response:
+    return Response(encode(value), media_type="application/json")
