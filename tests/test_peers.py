@@ -164,6 +164,36 @@ def test_what_one_learns_comes_by_message(url: str) -> None:
 
 
 @pytest.mark.process
+def test_an_order_holds_for_all(url: str) -> None:
+    """Also one that was given without the store, on a replica that knew less; a straggler undoes no reset."""
+
+    async def scenario() -> None:
+        async with cluster(url, "one", "two", "three") as (one, two, three):
+            teach(one.fleet, LIMITED)
+            teach(one.fleet, *[FAILED] * FAILURES)
+            await one.peers.flush()
+            await two.peers.poll()
+            late = two.fleet.take(ONE)
+            three.fleet.outbox.open = False
+            three.fleet.order(ONE, Kind.RESET)
+            three.fleet.order(TWO, Kind.DRAIN)
+            assert three.fleet.dirty == {ONE.id, TWO.id}
+            await three.peers.poll()
+            two.fleet.report(late, Report(Effect.QUARANTINE_MODEL))
+            await two.peers.flush()  # it had not heard of the reset
+            for each in (one, two, three):
+                await each.peers.poll()
+                assert (kept_away(each.fleet), each.fleet.standing(TWO).drained) == (False, True)
+                assert each.records == one.records
+            one.fleet.order(TWO, Kind.RESTORE)
+            await one.peers.flush()
+            await three.peers.poll()
+            assert not kept_away(three.fleet, TWO)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.process
 def test_who_may_not_subscribe_polls(url: str) -> None:
     """Neither the one that tells nor the one that hears needs the channel."""
 
