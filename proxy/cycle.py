@@ -23,6 +23,9 @@ HIGH_WATER = 64 * 1024
 WHOLE = "apex.whole"
 """The extension (of ASGI's `extensions`) by which an application gets a body that came with its head."""
 
+PUSH = "apex.push"
+"""The extension by which an application says more of an answer where that need not wait."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSAL = (
     b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
@@ -120,7 +123,7 @@ class Cycle:
         self._chunked = False
 
     def take_scope(self) -> Scope:
-        """The scope, once: it refers back to the cycle (`WHOLE`), and neither should wait for a collector."""
+        """The scope, once: it refers back to the cycle, and neither should wait for a collector."""
         scope, self._scope = self._scope, {}
         return scope
 
@@ -181,6 +184,15 @@ class Cycle:
             self._say(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} at the wrong time")
+
+    def push(self, data: bytes) -> bool:
+        """Say more of an answer that has begun. False where that would wait: nothing was said then."""
+        if self.gone:
+            return True
+        if self._line.write_paused or self.complete or not self.started:
+            return False
+        self._say(data, more=True)
+        return True
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:
         self.started = True

@@ -7,6 +7,7 @@ task it was entered in, as `asyncio.timeout` does, and what comes out of the blo
 """
 
 import asyncio
+import math
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,7 @@ class Deadline:
         self._when: float | None = None
         self._kind = FaultKind.TOTAL_TIMEOUT
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf  # when the timer does
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._fired = False
@@ -42,18 +44,18 @@ class Deadline:
         """From now on: at `when` at the latest, or a `Fault` of `kind`."""
         self._when = when
         self._kind = kind
-        if self._timer is None:
+        if when < self._rings:
             self._arm(min(when, self._loop.time() + _AHEAD))
-        elif self._timer.when() > when:
-            self._arm(when)
 
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._rings = when
         self._timer = self._loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
+        self._rings = math.inf
         if self._when is not None and self._when > self._loop.time():
             self._arm(self._when)
         elif self._task is not None:
@@ -72,6 +74,7 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._rings = math.inf
         task, self._task = self._task, None
         if not self._fired or task is None:
             return

@@ -108,6 +108,10 @@ class RunSink:
         if events and not self.ended:
             await self._shelf.runs.append(self._owner, self._stored.id, events)
 
+    def push(self, data: bytes) -> bool:  # noqa: ARG002  (the seam's signature)
+        """Never: the store is awaited."""
+        return False
+
     async def end(self, data: bytes = b"") -> None:
         """The last events, and with them the response as it ended."""
         final = self._thread.final

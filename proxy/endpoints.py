@@ -20,7 +20,7 @@ from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
-from proxy.cycle import WHOLE
+from proxy.cycle import PUSH, WHOLE
 from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
@@ -38,6 +38,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Whole = Callable[[], bytes | None]
 """The body of a request if all of it is there already; see `cycle.WHOLE`."""
+Push = Callable[[bytes], bool]
+"""More of an answer, where that need not wait; see `cycle.PUSH`."""
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOT = {
@@ -121,9 +123,10 @@ class HttpSource:
 class HttpSink:
     """An answer over an ASGI connection. After the end, writes say nothing."""
 
-    def __init__(self, send: Send, extra: Headers) -> None:
+    def __init__(self, send: Send, extra: Headers, push: Push | None = None) -> None:
         self._send = send
         self._extra = extra
+        self._push = push
         self.started = False
         self._ended = False
 
@@ -147,6 +150,10 @@ class HttpSink:
         """Whole events."""
         if not self._ended:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def push(self, data: bytes) -> bool:
+        """Whole events, if the connection takes them at once."""
+        return self._ended or (self._push is not None and self._push(data))
 
     async def end(self, data: bytes = b"") -> None:
         """The last events and the end."""
@@ -197,7 +204,8 @@ class Edge:
         preflight = self.cors is not None and _is_preflight(scope)
         extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
-        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra))
+        push = scope.get("extensions", {}).get(PUSH)
+        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, push))
         if self.cors is not None and preflight:
             headers = [*self.cors.preflight(origin), *identity_headers(exchange)]
             await exchange.sink.start(204, headers)

@@ -35,6 +35,11 @@ class Kept:
         """Whole events of a stream."""
         self.body += data
 
+    def push(self, data: bytes) -> bool:
+        """The same: nobody is waited for."""
+        self.body += data
+        return True
+
     async def end(self, data: bytes = b"") -> None:
         """The last events."""
         self.body += data

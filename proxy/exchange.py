@@ -52,6 +52,9 @@ class Sink(Protocol):
     async def write(self, data: bytes) -> None:
         """Whole events of a stream. Waits while the client does not read."""
 
+    def push(self, data: bytes) -> bool:
+        """As `write`, where that need not wait; else False, and nothing was said."""
+
     async def end(self, data: bytes = b"") -> None:
         """The last events and the end."""
 

@@ -41,7 +41,7 @@ from proxy.routing import Plan
 from proxy.snapshot import Snapshot
 from proxy.tasks import Tasks
 from proxy.tenants import Tenant
-from proxy.upstream import Call, Reply
+from proxy.upstream import Call, Reply, Taker
 from proxy.waiting import Place
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import DIALECT_OF, Endpoint
@@ -161,6 +161,9 @@ class _Failing:
     async def read(self) -> bytes:
         """See `Reply`."""
         return b""
+
+    async def pour(self, taker: Taker) -> None:
+        """See `Reply`."""
 
     def close(self) -> None:
         """See `Reply`."""

@@ -2,11 +2,13 @@
 
 Until the first content nothing is committed: what came is held back, within bounds, and any fault still
 leads to the next target. With the first content the status goes out and there is no way back. Reads are
-pulled and writes awaited, so a client that does not read holds its provider up, not our memory.
+pulled and writes awaited, so a client that does not read holds its provider up, not our memory. Once content
+has come, and while the client takes it, events go from the provider's socket to the client's in one call.
 """
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 
 from proxy.config.resilience import Timeouts
@@ -120,6 +122,8 @@ class Relay:
         self._begun = begun
         self._held = b""
         self._stalled = 0.0
+        self._since = 0.0  # the time from which on the provider is waited for
+        self._idle = self._latest = math.inf  # how long at most for the next event, until when for the last
 
     async def whole(self, passage: Passage, limit: int) -> Usage | None:
         """Pass a reply that is no stream. Raises `Fault` while nothing has been sent."""
@@ -140,12 +144,10 @@ class Relay:
 
     async def stream(self, stream: Stream, timeouts: Timeouts) -> None:
         """Pass a stream. Raises `Fault`; another target may follow unless `exchange.committed`."""
-        latest = self._now() + timeouts.max_stream
+        self._idle, self._latest = timeouts.idle, self._now() + timeouts.max_stream
         over = False
         while not over:
-            data = await self._read()
-            out = stream.feed(data) if data else b""
-            over = not data or stream.ended
+            out, over = await self._next(stream)
             if over and stream.error is None:
                 out += stream.finish()
             if self._exchange.committed or self._worth_it(stream, out):
@@ -155,18 +157,67 @@ class Relay:
                     FaultKind.ERROR_IN_REPLY, "the stream held an error", status=200, said=stream.error
                 )
             if self._exchange.committed:
-                self._wait_for_next(timeouts.idle, latest)
+                self._wait_for_next(self._now())
         self._exchange.record.stalled = self._stalled
         await self._finish()
 
+    async def _next(self, stream: Stream) -> tuple[bytes, bool]:
+        """The events that came next and are still to be passed on; whether they are the last."""
+        if self._exchange.committed:
+            left = await self._flow(stream)
+            if left is not None:
+                return left, stream.ended
+        data = await self._read()
+        return stream.feed(data) if data else b"", not data or stream.ended
+
+    async def _flow(self, stream: Stream) -> bytes | None:
+        """Pass on what comes while that is all there is to do: no task is woken for it, nothing is awaited.
+
+        What came last then, and is still to be passed on; None where the next piece has to be read.
+        """
+        left: bytes | None = None
+        failed: list[Fault] = []
+
+        def take(data: bytes) -> bool:
+            nonlocal left
+            self._heard()
+            try:
+                out = stream.feed(data)
+            except Fault as fault:
+                failed.append(fault.with_traceback(None))
+                return False
+            if stream.ended or stream.error is not None or not (self._sink.push(out) if out else True):
+                left = out
+                return False
+            if out and self._pulse is not None:
+                self._pulse.touch()
+            self._since = self._now()
+            self._wait_for_next(self._since)
+            return True
+
+        self._since = self._now()
+        try:
+            await self._reply.pour(take)
+        finally:
+            self._heard()
+        if failed:
+            raise failed.pop()
+        return left
+
     async def _read(self) -> bytes:
-        began = self._now()
+        self._since = self._now()
         try:
             return await self._reply.read()
         finally:
-            waited = self._now() - began
-            self._exchange.record.waited += waited
-            self._stalled = max(self._stalled, waited)
+            self._heard()
+
+    def _heard(self) -> None:
+        """The provider was waited for until now."""
+        now = self._now()
+        waited = now - self._since
+        self._since = now
+        self._exchange.record.waited += waited
+        self._stalled = max(self._stalled, waited)
 
     def _worth_it(self, stream: Stream, out: bytes) -> bool:
         """Hold `out` back; whether what is held is reason enough to commit."""
@@ -207,12 +258,12 @@ class Relay:
                 note += f"; x-apex-warnings: {losses.header()}"
             await self._sink.write(note.encode() + b"\n\n")
 
-    def _wait_for_next(self, idle: float, latest: float) -> None:
-        now = self._now()
-        if now + idle < latest:
-            self._deadline.move(now + idle, FaultKind.IDLE_TIMEOUT)
+    def _wait_for_next(self, now: float) -> None:
+        when = now + self._idle
+        if when < self._latest:
+            self._deadline.move(when, FaultKind.IDLE_TIMEOUT)
         else:
-            self._deadline.move(latest, FaultKind.TOTAL_TIMEOUT)
+            self._deadline.move(self._latest, FaultKind.TOTAL_TIMEOUT)
 
     async def _finish(self) -> None:
         """Let the provider end its framing, so that the connection can be used again."""

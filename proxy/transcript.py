@@ -87,6 +87,13 @@ class Transcript:
         self._overheard.went(data)
         await self._sink.write(data)
 
+    def push(self, data: bytes) -> bool:
+        """Pass it on, if it goes."""
+        if not self._sink.push(data):
+            return False
+        self._overheard.went(data)
+        return True
+
     async def end(self, data: bytes = b"") -> None:
         """Pass it on."""
         self._overheard.went(data)

@@ -16,7 +16,7 @@ from proxy.clock import ManualClock, SystemClock
 from proxy.config import config_hash
 from proxy.config.settings import Config
 from proxy.link import parse
-from proxy.upstream import Call, Reply
+from proxy.upstream import Call, Reply, Taker
 
 KEY = "sk-client-0123"
 ANSWER = {
@@ -52,6 +52,9 @@ class Whole(Reply):
     async def read(self) -> bytes:
         """The body, then its end."""
         return self._parts.pop() if self._parts else b""
+
+    async def pour(self, taker: Taker) -> None:
+        """It is all to be read."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -11,7 +11,7 @@ Header text is latin-1 both ways, so bytes that are not ASCII pass unchanged thr
 import asyncio
 import functools
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_size",
         "_tail",
+        "_taker",
         "_transport",
         "_waiter",
         "_writing",
@@ -77,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Callable[[bytes], bool] | None = None  # gets what comes while `_waiter` waits
         self._fields: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0  # bytes in them
@@ -130,6 +132,14 @@ class Connection(asyncio.Protocol):
         """Done when the head has come, more of the body, or the end."""
         waiter = self._waiter = self._loop.create_future()
         return waiter
+
+    def pour(self, taker: Callable[[bytes], bool]) -> asyncio.Future[None]:
+        """Done when `taker`, which gets what comes of the body, wants no more of it, or at the end.
+
+        What comes along with the end is left to be taken.
+        """
+        self._taker = taker
+        return self.news()
 
     @property
     def readable(self) -> bool:
@@ -223,6 +233,9 @@ class Connection(asyncio.Protocol):
             return
         if self._bare > _HEAD_LIMIT or (self._head_only and not self._ends_with_head(data)):
             self._spoil()
+        elif self._taker is not None:
+            if self._size and not self._taker(self.take()):
+                self._wake()
         elif self._size > _READ_BUFFER:
             self._pause()
 
@@ -300,7 +313,8 @@ class Connection(asyncio.Protocol):
         self._bare = 0
         self._parts.append(part)
         self._size += len(part)
-        self._wake()
+        if self._taker is None:
+            self._wake()
 
     def on_message_complete(self) -> None:
         """The body has come to its end, as its framing says."""
@@ -311,6 +325,7 @@ class Connection(asyncio.Protocol):
     # How it ends.
 
     def _wake(self) -> None:
+        self._taker = None
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None

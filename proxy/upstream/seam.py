@@ -16,7 +16,7 @@ Any transport behind this seam passes the same conformance tests (tests/upstream
   sent), and `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are honoured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -41,6 +41,10 @@ class Call(msgspec.Struct, frozen=True):
         return f"<Call {self.method} {len(self.body)} bytes>"
 
 
+Taker = Callable[[bytes], bool]
+"""Takes bytes of a body as they arrive, in the midst of reading; whether it wants more of them."""
+
+
 class Reply(Protocol):
     """The response to a `Call`: its head, and its body to be pulled."""
 
@@ -61,6 +65,12 @@ class Reply(Protocol):
 
         Raises `Fault`: TRUNCATED where the body ended before its framing said so, RESET where the
         connection was reset, PROTOCOL where the framing itself is wrong.
+        """
+
+    async def pour(self, taker: Taker) -> None:
+        """Hand what comes of the body to `taker` at once, until it wants no more or something has to be read.
+
+        A transport may come back without having handed on anything: `read` has it all. Nothing is raised.
         """
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from proxy.upstream.egress import Proxies
 from proxy.upstream.pool import Idleness, Pool
 from proxy.upstream.resolver import Resolver, look_up
 from proxy.upstream.route import Route, Routes, Way
-from proxy.upstream.seam import Call
+from proxy.upstream.seam import Call, Taker
 from proxy.upstream.sessions import verifying_context
 
 _CLOSING_TURNS = 4  # of the event loop, until the sockets of aborted connections are closed, TLS or not
@@ -65,6 +65,16 @@ class PooledReply:
         if self._fault is not None:
             raise Fault(self._fault, _BODY_FAULTS[self._fault], status=self.status)
         return b""
+
+    async def pour(self, taker: Taker) -> None:
+        """Hand on what comes of the body, until `taker` wants no more or something has to be read."""
+        connection = self._connection
+        if connection is not None and not connection.readable and not connection.ended:
+            try:
+                await connection.pour(taker)
+            except asyncio.CancelledError:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Give the connection back if the body has come to its end, else close it at once."""

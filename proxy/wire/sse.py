@@ -36,6 +36,8 @@ class Splitter:
         """Take `data`; return all whole events there are now, in one piece, as they came."""
         if self._rest:
             data = self._rest + data
+        elif data.endswith(b"\n\n"):
+            return data  # as nearly all come: an event, or some, and nothing else
         end = data.rfind(b"\n\n") + 2
         if end < len(data) and b"\r" in data:
             end = max(end, self._last_end(data))

@@ -94,6 +94,17 @@ class RecordingSink:
         assert self.started
         await self._take("write", data)
 
+    def push(self, data: bytes) -> bool:
+        """Events, unless they would have to wait."""
+        assert self.started
+        assert not self.ended
+        if self._stuck or (self._delays and self._delays[0]):
+            return False
+        if self._delays:
+            self._delays.pop(0)
+        self.calls.append(Written("write", asyncio.get_running_loop().time(), data))
+        return True
+
     async def end(self, data: bytes = b"") -> None:
         """The last events."""
         assert self.started

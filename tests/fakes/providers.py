@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from proxy.errors import Fault
-from proxy.upstream import Call
+from proxy.upstream import Call, Taker
 
 HANG = float("inf")
 """A silence without end."""
@@ -43,6 +43,7 @@ class ScriptedReply:
         self.resent = False
         self.closed = False
         self.reads = 0
+        self.poured = 0
         self._steps = list(answer.steps)
 
     async def read(self) -> bytes:
@@ -56,6 +57,20 @@ class ScriptedReply:
                 raise step
             await _wait(step)
         return b""
+
+    async def pour(self, taker: Taker) -> None:
+        """Hand on what comes, up to a fault or the last of it, which is to be read."""
+        while len(self._steps) > 1:
+            step = self._steps[0]
+            if isinstance(step, Fault):
+                return
+            self._steps.pop(0)
+            if not isinstance(step, bytes):
+                await _wait(step)
+                continue
+            self.poured += 1
+            if not taker(step):
+                return
 
     def close(self) -> None:
         """Note it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from proxy.upstream import Call, read_whole
+from proxy.upstream import Call, Taker, read_whole
 
 
 class _Scripted:
@@ -22,6 +22,9 @@ class _Scripted:
     async def read(self) -> bytes:
         """The next part."""
         return self._parts.pop(0) if self._parts else b""
+
+    async def pour(self, taker: Taker) -> None:
+        """It is all to be read."""
 
     def close(self) -> None:
         """Note that it was called."""

@@ -18,7 +18,7 @@ from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
 
-_NOTABLE = re.compile(rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|\[DONE\]|"error"|event:|"message"')
+_NOTABLE = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"|message")|\[DONE\]|event:')
 """What makes an event worth decoding after the first content. `"content": "...\\"error\\"..."` does not
 match, for inside a JSON string the closing quote is escaped; a false match costs a decode, no more."""
 
@@ -124,10 +124,17 @@ class ChatStream:
         block = self._splitter.whole(data)
         if not block:
             return b""
-        if self.content and _NOTABLE.search(block) is None:
+        if not self.content:
+            return self._look(sse.events(block))
+        found = _NOTABLE.search(block)
+        if found is None:
             self.events += block.count(b"\n\n") or 1
             return block
-        return self._look(sse.events(block))
+        begin = block.rfind(b"\n\n", 0, found.start()) + 2
+        if begin < 2:
+            return self._look(sse.events(block))
+        self.events += block.count(b"\n\n", 0, begin)
+        return block[:begin] + self._look(sse.events(block[begin:]))
 
     def finish(self) -> bytes:
         """The upstream ended. A last event without its empty line counts; a missing `[DONE]` is added."""
