@@ -29,7 +29,7 @@ def _template(helm: Any, asked: argparse.Namespace, values: dict[str, Any]) -> s
     with helm.Chart.load(asked.chart) as chart:
         chart.validate_schema(values)
         made = chart.render(values, name=asked.name, namespace=asked.namespace)
-    texts = {path: text.strip() for path, text in made.items() if asked.notes or path.endswith(".yaml")}
+    texts = {path: text.strip() for path, text in made.items() if path.endswith(".yaml")}
     return "\n".join(f"---\n# Source: {path}\n{text}" for path, text in sorted(texts.items()) if text)
 
 
@@ -56,7 +56,6 @@ def _asked() -> argparse.Namespace:
         command.add_argument("--values", type=Path)
         command.add_argument("--namespace", default="default")
         command.add_argument("--strict", action="store_true")
-        command.add_argument("--notes", action="store_true")
         command.add_argument("--destination", default=".")
     return parser.parse_args()
 
