@@ -138,7 +138,7 @@ class Link:
             return self._send(what, keys, args)
         except Unavailable as error:
             refused: asyncio.Future[Any] = self._loop.create_future()
-            refused.set_exception(error)
+            refused.set_exception(error.with_traceback(None))  # else its frames and it hold each other
             return refused
 
     async def call_many(self, requests: Sequence[Request]) -> list[Any]:
