@@ -187,7 +187,7 @@ def _steps(
     tries = iter(made.tries)
     for number, pick in enumerate(made.picks):
         name = made.targets[pick.target] if pick.target >= 0 else None
-        tried = next(tries, None) if pick.came in (Came.TRIED, Came.AGAIN) else None
+        tried = next(tries, None) if pick.came is Came.TRIED else None
         chance = _chance(targets.get(name or ""), figures.get(number, ()))
         yield Step(
             picked=name,
@@ -209,7 +209,7 @@ def _chance(picked: Target | None, figures: Sequence[tuple[Target, Reason, float
 def _why_picked(pick: Pick, figures: Sequence[tuple[Target, Reason, float]], chance: float | None) -> str:
     if pick.target < 0:
         return "none could be tried at that moment"
-    if pick.came is Came.AGAIN:
+    if pick.again:
         return "none was left: the last one once more, for the fault may have been a passing one"
     reasons = {reason for _, reason, _ in figures}
     if Reason.PROBE in reasons:
@@ -295,7 +295,7 @@ def _candidates(made: Decision, targets: Mapping[str, Target], steps: Sequence[S
 
 
 def _tried(steps: Sequence[Step]) -> list[Step]:
-    return [step for step in steps if step.came in (Came.TRIED, Came.AGAIN)]
+    return [step for step in steps if step.came == Came.TRIED]
 
 
 def _fate(name: str, steps: Sequence[Step], *, supposed: bool) -> str:
@@ -361,7 +361,7 @@ def path(made: Decision) -> str:
     tries = iter(made.tries)
     parts = []
     for pick in made.picks:
-        if pick.came in (Came.TRIED, Came.AGAIN):
+        if pick.came is Came.TRIED:
             ended = next(tries, None)
             outcome = "" if ended is None or made.supposed else f" {ended.outcome}"
             parts.append(made.targets[pick.target] + outcome)

@@ -173,21 +173,21 @@ class Fleet:
         self._untold.rules = self.health.rules
         self._changed()
 
-    def twin(self, draw: random.Random) -> "Fleet":
+    def twin(self) -> "Fleet":
         """A copy of what is known now, to try things on: nobody hears of what it does or learns."""
         twin = copy.copy(self)
-        twin._part(draw)  # noqa: SLF001  (its own kind)
+        twin._part()  # noqa: SLF001  (its own kind)
         return twin
 
-    def _part(self, draw: random.Random) -> None:
+    def _part(self) -> None:
         """From here on go another way than the one that it is a copy of."""
-        self._draw, outbox, self.outbox = draw, self.outbox, Outbox()
+        outbox, self.outbox, self._draw = self.outbox, Outbox(), copy.copy(self._draw)
         self.outbox.open = outbox.open
         self.blunders, self._untold = Blunders(), Untold(self.snapshot.health.rules)
         self.dirty, self._standings, self._listeners = self._untold.dirty, {}, []
         self.in_flight, self._succeeded = dict(self.in_flight), dict(self._succeeded)
         self.latencies, self.throttle = copy.deepcopy(self.latencies), copy.deepcopy(self.throttle)
-        self._probes, self._places = copy.deepcopy(self._probes), self._places.twin(draw)
+        self._probes, self._places = copy.deepcopy(self._probes), self._places.twin(self._draw)
 
     # Turns.
 

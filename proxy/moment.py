@@ -102,11 +102,10 @@ Sights = dict[int, Sight]
 
 
 class Came(enum.StrEnum):
-    """What became of a target that was picked. `AGAIN`: it was tried a second time, as a last resort."""
+    """What became of a target that was picked."""
 
     NOTHING = ""
     TRIED = "tried"
-    AGAIN = "again"
     UNSAYABLE = "unsayable"
     FULL = "full"
     CROWDED = "crowded"
@@ -115,10 +114,11 @@ class Came(enum.StrEnum):
 class Pick(msgspec.Struct, array_like=True):
     """One pick: all that it depended on, what fell to it, and what came of that.
 
-    `target` is a place among those of the plan, -1 where none could be picked. `draws` are from [0, 1). `at`
-    is the cluster's time in ms and `sights` what was seen, None where nobody had to look: nothing was known
-    against anybody then, and the strategy looks at nothing. `after`: when a full key may be asked again, 0 if
-    never. `lost` is what the translation for it lost: field and treatment.
+    `target` is a place among those of the plan, -1 where none could be picked. `again`: nothing was picked,
+    and the last that was tried gets a second try. `draws` are from [0, 1). `at` is the cluster's time in ms.
+    `sights` is what was seen, None where nobody had to look: nothing was known against anybody then, and the
+    strategy looks at nothing. `after`: when a full key may be asked again, 0 if never. `lost` is what the
+    translation for it lost: field and treatment.
     """
 
     target: int = -1
@@ -129,6 +129,7 @@ class Pick(msgspec.Struct, array_like=True):
     came: Came = Came.NOTHING
     after: int = 0
     lost: tuple[tuple[str, str], ...] = ()
+    again: bool = False
 
 
 class Noting:

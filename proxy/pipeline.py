@@ -109,6 +109,7 @@ class Parts:
     keep: Callable[[Exchange], None]
     stopping: Callable[[], bool]
     patience: Patience = PATIENCE
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Pipeline:
@@ -130,6 +131,7 @@ class Pipeline:
         self._keep = parts.keep
         self._stopping = parts.stopping
         self._patience = parts.patience
+        self._sleep = parts.sleep
         self._verdicts = Verdicts(parts.fleet)
 
     async def handle(self, exchange: Exchange) -> None:
@@ -283,7 +285,7 @@ class Pipeline:
             return None
         exchange.retried = True
         pause = self._draw.uniform(0.0, PAUSE)
-        await asyncio.sleep(pause)
+        await self._sleep(pause)
         exchange.record.waited += pause
         if not self._ready(last):
             return None
@@ -380,7 +382,7 @@ async def _seen(body: bytes, depth: int) -> envelope.Envelope:
     """The envelope of a body. Others have their turn while a long one is read."""
     if len(body) <= envelope.PIECE:
         return envelope.read(body, depth)
-    for seen in envelope.reading(body, depth):
+    for seen in envelope.reading(body, depth):  # noqa: B007  (the last is the answer)
         await asyncio.sleep(0)
     assert seen is not None
     return seen

@@ -46,8 +46,9 @@ from proxy.waiting import Place
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit import scope
+from ratelimit.gauge import too_large
 from ratelimit.limiter import Limiter
-from ratelimit.quota import UNLIMITED, Demand
+from ratelimit.quota import UNLIMITED, Demand, Dimension
 from ratelimit.quota import Decision as Allowed
 
 FAILING: Final = 503
@@ -100,10 +101,10 @@ class Rehearsal:
         self._stock = stock
 
     async def of(self, endpoint: Endpoint, body: bytes, tenant: Tenant, head: Head) -> Rehearsed:
-        """What would become of `body`, sent to `endpoint` by `tenant` with `head`. Nothing is sent or taken."""
+        """What would become of `body`, sent to `endpoint` by `tenant` with `head`."""
         stock, tasks = self._stock, Tasks()
         lots = copy.copy(stock.lots)
-        fleet = stock.fleet.twin(lots)
+        fleet = stock.fleet.twin()
         asking, patient = Asking(stock.limiter), Unhurried(fleet)
         admission = Admission(asking, stock.estimator)
         attempts = Attempts(Means(fleet, Nobody(), admission, stock.redactor, stock.clock))
@@ -124,6 +125,7 @@ class Rehearsal:
                 observe=lambda _: None,
                 keep=lambda _: None,
                 stopping=lambda: False,
+                sleep=_at_once,
             )
         )
         reception = Reception(fleet, stock.clock, random.Random(0), stock.redactor, lambda: NUMBER)  # noqa: S311  (an id that nobody gets)
@@ -170,18 +172,29 @@ class _Failing:
 
 
 class Asking:
-    """Limits that are asked and not used. `quotes` are their answers, in order."""
+    """Limits that are asked and not used. `quotes` are their answers, in order.
+
+    What was granted before, in the same rehearsal, is asked for again: it would not be settled yet.
+    """
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
+        self._granted: dict[scope.Limits, list[Demand]] = {}
         self.quotes: list[Quote] = []
 
     async def reserve(self, limits: scope.Limits, demand: Demand) -> scope.Reservation | scope.Refusal:
         """What would be said to `demand`."""
-        said = await self._limiter.peek(limits, demand)
+        before = self._granted.setdefault(limits, [])
+        requests = demand.requests + sum(one.requests for one in before)
+        tokens = demand.tokens + sum(one.tokens for one in before)
+        said = too_large(limits, demand) or await self._limiter.peek(limits, Demand(requests, tokens))
+        places = said.concurrency if said is not None else None
+        if said is not None and places is not None and said.admitted and places.remaining <= len(before):
+            said = msgspec.structs.replace(said, admitted=False, refused_by=Dimension.CONCURRENCY)
         self.quotes.append(Quote(limits, demand, said))
         if said is not None and not said.admitted:
             return scope.Refusal(limits, demand, said)
+        before.append(demand)
         return scope.Reservation("", limits, demand, said or UNLIMITED)
 
     def settle(self, reservation: scope.Reservation, tokens: int) -> None:
@@ -242,6 +255,10 @@ class Losing:
         if losses is not None and exchange.plan is not None:
             exchange.plan.picks[-1].lost = tuple((name, how.value) for name, how in losses.fields.items())
         return over
+
+
+async def _at_once(_: float) -> None:
+    """Nobody waits for what is not done."""
 
 
 async def _never(_: Exchange) -> None:

@@ -99,8 +99,9 @@ class _Course:
     def run(self, listener: Listener | None) -> Decision:
         """The decision that comes out."""
         for number, pick in enumerate(self._made.picks):
-            if pick.came is Came.AGAIN:
-                self._again()
+            if pick.again:
+                if not self._again(pick):
+                    break
                 continue
             self._lots.again(pick.draws)
             moment = Remembered(pick, self._made.targets, self._snapshot.config.health.max_ejected)
@@ -117,12 +118,15 @@ class _Course:
         return _open(told) if self._unknown else told
 
     def _follow(self, chosen: Target) -> bool:
-        """What came of `chosen` then comes of it now; whether that is known, and the request goes on."""
+        """Go on with `chosen`, as far as is known what came of it then; whether the request goes on."""
         left = self._came.get(chosen.id)
         if not left:
             self._unknown = True
             return False
-        was = left.pop(0)
+        return self._as(left.pop(0), chosen)
+
+    def _as(self, was: Pick, chosen: Target) -> bool:
+        """What came of `chosen` then comes of it now; whether the request goes on."""
         self._plan.came(was.came, was.after)
         self._plan.picks[-1].lost = was.lost
         if was.came is Came.TRIED:
@@ -134,10 +138,12 @@ class _Course:
             self._plan.give_back(chosen, was.after)
         return was.came is not Came.NOTHING
 
-    def _again(self) -> None:
-        if self._last is not None and self._tried.get(self._last.id):
-            self._plan.once_more(self._last)
-            self._try(self._last)
+    def _again(self, was: Pick) -> bool:
+        """The last one once more, if it is the one that it was then."""
+        if self._last is None or self._last.id != self._made.targets[was.target]:
+            return False
+        self._plan.once_more(self._last)
+        return self._as(was, self._last)
 
     def _try(self, target: Target) -> bool:
         left = self._tried.get(target.id)
@@ -161,9 +167,9 @@ def _by_target(made: Decision) -> tuple[Mapping[str, list[Pick]], Mapping[str, l
         if pick.target < 0:
             continue
         name = made.targets[pick.target]
-        if pick.came is not Came.AGAIN:
+        if not pick.again:
             came.setdefault(name, []).append(pick)
-        if pick.came in (Came.TRIED, Came.AGAIN) and (ended := next(tries, None)) is not None:
+        if pick.came is Came.TRIED and (ended := next(tries, None)) is not None:
             tried.setdefault(name, []).append(ended)
     return came, tried
 

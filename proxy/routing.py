@@ -88,12 +88,11 @@ class Plan:
 
     def tried(self) -> None:
         """An attempt is made on what was picked last."""
-        if self.picks[-1].came is not Came.AGAIN:
-            self.picks[-1].came = Came.TRIED
+        self.picks[-1].came = Came.TRIED
 
     def once_more(self, target: Target) -> None:
         """One that was tried is tried again, as a last resort."""
-        self.picks.append(Pick(_place(target, self.targets), came=Came.AGAIN))
+        self.picks.append(Pick(_place(target, self.targets), again=True))
 
     def _next(self, moment: Moment, told: Told | None) -> Target | None:
         for untried in (self._left, self._again):

@@ -51,6 +51,7 @@ class Scene:
         self, made: Config, answers: Mapping[str, Sequence[Answer]], archive: Archive | None = None
     ) -> None:
         clock, draw = LoopClock(), random.Random(7)
+        self.lots = random.Random(7)
         tenants = Tenants(made.clients, b"pepper")
         self.clock = clock
         self.stopping = False
@@ -65,8 +66,8 @@ class Scene:
         self.estimator = Estimator()
         self.admission = Admission(self.limiter, self.estimator)
         self.guard = Guard(made.overload)
-        redactor = Redactor(secrets_of(made))
-        self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, redactor, clock))
+        self.redactor = Redactor(secrets_of(made))
+        self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, self.redactor, clock))
         self.backgrounds: list[Exchange] = []
         self.archive = archive or Archive(None)
         self.background: Callable[[Exchange], Awaitable[None]] = self._run_later
@@ -82,7 +83,7 @@ class Scene:
                 attempts=self.attempts,
                 budget=self.budget,
                 clock=clock,
-                draw=draw,
+                draw=self.lots,
                 tasks=self.tasks,
                 observe=self.records.append,
                 keep=self.ledger.keep,
