@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from proxy.wire.envelope import Envelope, Fields, encode
+from proxy.wire.envelope import PIECE, Envelope, Fields, body_of, encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Stream, Usage
 
@@ -57,10 +57,11 @@ class Bypass:
     Raises `Refusal` 400 at once where something would be lost and `losses` are strict.
     """
 
-    __slots__ = ("_edits", "_fields", "_native", "losses", "reply", "stream")
+    __slots__ = ("_edits", "_fields", "_long", "_native", "losses", "reply", "stream")
 
     def __init__(self, envelope: Envelope, edits: Edits, native: Native, losses: Losses) -> None:
         self._fields = envelope.fields.copy()
+        self._long = envelope.size > PIECE
         native.prepare(self._fields, losses)
         self.losses = losses if losses.fields else None
         self._edits = edits
@@ -76,4 +77,4 @@ class Bypass:
     def request(self) -> bytes:
         """The client's body with the dialect's and the target's edits."""
         self._edits.apply(self._fields)
-        return encode(self._fields)
+        return body_of(self._fields) if self._long else encode(self._fields)

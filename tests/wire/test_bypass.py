@@ -78,6 +78,13 @@ def test_request(change: Edits, fields: dict[str, Any], body: dict[str, Any]) ->
     assert sent(change, **fields) == body
 
 
+def test_a_long_request_is_edited_like_a_short_one() -> None:
+    """Its values are too large to be written twice, and that is all."""
+    text = "x" * 2 * envelope.PIECE
+    body = sent(edits(drop=["seed"], top_k=5), seed=1, user=text)
+    assert body == {"model": "theirs", "prepared": 1, "user": text, "top_k": 5}
+
+
 def test_one_envelope_serves_many_targets() -> None:
     """Edits for one attempt leave nothing behind for the next."""
     seen = envelope.read(request(seed=1), 16)

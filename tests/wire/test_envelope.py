@@ -279,6 +279,13 @@ def test_values_travel_byte_for_byte() -> None:
     assert envelope.encode(fields) == b'{"a":1.10,"b":{"z":1,  "a":2},"c":12345678901234567890}'
 
 
+@given(st.dictionaries(TEXTS, VALUES))
+def test_a_long_body_is_written_as_the_encoder_would(values: dict[str, Any]) -> None:
+    """Whatever its fields are named and hold, and where there are none."""
+    fields = envelope.decode(json.dumps(values).encode(), 64)
+    assert envelope.body_of(fields) == envelope.encode(fields)
+
+
 def test_a_file_weighs_little_whatever_its_size() -> None:
     """What a prompt costs has little to do with how large its pictures are."""
     picture = "data:image/png;base64," + "A" * 100_000
