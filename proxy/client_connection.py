@@ -81,10 +81,14 @@ class Connection(asyncio.Protocol):
                 cycle.gone = True
                 cycle.wake()
         self.resume_writing()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of what refers back: nothing should wait for the garbage collector."""
         self._cycle = self._answering = None
         self._queue.clear()
         self._intake.release()
-        del self._intake, self._late  # they refer back, and nothing should wait for the garbage collector
+        del self._intake, self._late
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -98,6 +102,7 @@ class Connection(asyncio.Protocol):
                 self._pause_reading()
         if intake.opened:
             self._forget()  # the connection is a WebSocket's now: no timer of ours may end it
+            self._let_go()
         elif not bounded:
             self._transport.abort()
         elif (intake.in_headers or intake.in_body) and self.idle and not self.closing:

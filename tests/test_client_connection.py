@@ -1138,6 +1138,27 @@ def test_a_connection_that_is_over_leaves_nothing_behind(run: Run) -> None:
     run(scenario)
 
 
+def test_a_connection_that_became_a_socket_leaves_nothing_behind(run: Run) -> None:
+    """Nothing of it is needed as long as the socket is open."""
+
+    async def scenario() -> None:
+        async with opened(App(), sockets=SOCKETS) as there:
+            line = await there.connect()
+            line.send(POST % 2 + b"ok")
+            await line.answer()
+            left = weakref.ref(await there.only())
+            gc.disable()
+            try:
+                line.send(HANDSHAKE)
+                assert (await line.reader.readline()).startswith(b"taken")
+                await asyncio.sleep(0.01)
+                assert left() is None
+            finally:
+                gc.enable()
+
+    run(scenario)
+
+
 # How connections end.
 
 
