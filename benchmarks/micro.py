@@ -260,9 +260,9 @@ def wire_phases(stage: Stage) -> Iterator[Phase]:
         code = samples.chat_request(samples.WHOLE, size, code=True)
         yield Phase(f"envelope.read {name}", partial(envelope.read, body, DEPTH))
         yield Phase(f"envelope.read {name} of code", partial(envelope.read, code, DEPTH))
-        yield Phase(f"Bypass.request {name}", _passed(read, edits).request)
+        yield Phase(f"Bypass, made and its request {name}", partial(_request, read, edits))
     streamed = envelope.read(samples.chat_request(samples.WHOLE, 1024, stream=True), DEPTH)
-    yield Phase("Bypass.request 1 KB stream", lambda: _passed(streamed, edits).request())
+    yield Phase("Bypass, made and its request 1 KB stream", partial(_request, streamed, edits))
     plain = _passed(envelope.read(samples.chat_request(samples.WHOLE, 1024), DEPTH), edits)
     reply = samples.chat_reply()
     yield Phase("reply tap 0.8 KB", lambda: plain.reply(reply))
@@ -276,6 +276,10 @@ def wire_phases(stage: Stage) -> Iterator[Phase]:
 
 def _passed(read: Envelope, edits: Edits) -> Bypass:
     return Bypass(read, edits, ChatNative(read, include_usage=edits.include_usage), Losses(Dialect.CHAT))
+
+
+def _request(read: Envelope, edits: Edits) -> bytes:
+    return _passed(read, edits).request()
 
 
 async def _nobody(exchange: Exchange) -> None:
