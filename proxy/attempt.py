@@ -137,7 +137,6 @@ class Attempts:
         exchange.faults.append(fault.bare())
         exchange.attempts[-1].outcome = fault.reason
         self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now())
-        self._fleet.mishaps.note(turn.target.id, fault.reason, self._fleet.now())
         verdict = retry.judge(fault)
         if not exchange.committed:
             self._admission.attempted(exchange, fault)
