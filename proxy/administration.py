@@ -10,7 +10,8 @@
     GET  /admin/decisions?format=lines         the same for `apex-proxy replay`
     GET  /admin/decisions/{id}                 why, of any request that any replica took lately
 
-Nothing here is on a request's way. The doorkeeper has let in who asks.
+Nothing here is on a request's way. The doorkeeper has let in who asks. Parameters are read off the request: those
+that a function declares make FastAPI load all of pydantic.v1, at the start.
 """
 
 import asyncio
@@ -86,8 +87,9 @@ class Administration:
         said = await asyncio.gather(*(self.limiter.peek((limit,)) for limit in limits))
         return tuple(touched(limit, one) for limit, one in zip(limits, said, strict=True))
 
-    async def order(self, name: str, order: str) -> Response:
+    async def order(self, request: Request) -> Response:
         """Drain, restore or reset a target, by its id; or all of a label, `provider/model`."""
+        name, order = request.path_params["name"], request.path_params["order"]
         kind = ORDERS.get(order)
         if kind is None:
             raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {order[:40]}.")
@@ -98,8 +100,9 @@ class Administration:
             self.fleet.order(target, kind)
         return _json({"order": order, "targets": list(meant)})
 
-    async def limits(self, client: str) -> Response:
+    async def limits(self, request: Request) -> Response:
         """What a client has left of each of its limits, over the whole cluster."""
+        client = request.path_params["client"]
         self._tenant(client)
         scope = self.fleet.snapshot.scopes.clients.get(client)
         every = (
@@ -124,16 +127,21 @@ class Administration:
         )
         return _json(told)
 
-    async def decisions(self, limit: int = FEW, format: str = "list") -> Response:  # noqa: A002  (it is what the parameter is called)
+    async def decisions(self, request: Request) -> Response:
         """The newest of this replica, one line each; with `format=lines` as `replay` wants them."""
-        kept = itertools.islice(self.ledger.latest(), max(min(limit, ledgers.SLOTS), 0))
-        if format == "lines":
+        asked = request.query_params
+        limit = asked.get("limit", str(FEW))
+        if not limit.isdecimal() or len(limit) > 9:
+            raise Refusal(400, "`limit` is a whole number.", param="limit")
+        kept = itertools.islice(self.ledger.latest(), int(limit))
+        if asked.get("format") == "lines":
             lines = b"".join(encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
             return Response(lines, media_type="application/x-ndjson")
         return _json({"replica": self.fleet.name, "decisions": list(_listed(kept))})
 
-    async def decision(self, request_id: str) -> Response:
+    async def decision(self, request: Request) -> Response:
         """Why a request went where it went; asked of the replica that took it."""
+        request_id = request.path_params["request_id"]
         there = ledgers.address(request_id)
         if there is None:
             raise Refusal(400, "That is no id of a request: `req_` and 24 hex digits.", code="invalid_id")

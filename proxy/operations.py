@@ -131,8 +131,9 @@ async def _list_models(request: Request) -> Response:
     return _json({"object": "list", "data": listed})
 
 
-async def _get_model(request: Request, model: str) -> Response:
+async def _get_model(request: Request) -> Response:
     exchange: Exchange = request.state.exchange
+    model: str = request.path_params["model"]  # declared, it would have FastAPI import all of pydantic.v1
     find_model(exchange, model)
     return _json(_model(exchange, model))
 

@@ -48,9 +48,9 @@ class Retrieval:
         app.get("/v1/responses/{id_}/input_items")(self.input_items)
         app.post("/v1/responses/{id_}/cancel")(self.cancel)
 
-    async def get(self, request: Request, id_: str) -> Response:
+    async def get(self, request: Request) -> Response:
         """The response as it stands, or with `stream=true` the events of one that ran in the background."""
-        owner = _owner(request)
+        owner, id_ = _owner(request), _id(request)
         if _flag(request, "stream"):
             return await self._follow(request, owner, id_)
         stored = await self._found(owner, id_)
@@ -66,9 +66,9 @@ class Retrieval:
         events = self.detached.events(owner, id_, -1 if after is None else after)
         return StreamingResponse(events, media_type="text/event-stream", headers=_STREAMED)
 
-    async def delete(self, request: Request, id_: str) -> Response:
+    async def delete(self, request: Request) -> Response:
         """Delete it, and end it if it runs."""
-        owner = _owner(request)
+        owner, id_ = _owner(request), _id(request)
         stored = await self._found(owner, id_)
         if stored.running:
             await self.detached.cancel(owner, id_)
@@ -76,9 +76,9 @@ class Retrieval:
             raise not_found(id_)
         return _json({"id": id_, "object": "response", "deleted": True})
 
-    async def cancel(self, request: Request, id_: str) -> Response:
+    async def cancel(self, request: Request) -> Response:
         """End one that runs in the background; one that has ended is answered as it is."""
-        owner = _owner(request)
+        owner, id_ = _owner(request), _id(request)
         stored = await self._found(owner, id_)
         if not stored.background:
             raise Refusal(400, "Only responses that run in the background can be cancelled.")
@@ -86,13 +86,13 @@ class Retrieval:
             stored = await self.detached.cancel(owner, id_) or stored
         return Response(bytes(stored.response), media_type="application/json")
 
-    async def input_items(self, request: Request, id_: str) -> Response:
+    async def input_items(self, request: Request) -> Response:
         """A page of what was said to make it, the history before it included."""
         limit = _number(request, "limit", least=1, most=MOST) or FEW
         order = request.query_params.get("order", "desc")
         if order not in ("asc", "desc"):
             raise Refusal(400, "'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")
-        owner = _owner(request)
+        owner, id_ = _owner(request), _id(request)
         stored = await self._found(owner, id_)
         before = await self.archive.shelf.store.chain(owner, id_) if stored.ancestors else None
         told = [*chain.from_iterable((*one.input, *one.output) for one in (before or ())[:-1]), *stored.input]
@@ -127,6 +127,12 @@ def _page(told: Sequence[msgspec.Raw], limit: int, after: str | None) -> dict[st
         "last_id": _item.decode(page[-1]).id if page else None,
         "has_more": start + limit < len(told),
     }
+
+
+def _id(request: Request) -> str:
+    """As it stands in the path. As a parameter of the route it would have FastAPI import `pydantic.v1`."""
+    found: str = request.path_params["id_"]
+    return found
 
 
 def _owner(request: Request) -> str:
