@@ -5,18 +5,17 @@ happened before (`endpoints.Edge`), for every route but the probes.
 """
 
 import dataclasses
-import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metrics.instruments import Instruments
 from proxy.access import find_model
 from proxy.answers import moment, refusal_headers
-from proxy.endpoints import ASIDES, HOT, PROBES, read_head
+from proxy.doorkeeper import Doorkeeper, LoginPage
+from proxy.endpoints import ASIDES, HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.replicas import About
@@ -55,7 +54,9 @@ def client_app(ready: Ready, retrieval: Retrieval) -> FastAPI:
     return app
 
 
-def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> FastAPI:
+def operations_app(
+    ready: Ready, watched: Watched, token: str | None = None, login: LoginPage | None = None
+) -> FastAPI:
     """The application of the operations port. With a `token`, whoever has it may see all but the probes."""
     app = _app("Apex AI Proxy operations")
 
@@ -67,36 +68,11 @@ def operations_app(ready: Ready, watched: Watched, token: str | None = None) -> 
     async def replicas() -> Response:
         return _json({"replicas": await watched.members()})
 
-    if token is not None:
-        app.add_middleware(Doorkeeper, token=token, pepper=secrets.token_bytes(32))
+    app.add_middleware(Doorkeeper, token=token, pepper=secrets.token_bytes(32), login=login)
     app.get("/metrics")(metrics)
     app.get("/admin/replicas")(replicas)
     _probes(app, ready)
     return app
-
-
-class Doorkeeper:
-    """Lets operators in, and everybody to the probes. The token is kept and compared as a peppered digest."""
-
-    def __init__(self, app: ASGIApp, token: str, pepper: bytes) -> None:
-        self._app = app
-        self._pepper = pepper
-        self._digest = self._of(token.encode())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Whatever is asked, known route or not."""
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            given = read_head(scope["headers"]).credential
-            if given is None or not hmac.compare_digest(self._of(given), self._digest):
-                await _answer(ChatVoice(), _UNKNOWN)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _of(self, token: bytes) -> bytes:
-        return hmac.digest(self._pepper, token, "sha256")
-
-
-_UNKNOWN = Refusal(401, "Operators call with a token.", code="invalid_api_key", should_retry=False)
 
 
 def _app(title: str) -> FastAPI:

@@ -1,0 +1,147 @@
+"""What the status page shows: the facts of one moment, as one replica sees them. Only shapes.
+
+What is of this replica alone is said so; the rest is the cluster's, as far as this replica has heard.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+from proxy.replicas import About
+
+
+class Shape(enum.StrEnum):
+    """How a target stands, in one word."""
+
+    READY = "ready"
+    SLOW_START = "slow start"
+    BUSY = "busy"
+    BACKING_OFF = "backing off"
+    HALF_OPEN = "half open"
+    EJECTED = "ejected"
+    REFUSED = "key refused"
+    DRAINED = "drained"
+
+
+OUT: Final = frozenset({Shape.BACKING_OFF, Shape.HALF_OPEN, Shape.EJECTED, Shape.REFUSED, Shape.DRAINED})
+"""Those that take no requests, or none but a probe."""
+
+
+class TargetSeen(msgspec.Struct, frozen=True):
+    """One target. `lasts`: seconds that its shape will last, None where nobody can say.
+
+    `spared`: it is tried in spite of that, for too many others are out. `share`: its part of the model's
+    requests by weight, where that decides. `limit` is the most this replica has in flight there.
+    """
+
+    id: str
+    shape: Shape
+    lasts: float | None = None
+    spared: bool = False
+    here: int = 0
+    elsewhere: int = 0
+    limit: int | None = None
+    first_content: float | None = None
+    whole: float | None = None
+    share: float | None = None
+    priority: int = 1
+    trouble: str = ""
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes requests, at once or when it has room."""
+        return self.spared or self.shape not in OUT
+
+
+class ModelSeen(msgspec.Struct, frozen=True):
+    """A model, its targets and how many requests wait for one."""
+
+    alias: str
+    strategy: str
+    targets: tuple[TargetSeen, ...]
+    waiting: int = 0
+
+    @property
+    def takers(self) -> int:
+        """How many of its targets take requests."""
+        return sum(target.takes for target in self.targets)
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Something of which only so much may be used. `left` is a share of `limit`.
+
+    `reached`: the last request that asked was refused for it, and would be still.
+    """
+
+    kind: str
+    name: str
+    dimension: str
+    limit: int
+    left: float
+    reached: bool = False
+    refused: int = 0
+
+
+class Failover(msgspec.Struct, frozen=True):
+    """A request that needed more than one try, or failed. `at` is Unix time, `took` seconds."""
+
+    request_id: str
+    at: float
+    model: str
+    client: str
+    path: str
+    status: int
+    outcome: str
+    took: float
+    rescued: bool
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Of this replica. `rate`: requests a second, None before two looks; `errors`: the share that failed.
+
+    `course`: the rates from look to look, the oldest first.
+    """
+
+    in_flight: int
+    waiting: int
+    rate: float | None = None
+    errors: float | None = None
+    course: tuple[float, ...] = ()
+
+
+class Store(enum.StrEnum):
+    """Where what is shared is kept."""
+
+    SHARED = "shared"
+    AWAY = "away"
+    NONE = "none"
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The cluster at one moment (`at`: Unix time). What did not fit is counted: `more_targets` and so on.
+
+    `expected` is how many replicas there should be, where that is configured.
+    """
+
+    at: float
+    replica: str
+    version: str
+    config_hash: str
+    ready: bool
+    store: Store
+    traffic: Traffic
+    models: tuple[ModelSeen, ...]
+    members: tuple[About, ...]
+    live: int
+    expected: int | None
+    limits: tuple[Holder, ...]
+    failovers: tuple[Failover, ...]
+    more_targets: int = 0
+    more_members: int = 0
+    more_limits: int = 0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether replicas differ in version or configuration."""
+        return len({(one.version, one.config_hash) for one in self.members}) > 1
