@@ -189,9 +189,12 @@ class Cycle:
         """Say more of an answer that has begun. False where that would wait: nothing was said then."""
         if self.gone:
             return True
-        if self._line.write_paused or self.complete or not self.started:
+        if self._line.write_paused or self.complete or not (self.started and data):
             return False
-        self._say(data, more=True)
+        if self._chunked:
+            self._line.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._say(data, more=True)
         return True
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:

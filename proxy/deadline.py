@@ -8,6 +8,7 @@ task it was entered in, as `asyncio.timeout` does, and what comes out of the blo
 
 import asyncio
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -27,12 +28,17 @@ _AHEAD = 30.0
 the timer need not follow where it rings before that anyway."""
 
 
+Bound = Callable[[], tuple[float, FaultKind]]
+"""Until when something may take, by the loop's time, and what it is to go beyond."""
+
+
 class Deadline:
     """A movable bound on everything awaited inside its `with` block. Times are the loop's, in seconds."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._when: float | None = None
+        self._bound: Bound | None = None
         self._kind = FaultKind.TOTAL_TIMEOUT
         self._timer: asyncio.TimerHandle | None = None
         self._rings = math.inf  # when the timer does
@@ -47,6 +53,17 @@ class Deadline:
         if when < self._rings:
             self._arm(min(when, self._loop.time() + _AHEAD))
 
+    def follow(self, bound: Bound) -> None:
+        """From now on: whatever `bound` says when the time has come. It may only put it off."""
+        self._bound = bound
+        self.move(*bound())
+
+    def stay(self) -> None:
+        """Follow no more: what was said last holds until the next move."""
+        if self._bound is not None:
+            self._when, self._kind = self._bound()
+            self._bound = None
+
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -56,6 +73,8 @@ class Deadline:
     def _ring(self) -> None:
         self._timer = None
         self._rings = math.inf
+        if self._bound is not None:
+            self._when, self._kind = self._bound()
         if self._when is not None and self._when > self._loop.time():
             self._arm(self._when)
         elif self._task is not None:

@@ -126,7 +126,8 @@ class HttpSink:
     def __init__(self, send: Send, extra: Headers, push: Push | None = None) -> None:
         self._send = send
         self._extra = extra
-        self._push = push
+        self.push: Push = push or _waits
+        """Whole events, if the connection takes them at once. After the end it does not."""
         self.started = False
         self._ended = False
 
@@ -151,15 +152,16 @@ class HttpSink:
         if not self._ended:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    def push(self, data: bytes) -> bool:
-        """Whole events, if the connection takes them at once."""
-        return self._ended or (self._push is not None and self._push(data))
-
     async def end(self, data: bytes = b"") -> None:
         """The last events and the end."""
         if not self._ended:
             self._ended = True
             await self._send({"type": "http.response.body", "body": data})
+
+
+def _waits(_data: bytes) -> bool:
+    """How to push where only `send` is there: it has to be awaited."""
+    return False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
