@@ -16,6 +16,8 @@ COMMANDS: Final = {
     "demo": "Try the proxy: no config, no key, no server needed.",
     "serve": "Serve the models of a configuration.",
     "check": "Check a configuration and show what it means.",
+    "explain": "Ask where a request would go, or why one went where it went.",
+    "replay": "Make recorded decisions again, under another configuration.",
     "mock": "Run a scripted provider: true wire format, and faults on demand.",
 }
 
@@ -61,6 +63,8 @@ Examples:
   apex-proxy check apex.yaml             what is in this file, and is it right?
   apex-proxy serve --config apex.yaml    serve it on port 8080
   apex-proxy serve --workers 4           four processes on one port
+  apex-proxy explain request.json        where would this go, and why?
+  apex-proxy replay --config next.yaml   what would another configuration have changed?
   apex-proxy mock --port 9001            a scripted provider to test against
 """
 

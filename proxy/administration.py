@@ -10,14 +10,14 @@
     GET  /admin/decisions?format=lines         the same for `apex-proxy replay`
     GET  /admin/decisions/{id}                 why, of any request that any replica took lately
 
-Nothing here is on a request's way. The doorkeeper has let in who asks. Parameters are read off the request: those
-that a function declares make FastAPI load all of pydantic.v1, at the start.
+Nothing here is on a request's way. The doorkeeper has let in who asks. Parameters are read off the request:
+those that a function declares make FastAPI load all of pydantic.v1, at the start.
 """
 
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -28,7 +28,7 @@ from proxy.circuit import Kind
 from proxy.endpoints import HttpSource, read_head
 from proxy.errors import Refusal
 from proxy.exchange import Head
-from proxy.explanation import Touched, explained, path, touched
+from proxy.explanation import Explanation, Touched, explained, path, touched
 from proxy.fleet import Fleet
 from proxy.inquiries import Inquiries, Silence
 from proxy.ledger import Kept, Ledger
@@ -113,19 +113,21 @@ class Administration:
 
     async def explain(self, request: Request) -> Response:
         """What would become of the request in the body. Nothing is sent, taken or learned."""
-        bounds = self.fleet.snapshot.config.bounds
         asked = read_head(request.headers.raw)
-        body = await HttpSource(request.receive, bounds, asked.length).body()
-        fields = envelope.decode(body, bounds.json_depth)
-        endpoint = _endpoint(request.query_params.get("endpoint"), fields)
-        tenant = self._tenant(request.query_params.get("client"))
+        source = HttpSource(request.receive, self.fleet.snapshot.config.bounds, asked.length)
+        told = await self.explained(await source.body(), asked, request.query_params)
+        return _json(told)
+
+    async def explained(self, body: bytes, asked: Head, query: Mapping[str, str]) -> Explanation:
+        """What would become of a request. Raises `Refusal` where nobody can say what is meant."""
+        fields = envelope.decode(body, self.fleet.snapshot.config.bounds.json_depth)
+        endpoint = _endpoint(query.get("endpoint"), fields)
+        tenant = self._tenant(query.get("client"))
         head = Head(None, b"application/json", b"", len(body), asked.forwarded, asked.vendor, asked.strict)
         found = await self.rehearsal.of(endpoint, body, tenant, head)
         said = {limit.key: quote.said for quote in found.quotes for limit in quote.limits}
-        told = explained(
-            found.decision, found.snapshot, self.fleet.name, said=said, waits=found.waits, answer=found.answer
-        )
-        return _json(told)
+        name, waits, answer = self.fleet.name, found.waits, found.answer
+        return explained(found.decision, found.snapshot, name, said=said, waits=waits, answer=answer)
 
     async def decisions(self, request: Request) -> Response:
         """The newest of this replica, one line each; with `format=lines` as `replay` wants them."""
@@ -176,7 +178,7 @@ class Administration:
         wanted = names[0] if name is None and len(names) == 1 else name
         found = tenants.named(wanted) if wanted is not None else None
         if found is None:
-            missing = f"There is no client '{name[:100]}'" if name else "It hangs on who asks: say `client=`"
+            missing = f"There is no client '{name[:100]}'" if name else "It hangs on who asks: name the client (`client=NAME`)"
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastapi import FastAPI
 
 from metrics.instruments import Instruments
+from metrics.record import Record
 from proxy.administration import Administration
 from proxy.config.settings import Config
 from proxy.exporting import Traces
@@ -15,13 +16,15 @@ from proxy.link import Link
 from proxy.operations import Watched, operations_app
 from proxy.rehearsal import Rehearsal, Stock
 from proxy.replicas import About
+from proxy.showing import Showing
+from proxy.survey import StatusParts, Survey
 from proxy.tasks import Tasks
 from proxy.vitals import Organs, Vitals
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backstage:
-    """What of a replica operators get to see; made by `app`."""
+    """What of a replica operators get to see; made by `app`. `watching` are told of each request's end."""
 
     organs: Organs
     stock: Stock
@@ -31,6 +34,7 @@ class Backstage:
     members: Callable[[], Awaitable[Sequence[About]]]
     link: Link | None
     tasks: Tasks
+    watching: list[Callable[[Record], None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,12 +42,18 @@ class Console:
     """The application of the port, and the line to the other replicas' consoles where there is one."""
 
     app: FastAPI
+    administration: Administration
     inquiries: Inquiries | None
+    showing: Showing
 
     def start(self) -> None:
         """Hear what other replicas ask."""
         if self.inquiries is not None:
             self.inquiries.start()
+
+    def stop(self) -> None:
+        """End what would go on for as long as somebody watches."""
+        self.showing.close()
 
 
 def console(seen: Backstage, config: Config) -> Console:
@@ -52,12 +62,17 @@ def console(seen: Backstage, config: Config) -> Console:
     seen.instruments.read(vitals.read)
     if seen.traces is not None:
         seen.instruments.read(seen.traces.read)
+    survey = Survey(StatusParts(seen.organs, seen.instruments, seen.ledger, seen.members))
+    seen.watching.append(survey.note)
+    showing = Showing(survey, seen.organs.clock, seen.tasks)
     token = config.operations.token
     app = operations_app(
         seen.organs.ready,
         Watched(seen.instruments, seen.members, vitals.prepare),
         token.get_secret_value() if token is not None else None,
+        showing.login,
     )
+    showing.attach(app)
     asking: list[Inquiries] = []
     administration = Administration(
         fleet=seen.organs.fleet,
@@ -68,7 +83,7 @@ def console(seen: Backstage, config: Config) -> Console:
     )
     administration.attach(app)
     if seen.link is None:
-        return Console(app, None)
+        return Console(app, administration, None, showing)
     clock, name = seen.organs.clock, seen.ledger.name
     asking.append(Inquiries(seen.link, name, clock, seen.tasks, administration.told))
-    return Console(app, asking[0])
+    return Console(app, administration, asking[0], showing)

@@ -1,0 +1,73 @@
+"""How commands reach a running proxy: its operations port, with the operators' token."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import httpx
+
+from proxy import config as configs
+from proxy.commands.process import refused
+from proxy.config.problems import ConfigError
+from proxy.config.settings import Config
+
+TOKEN_VARIABLE = "APEX_OPERATIONS_TOKEN"  # noqa: S105  (the name of a variable)
+
+PATIENCE = 30.0
+"""Seconds that an answer may take."""
+
+
+class Operator:
+    """Asks one replica. `token` goes before the configuration's, `url` before where that says it listens."""
+
+    def __init__(self, config: Config | None, url: str | None, environ: Mapping[str, str]) -> None:
+        self._url = (url or _url(config)).rstrip("/")
+        own = config.operations.token if config is not None else None
+        self._token = environ.get(TOKEN_VARIABLE) or (own.get_secret_value() if own is not None else "")
+
+    def ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> bytes:
+        """The body of its answer. Raises `ClickException` in one line where there is none."""
+        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            answer = httpx.request(
+                method, self._url + path, params=query, content=body, headers=headers, timeout=PATIENCE
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise click.ClickException(
+                f"{self._url}: no answer ({str(error) or type(error).__name__}); is the proxy running? "
+                "`--url` says where its operations port is"
+            ) from None
+        if answer.is_success:
+            return answer.content
+        if answer.status_code == 401:
+            raise click.ClickException(
+                f"{self._url} wants the operators' token: set ${TOKEN_VARIABLE}, or name the configuration"
+            )
+        raise click.ClickException(f"{self._url}: {_said(answer)}")
+
+
+def _url(config: Config | None) -> str:
+    operations = config.operations if config is not None else configs.Operations()
+    host = operations.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (what is listened to, not listening)
+    return f"http://[{host}]:{operations.port}" if ":" in host else f"http://{host}:{operations.port}"
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {answer.status_code}"
+
+
+def configured(path: str | None, environ: Mapping[str, str]) -> Config | None:
+    """The configuration that is named, or that `serve` would find; None where there is none to find.
+
+    Raises `ClickException` for one that is wrong.
+    """
+    try:
+        if path is None and configs.find(None, environ, Path.cwd()) is None:
+            return configs.load_environment(environ)
+        return configs.discover(path, environ, Path.cwd())[0]
+    except ConfigError as error:
+        raise refused(error) from None
