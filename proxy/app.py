@@ -279,6 +279,7 @@ class Replica:
             members=self._members,
             link=self.link,
             tasks=self.tasks,
+            watching=self._watching,
         )
 
     def _organs(self, clock: Clock, allowances: Allowances) -> Organs:
