@@ -17,6 +17,7 @@ before them failed. This is composition: like `app` it makes parts, to be used o
 import copy
 import dataclasses
 import random
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ import msgspec
 from proxy.admission import Admission
 from proxy.attempt import Attempts, Means
 from proxy.clock import Clock
+from proxy.config.settings import Config
 from proxy.decision import Decision, decided
 from proxy.demand import Estimator
 from proxy.ends import Body, Kept
@@ -38,9 +40,9 @@ from proxy.redaction import Redactor
 from proxy.relay import Outward
 from proxy.retry import RetryBudget
 from proxy.routing import Plan
-from proxy.snapshot import Snapshot
+from proxy.snapshot import Snapshot, snapshot
 from proxy.tasks import Tasks
-from proxy.tenants import Tenant
+from proxy.tenants import Tenant, Tenants
 from proxy.upstream import Call, Reply, Taker
 from proxy.waiting import Place
 from proxy.wire.dialects import CODECS
@@ -263,3 +265,9 @@ async def _at_once(_: float) -> None:
 
 async def _never(_: Exchange) -> None:
     raise Refusal(500, "Nothing runs in the background here.")
+
+
+def viewed(config: Config) -> Snapshot:
+    """A configuration as a replica sees it that has just started: nothing is known against anybody."""
+    tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=not config.clients)
+    return snapshot(config, tenants, 0)

@@ -1,6 +1,5 @@
 """`apex-proxy replay`."""
 
-import secrets
 from collections.abc import Iterator
 
 import click
@@ -9,11 +8,9 @@ import msgspec
 from proxy import telling
 from proxy.commands.operator import Operator, configured
 from proxy.commands.process import environment
-from proxy.config.settings import Config
 from proxy.decision import Decision
+from proxy.rehearsal import viewed
 from proxy.replaying import replayed
-from proxy.snapshot import Snapshot, snapshot
-from proxy.tenants import Tenants
 
 
 @click.command(
@@ -48,7 +45,7 @@ def replay(path: str | None, source: str | None, limit: int, *, as_json: bool) -
         lines = operator.ask("GET", "/admin/decisions", query).splitlines()
     else:
         lines = _read(source)[:limit]
-    view = _view(config)
+    view = viewed(config)
     pairs = [(made, replayed(made, view)) for made in _decisions(lines, source or "the replica")]
     found = telling.Replay(pairs)
     if not as_json:
@@ -78,8 +75,3 @@ def _decisions(lines: list[bytes], source: str) -> Iterator[Decision]:
                 f"{source}, line {number}: no decision ({error}); take them from "
                 "/admin/decisions?format=lines of a proxy of this version"
             ) from None
-
-
-def _view(config: Config) -> Snapshot:
-    tenants = Tenants(config.clients, secrets.token_bytes(32), open_to_all=not config.clients)
-    return snapshot(config, tenants, 0)
