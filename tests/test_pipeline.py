@@ -20,6 +20,7 @@ from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal
 from proxy.exchange import Head
 from proxy.health import Effect, Report
 from proxy.pipeline import PAUSE
+from proxy.wire import envelope
 from proxy.wire.model import Endpoint
 
 RULES = Rules()
@@ -104,6 +105,21 @@ def test_a_stream_goes_through() -> None:
     assert sink.body == HI + role() + delta("x") + finish() + DONE
     assert (scene.last.ttft, scene.last.tokens, scene.last.stream) == (1.0, Tokens(3, 2), True)
     assert (scene.last.outcome, scene.last.status) == (records.COMPLETED, 200)
+
+
+def test_a_short_request_overtakes_a_long_one() -> None:
+    """A long body is read in steps, and between two of them others have their turn."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": 1}), {"a": [GOOD, GOOD]})
+        long = request(messages=[{"role": "user", "content": "[" * 40 * envelope.PIECE}])
+        first = asyncio.ensure_future(scene.ask(long))
+        await asyncio.sleep(0)
+        assert (await scene.ask(request())).status == 200
+        assert not first.done()
+        assert (await first).status == 200
+
+    run(scenario())
 
 
 def test_allowed_headers_go_upstream() -> None:
