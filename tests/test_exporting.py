@@ -1,9 +1,12 @@
 """Tests of `proxy.exporting`: nothing of OpenTelemetry unless it is wanted."""
 
+import json
 import random
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from metrics.traces import Traces as Real
 from proxy import exporting
@@ -19,6 +22,13 @@ import proxy.__main__
 from proxy.app import build
 sys.exit(any(name.partition(".")[0] == "requests" or name.startswith(("opentelemetry.sdk", "metrics.traces"))
              for name in sys.modules))
+"""
+
+LACKS = """
+import sys
+sys.modules["opentelemetry.exporter.otlp.proto.http"] = None  # so it is where nothing is installed
+from proxy.__main__ import main
+main(prog_name="apex-proxy")
 """
 
 
@@ -53,6 +63,33 @@ def test_what_is_not_installed_is_told_with_its_remedy() -> None:
             "traces.endpoint: traces need OpenTelemetry, which is not installed: "
             "pip install 'apex-ai-proxy[traces]'"
         )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_commands_tell_it_before_anything_starts(tmp_path: Path, command: str) -> None:
+    """In the form in which they tell all that is wrong with a configuration."""
+    file = tmp_path / "apex.yaml"
+    config: dict[str, object] = {
+        "clients": [{"name": "app", "key": "sk-client-0123"}],
+        "providers": {"one": {"base_url": "http://127.0.0.1:9/v1"}},
+        "models": {"m": {"providers": [{"provider": "one"}]}},
+        "traces": {"endpoint": "http://127.0.0.1:9"},
+    }
+    file.write_text(json.dumps(config), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", LACKS, command, str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: {file} has 1 error:\n"
+        "  traces.endpoint: traces need OpenTelemetry, which is not installed: "
+        "pip install 'apex-ai-proxy[traces]'\n"
+    )
 
 
 def test_whether_a_module_is_there_is_asked_without_importing_it() -> None:

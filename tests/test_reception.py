@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import random
 
 import msgspec
@@ -11,6 +12,7 @@ from proxy.ends import Body, Kept
 from proxy.exchange import Exchange
 from proxy.reception import Reception
 from proxy.redaction import Redactor
+from proxy.tracing import Tracer
 from proxy.wire.dialects import CODECS
 from proxy.wire.model import Dialect, Endpoint
 
@@ -69,6 +71,23 @@ def test_a_callers_trace_is_noted_where_it_has_one(given: str, trace: str) -> No
     head = msgspec.structs.replace(HEAD, forwarded=(("openai-beta", "x"), ("traceparent", given)))
     exchange = reception().open(Endpoint.CHAT, CODECS[Dialect.CHAT], head, Body(b"{}"), Kept())
     assert exchange.record.trace == trace
+
+
+def test_with_traces_each_request_has_a_place_in_one() -> None:
+    """In its caller's, or in one that begins here; what is made of another is in that one's."""
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    desk = dataclasses.replace(reception(), tracer=Tracer(1.0, random.Random(1)))
+    own = received(desk)
+    assert own.record.span is not None
+    assert (own.record.trace, own.record.span.parent) == (own.record.span.trace, "")
+    inner = received(desk, own)
+    assert inner.record.trace == own.record.trace
+    assert inner.record.span != own.record.span
+    head = msgspec.structs.replace(HEAD, forwarded=(("traceparent", given),))
+    joined = desk.open(Endpoint.CHAT, CODECS[Dialect.CHAT], head, Body(b"{}"), Kept())
+    assert joined.record.span is not None
+    assert (joined.record.trace, joined.record.span.parent) == (given[3:35], given[36:52])
+    assert received(reception()).record.span is None
 
 
 def test_what_is_said_is_kept_only_where_the_log_is_to_have_it() -> None:

@@ -136,8 +136,10 @@ def test_what_a_configuration_holds() -> None:
             },
         },
         entries={"a": {"api_key": "entry-key"}},
+        traces={"endpoint": "http://collector", "headers": {"x-key": "collector-key"}},
     )
     assert secrets_of(made) >= {
+        "collector-key",
         "sk-client-0123456789",
         "provider-key",
         "azure-key",

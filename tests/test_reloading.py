@@ -101,6 +101,8 @@ def test_what_is_wrong_is_told_and_the_old_one_stays() -> None:
         ("redis", "url", "redis://:canary@host"),
         ("redis", "min_replicas", 3),
         ("log", "format", "json"),
+        ("traces", "endpoint", "http://canary"),
+        ("traces", "sample", 0.5),
     ],
 )
 def test_what_is_fixed_is_named(section: str, field: str, value: object) -> None:
