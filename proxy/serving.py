@@ -139,6 +139,7 @@ async def run(
     finally:
         replica.ready = False
         await _end(replica, client, serving, hurry)
+        replica.console.stop()
         await _wind_down(operations, watching, 1.0, hurry)
         await replica.close()
         await tasks.close()
