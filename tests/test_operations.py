@@ -64,7 +64,7 @@ async def _through(
     app: Callable[..., Any], method: str, path: str, headers: dict[str, str] | None = None
 ) -> httpx.Response:
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.request(method, path, headers=headers)
 
 
@@ -292,9 +292,3 @@ def test_probes_want_no_token() -> None:
     """Who asks whether a replica lives has none."""
     app = operations_app(token=TOKEN)
     assert [watched(path, app).status_code for path in ("/livez", "/readyz")] == [200, 200]
-
-
-def test_the_token_is_not_kept() -> None:
-    """Only a digest of it, under a pepper of this process."""
-    keeper = operations.Doorkeeper(operations_app(), TOKEN, b"pepper")
-    assert TOKEN not in repr(vars(keeper))
