@@ -3,11 +3,12 @@
     python benchmarks/soak.py                 ten minutes
     python benchmarks/soak.py --minutes 3
 
-Whole answers and streams in all three dialects, providers that fail, stall and cut, clients that leave. Flat
-means: memory, open files and tasks of the last minute are within 5 % of the second's (or a handful, where
-they are few). The first minute fills pools and caches. It says nothing of a replica that refuses: at least
-80 % of the answers must be good. What the scripted faults make of the rest is a few in a hundred: most are
-tried again elsewhere, and only the model of one provider answers with its faults, or while that one rests.
+Whole answers and streams in all three dialects, embeddings, counts, turns over a WebSocket, responses in the
+background, requests that are refused; providers that fail, stall and cut, clients that leave. Flat means:
+memory, open files and tasks of the last minute are within 5 % of the second's (or a handful, where they are
+few). The first minute fills pools and caches. It says nothing of a replica that refuses: at least 80 % of the
+answers must be good. What the scripted faults make of the rest is a few in a hundred: most are tried again
+elsewhere, and only the model of one provider answers with its faults, or while that one rests.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import httpx
 import samples
+import websockets
 from running import Command, NotRunningError, Side, free_port, started
 from sides import ROOT, Bench
 from store import Store, store
@@ -36,12 +38,13 @@ PAUSE = 0.1
 """Seconds a client waits between two requests."""
 
 LEFT = "left early"
+AS_IT_SHOULD = "refused as they should be"
 EVERY = 2.0
 GROWTH = 0.05
 HANDFUL = {"RSS MiB": 2.0, "open files": 4.0, "tasks": 4.0}
 """What is not called growth, where 5 % are less."""
 
-GOOD = ("200", LEFT)
+GOOD = ("200", LEFT, AS_IT_SHOULD)
 LEAST_GOOD = 0.8
 """The share of the answers that must be good, the faults' own included among the others."""
 
@@ -60,6 +63,16 @@ _ASKED: dict[str, dict[str, object]] = {
     "responses": {"input": _QUESTION},
     "messages": {"messages": _QUESTION, "max_tokens": 500},
 }
+_ASIDE: dict[str, dict[str, object]] = {
+    "embeddings": {"input": "What is the capital of France?"},
+    "messages/count_tokens": {"messages": _QUESTION},
+    "responses/input_tokens": {"input": _QUESTION},
+}
+_REFUSED = ({"model": "nobody's"}, {"model": "passed", "messages": "none"})
+_RARE = 0.25
+"""The share of what is no answer or stream of the three dialects."""
+
+_OVER = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 Sample = dict[str, float]
 
@@ -165,8 +178,8 @@ async def _soak(subject: Subject, seconds: float) -> tuple[list[list[Sample]], C
         asyncio.TaskGroup() as group,
     ):
         for number in range(CLIENTS):
-            dice = random.Random(number)
-            group.create_task(_client(client, subject.url, dice, over, outcomes))
+            one = Client(client, subject.url, random.Random(number))
+            group.create_task(one.run(over, outcomes))
         heads = ["minute", *HANDFUL, "answers"]
         print("  ".join(heads), flush=True)
         while time.monotonic() < over - EVERY:
@@ -186,27 +199,77 @@ async def _minute(subject: Subject, until: float) -> list[Sample]:
     return found
 
 
-async def _client(
-    client: httpx.AsyncClient, url: str, dice: random.Random, over: float, outcomes: Counter[str]
-) -> None:
-    """One request after another, of any kind."""
-    while time.monotonic() < over:
-        path, asked = dice.choice(sorted(_ASKED.items(), key=str))
-        streamed, leaves = dice.random() < 0.6, dice.random() < 0.1
-        body = {**asked, "model": dice.choice(["passed", "passed", "translated"]), "stream": streamed}
-        try:
-            outcomes[await _ask(client, f"{url}/{path}", body, leaves=leaves)] += 1
-        except httpx.HTTPError as error:
-            outcomes[type(error).__name__] += 1
-        await asyncio.sleep(PAUSE * dice.random() * 2)
+class Client:
+    """One of those that ask; it writes down how its requests ended."""
 
+    def __init__(self, client: httpx.AsyncClient, url: str, dice: random.Random) -> None:
+        self._client = client
+        self._url = url
+        self._dice = dice
 
-async def _ask(client: httpx.AsyncClient, url: str, body: dict[str, object], *, leaves: bool) -> str:
-    async with client.stream("POST", url, json=body) as answer:
-        async for _ in answer.aiter_raw():
-            if leaves:
-                return LEFT
+    async def run(self, over: float, outcomes: Counter[str]) -> None:
+        """One request after another, of any kind."""
+        rare = [self._aside, self._turns, self._background, self._refused]
+        while time.monotonic() < over:
+            ask = self._dice.choice(rare) if self._dice.random() < _RARE else self._ask
+            try:
+                outcomes[await ask()] += 1
+            except (httpx.HTTPError, websockets.WebSocketException) as error:
+                outcomes[type(error).__name__] += 1
+            await asyncio.sleep(PAUSE * self._dice.random() * 2)
+
+    def _leaves(self) -> bool:
+        return self._dice.random() < 0.1
+
+    async def _ask(self) -> str:
+        path, asked = self._dice.choice(sorted(_ASKED.items(), key=str))
+        model = self._dice.choice(["passed", "passed", "translated"])
+        body = {**asked, "model": model, "stream": self._dice.random() < 0.6}
+        leaves = self._leaves()
+        async with self._client.stream("POST", f"{self._url}/{path}", json=body) as answer:
+            async for _ in answer.aiter_raw():
+                if leaves:
+                    return LEFT
+            return str(answer.status_code)
+
+    async def _aside(self) -> str:
+        path, asked = self._dice.choice(sorted(_ASIDE.items(), key=str))
+        answer = await self._client.post(f"{self._url}/{path}", json={**asked, "model": "passed"})
         return str(answer.status_code)
+
+    async def _refused(self) -> str:
+        body = self._dice.choice(_REFUSED)
+        answer = await self._client.post(f"{self._url}/chat/completions", json=body)
+        return AS_IT_SHOULD if 400 <= answer.status_code < 500 else str(answer.status_code)
+
+    async def _turns(self) -> str:
+        """Two, on one WebSocket."""
+        url = f"{self._url}/responses".replace("http", "ws", 1)
+        headers = {"authorization": f"Bearer {samples.KEY}"}
+        turn = json.dumps({"type": "response.create", "model": "passed", **_ASKED["responses"]})
+        async with websockets.connect(url, additional_headers=headers, proxy=None) as opened:
+            for leaves in (self._leaves(), self._leaves()):
+                await opened.send(turn)
+                async for event in opened:
+                    if leaves:
+                        return LEFT
+                    if json.loads(event)["type"] in _OVER:
+                        break
+        return "200"
+
+    async def _background(self) -> str:
+        """A response that goes on by itself, and is followed."""
+        body = {"model": "passed", "background": True, "store": True, **_ASKED["responses"]}
+        begun = await self._client.post(f"{self._url}/responses", json=body)
+        if begun.status_code != 200:
+            return str(begun.status_code)
+        leaves = self._leaves()
+        url = f"{self._url}/responses/{begun.json()['id']}"
+        async with self._client.stream("GET", url, params={"stream": "true"}) as answer:
+            async for _ in answer.aiter_raw():
+                if leaves:
+                    return LEFT
+            return str(answer.status_code)
 
 
 def middle(taken: Sequence[Sample], name: str) -> float:
