@@ -4,7 +4,7 @@
 
 One Redis, a scripted provider and the replicas are processes of this run. Calls and bytes are counted by
 Redis, so a busy machine does not change them; rates are small for that reason. The model's constants are
-fitted on the runs with 1 and 2 replicas, and what a member adds to a sign of life is measured among 500.
+fitted on the runs with 1 and 2 replicas, and what a member adds to a list of all is measured among 500.
 Runs with 3 and 4 are predicted, and the script fails where calls or bytes are off by more than 10 %.
 """
 
@@ -26,13 +26,11 @@ import capacity_report
 import machine
 from capacity_costs import Life
 from capacity_meter import CONNECTIONS, CPU, Meter
-from capacity_model import BYTES_OUT, PAIR, QUANTITIES, REPLICA, SCOPE, Observed, fitted, stage_of, total
+from capacity_model import BYTES_OUT, MEMBER, QUANTITIES, REPLICA, SCOPE, Observed, fitted, stage_of, total
 from capacity_rig import FailedError, Rig, Stretch
 from running import NotRunningError
 from sides import ROOT, Bench
 from store import program, store
-
-from proxy.replicas import EVERY
 
 OUT = ROOT / "benchmarks" / "out"
 FITTED = (1, 2)
@@ -95,12 +93,12 @@ def _measured() -> capacity_report.Document:
 def document(runs: Sequence[Run], costs: dict[str, float], life: Life) -> capacity_report.Document:
     """The constants, and what they say of every run.
 
-    What a member adds to signs of life is known from a large cluster: one replica and two hardly tell it.
+    What a member adds to a list is known from a large cluster: one replica and two hardly tell it.
     """
     seen = [Observed(stretch.load.amounts(stretch.seconds), stretch.measured) for _, stretch in runs]
     known = [one for one, (count, _) in zip(seen, runs, strict=True) if count in FITTED]
-    member = life.bytes_out / life.members / EVERY
-    constants = {**fitted(known, {BYTES_OUT: {PAIR: member}}), CPU: costs}
+    member = (life.listed - life.bytes_out) / life.members
+    constants = {**fitted(known, {BYTES_OUT: {MEMBER: member}}), CPU: costs}
     return {
         "constants": constants,
         "connections": _connections(runs),

@@ -22,7 +22,8 @@ from capacity_model import (
     CREATE,
     DELIVERY,
     LEASE,
-    PAIR,
+    LISTING,
+    MEMBER,
     READ,
     REPLICA,
     SCOPE,
@@ -71,10 +72,11 @@ Work = Callable[[int, Link, int], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Bytes that one sign of life is answered with in a cluster of so many."""
+    """Bytes that a sign of life is answered with in a cluster of so many, and one that asks for the list."""
 
     members: int
     bytes_out: float
+    listed: float
 
 
 class Costs:
@@ -84,12 +86,12 @@ class Costs:
         self._port = urlsplit(url).port or 0
         self._meter = meter
         self._links = links
-        self.life = Life(0, 0.0)
+        self.life = Life(0, 0.0, 0.0)
 
     async def all(self) -> dict[str, float]:
         """Microseconds for each of what the model counts. Whatever was there is gone before and after."""
         await self._links[0].call("FLUSHALL")
-        beat, member = await self._signs()
+        beat, listing, member = await self._signs()
         poll, ping = await self._poll(), await self._ping()
         background = beat / replicas.EVERY + poll / peers.EVERY + SUBSCRIPTIONS * ping / PING_S
         renewal, lease = await self._renewals()
@@ -99,7 +101,6 @@ class Costs:
         await self._links[0].call("FLUSHALL")
         return {
             REPLICA: background,
-            PAIR: member / replicas.EVERY,
             SCOPE: scope,
             CREATE: create,
             READ: read,
@@ -107,6 +108,8 @@ class Costs:
             DELIVERY: delivery,
             BEAT: renewal,
             LEASE: lease,
+            LISTING: listing,
+            MEMBER: member,
         }
 
     async def _spent(self, times: int, work: Work, links: int = LINKS) -> dict[str, float]:
@@ -121,21 +124,22 @@ class Costs:
         passed = self._meter.read().since(before)
         return {name: cost / (times * links) for name, cost in passed.items()}
 
-    async def _signs(self) -> tuple[float, float]:
-        """Of a sign of life, and of each member that it is answered with."""
+    async def _signs(self) -> tuple[float, float, float]:
+        """Of a sign of life in a large cluster; of one that asks for the list, and of each member in that."""
         script = replicas.load_script()
         keys = list(replicas.KEYS)
 
-        async def say(name: str, link: Link) -> None:
-            about = replicas.About(name, __version__, "0123456789ab", 1_800_000_000)
-            await link.call(script, keys, [name, msgspec.json.encode(about), round(replicas.SILENCE * 1000)])
+        async def say(name: str, link: Link, *, listed: bool = False) -> None:
+            about = msgspec.json.encode(replicas.About(name, __version__, "0123456789ab", 1_800_000_000))
+            await link.call(script, keys, [name, about, round(replicas.SILENCE * 1000), 0, int(listed)])
 
-        few = await self._spent(200, lambda _number, link, _turn: say(_name(0), link))
+        few = await self._spent(200, lambda _number, link, _turn: say(_name(0), link, listed=True))
         for number in range(1, MANY):
             await say(_name(number), self._links[number % LINKS])
-        many = await self._spent(30, lambda number, link, _turn: say(_name(number), link))
-        self.life = Life(MANY, many[BYTES_OUT])
-        return two_points((1, few[CPU]), (MANY, many[CPU]))
+        beat = await self._spent(200, lambda number, link, _turn: say(_name(number), link))
+        many = await self._spent(30, lambda number, link, _turn: say(_name(number), link, listed=True))
+        self.life = Life(MANY, beat[BYTES_OUT], many[BYTES_OUT])
+        return beat[CPU], *two_points((1, few[CPU]), (MANY, many[CPU]))
 
     async def _poll(self) -> float:
         script = peers.load_scripts()["poll"]

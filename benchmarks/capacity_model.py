@@ -19,8 +19,6 @@ QUANTITIES = (CALLS, BYTES_IN, BYTES_OUT)
 
 REPLICA = "replica"
 """A second of a replica: signs of life, polls, pings."""
-PAIR = "pair"
-"""A second of a replica, for each replica that its signs of life are answered with."""
 SCOPE = "scope"
 """One admit and one settle of a scope."""
 CREATE, READ = "create", "read"
@@ -33,13 +31,25 @@ BEAT = "beat"
 """A heartbeat for one limit."""
 LEASE = "lease"
 """The same, for each lease that it renews."""
+LISTING = "listing"
+"""A sign of life that is answered with the list of the members."""
+MEMBER = "member"
+"""The same, for each member of the cluster."""
 
-STAGES = ((REPLICA, PAIR), (SCOPE,), (CREATE,), (READ,), (TRANSITION, DELIVERY), (BEAT, LEASE))
+STAGES = (
+    (REPLICA,),
+    (SCOPE,),
+    (CREATE,),
+    (READ,),
+    (TRANSITION, DELIVERY),
+    (BEAT, LEASE),
+    (LISTING, MEMBER),
+)
 """Which constants are found together. A run is of one stage: the last that it has anything of."""
 
 ABSENT = {
-    CALLS: {PAIR, DELIVERY, LEASE},
-    BYTES_IN: {PAIR, DELIVERY},
+    CALLS: {DELIVERY, LEASE, MEMBER},
+    BYTES_IN: {DELIVERY, MEMBER},
     BYTES_OUT: {LEASE},
 }
 """What does not cost anything: answers are no calls, and who asks does not say who hears."""
@@ -53,7 +63,7 @@ class Load:
     """A second of a cluster, or a mean one. `scopes` are admissions, one for each scope of a request.
 
     `held` are limits with leases older than a renewal, and `leases` those leases, one for each limit; what
-    two replicas hold counts twice.
+    two replicas hold counts twice. `listings` are answered with all members.
     """
 
     replicas: int
@@ -63,12 +73,12 @@ class Load:
     transitions: float = 0.0
     held: float = 0.0
     leases: float = 0.0
+    listings: float = 0.0
 
     def amounts(self, seconds: float = 1.0) -> dict[str, float]:
         """How much of each there is in so many seconds."""
         each = {
             REPLICA: self.replicas,
-            PAIR: self.replicas**2,
             SCOPE: self.scopes,
             CREATE: self.creates,
             READ: self.reads,
@@ -76,6 +86,8 @@ class Load:
             DELIVERY: self.transitions * self.replicas,
             BEAT: self.held / RENEWAL,
             LEASE: self.leases / RENEWAL,
+            LISTING: self.listings,
+            MEMBER: self.listings * self.replicas,
         }
         return {name: amount * seconds for name, amount in each.items()}
 

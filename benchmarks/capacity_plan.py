@@ -15,13 +15,16 @@ from capacity_model import (
     BYTES_OUT,
     CALLS,
     DELIVERY,
-    PAIR,
+    LISTING,
+    MEMBER,
     REPLICA,
     SCOPE,
     TRANSITION,
     Load,
     total,
 )
+
+from proxy.replicas import EVERY, RELIST
 
 SIZES = (10, 100, 1000)
 RATES = (0.0, 500.0, 2000.0)
@@ -45,8 +48,11 @@ LIMITS = 30
 TRANSITIONS = 1.0
 """Changes a second of what the cluster knows of its providers."""
 
+RELISTED = EVERY * RELIST
+"""Seconds after which each replica asks for the members again, while some come and leave all the time."""
+
 LEAST_SHARDS = 3
-TAGGED = (REPLICA, PAIR, TRANSITION, DELIVERY)
+TAGGED = (REPLICA, LISTING, MEMBER, TRANSITION, DELIVERY)
 """What stays on one shard, health and presence being taken to meet on the same."""
 
 _MOST = 1_000_000_000
@@ -59,13 +65,13 @@ Constants = Mapping[str, Mapping[str, float]]
 class Need:
     """What a cluster asks for in a second.
 
-    `life` is the bytes of signs of life, `tagged` the part of one full shard that cannot spread.
+    `lists` is the bytes of lists of members, `tagged` the part of one full shard that cannot spread.
     """
 
     calls: float
     bytes_in: float
     bytes_out: float
-    life: float
+    lists: float
     connections: float
     messages: float
     core: float
@@ -93,6 +99,7 @@ def load(replicas: int, requests: float) -> Load:
         transitions=TRANSITIONS if requests else 0.0,
         held=min(aged * SCOPES, float(replicas * LIMITS)),
         leases=aged * SCOPES,
+        listings=replicas / RELISTED,
     )
 
 
@@ -105,7 +112,7 @@ def need(constants: Constants, connections: float, asked: Load) -> Need:
         calls=total(amounts, constants[CALLS]),
         bytes_in=total(amounts, constants[BYTES_IN]),
         bytes_out=total(amounts, out),
-        life=total({PAIR: amounts[PAIR]}, out),
+        lists=total({name: amounts[name] for name in (LISTING, MEMBER)}, out),
         connections=connections * asked.replicas,
         messages=amounts[DELIVERY],
         core=total(amounts, cpu) / 1e6,
@@ -159,7 +166,7 @@ def ends(constants: Constants, connections: float) -> list[End]:
     each = constants[CPU][SCOPE]
     found.append(End("one client, model or key, any Cluster", int(FULL * 1e6 / each), "requests/s", "CPU"))
     most = largest(lambda replicas: at(replicas, RATES[-1]).tagged <= 1)
-    tagged = Load(most + 1, transitions=TRANSITIONS)
+    tagged = Load(most + 1, transitions=TRANSITIONS, listings=(most + 1) / RELISTED)
     found.append(
         End("health and presence, any Cluster", most, "replicas", need(constants, connections, tagged).bound)
     )

@@ -18,13 +18,13 @@ MOST = 0.1
 TITLE = "What a cluster needs of Redis"
 INTRODUCTION = """Limits, health, presence and stored responses of all replicas go through one Redis. What
 they ask of it is the sum of what each does by itself and of what requests do. By itself a replica gives a
-sign of life every two seconds, which is answered with all that live, so that these bytes grow with the square
-of the replicas; polls health twice a second; and pings.
+sign of life every two seconds, polls health twice a second, and pings. A list of all members is asked for by
+operators, and by each replica once a minute where it has changed: these bytes alone grow with the square of
+the replicas, and only while some come and leave.
 """
 _UNITS = {CALLS: "calls", BYTES_IN: "bytes in", BYTES_OUT: "bytes out", CPU: "us of CPU"}
 _MEANING = {
     "replica": "a second of a replica",
-    "pair": "the same, for each member of the cluster",
     "scope": "one scope of a request: admit and settle",
     "create": "a response stored",
     "read": "a response read",
@@ -32,6 +32,8 @@ _MEANING = {
     "delivery": "the same, for each replica that hears of it",
     "beat": "a heartbeat for one limit",
     "lease": "the same, for each lease",
+    "listing": "a list of the members",
+    "member": "the same, for each member",
 }
 
 
@@ -72,7 +74,7 @@ def _constants(document: Document) -> Grid:
     said = (
         f"Constants. Calls and bytes were fitted on the runs with {_fitted_on(document)} replicas, but for "
         f"the bytes of a member: a sign of life among {life['members']:,} was answered with "
-        f"{life['bytes_out']:,.0f} bytes. CPU was "
+        f"{life['bytes_out']:,.0f} bytes, one that asked for the list with {life['listed']:,.0f}. CPU was "
         f"measured on a server that many connections keep busy. A scope took {busy} us there, and {quiet} us "
         "in the runs above, for a server with little to do wakes up for every call."
     )
@@ -112,7 +114,7 @@ def _largest(document: Document) -> float:
 
 
 def _needs(document: Document) -> Grid:
-    head = ["replicas", "requests/s", "calls/s", "KB/s in", "KB/s out", "of it signs of life"]
+    head = ["replicas", "requests/s", "calls/s", "KB/s in", "KB/s out", "of it lists"]
     head += ["connections", "messages/s", "core", "shards"]
     rows = []
     for replicas in plan.SIZES:
@@ -126,7 +128,7 @@ def _needs(document: Document) -> Grid:
                     figure(what.calls),
                     figure(what.bytes_in / 1000),
                     figure(what.bytes_out / 1000),
-                    figure(what.life / 1000),
+                    figure(what.lists / 1000),
                     f"{what.connections:,.0f}",
                     figure(what.messages),
                     f"{what.core:.1%}",
@@ -137,8 +139,11 @@ def _needs(document: Document) -> Grid:
         f"By the model. Each request is limited by client, model and key; {plan.STORED:.0%} are stored and "
         f"{plan.READ_AGAIN:.0%} read one; {plan.LONG:.0%} stream for {plan.OPEN:g} s; {plan.LIMITS} limits "
         f"are in use; {plan.TRANSITIONS:g} change of a target a second, heard by every replica, where there "
-        "are requests. The core is by what a busy server takes for each. A shard is full at "
-        f"{plan.FULL:.0%} of a core or of 1 Gbit/s out. A Cluster has at least {plan.LEAST_SHARDS} shards; "
+        "are requests. Replicas come and leave all the time, so that each lists all of them once in "
+        f"{plan.RELISTED:g} s. No model uses `least_busy` or `least_latency`: with them each poll of health "
+        "is answered with the loads of all replicas. The core is by what a busy server takes for each. A "
+        f"shard is full at {plan.FULL:.0%} of a core or of 1 Gbit/s out. A Cluster has at least "
+        f"{plan.LEAST_SHARDS} shards; "
         "connections are those of a single Redis, and a replica has two more for each further shard."
     )
     return said, head, rows

@@ -48,6 +48,9 @@ STREAMS = 60
 REFUSING, ROUNDS = 8, 3
 """Targets that back off for a second, after a 429 of their provider; how often each does."""
 
+LISTS = 20.0
+"""How often a second an operator asks for the members."""
+
 SETTLED = 1.0
 """Seconds before the end of a stretch in which nothing is asked any more."""
 
@@ -56,6 +59,8 @@ LONG_IDLE, IDLE = 8.0, 6.0
 
 ATTEMPTS = 3
 """How often a stretch is tried: one in which Redis answered too late for a replica says nothing."""
+
+MEMBERS = "/admin/replicas"
 
 MISSES = ("apex_redis_errors_total", "apex_redis_refused_total", "apex_redis_late_total")
 RECOVERY = 4.0
@@ -137,6 +142,7 @@ class Rig:
         yield self._stretch(f"{STORED:g} responses/s stored", 4.0, self._creates())
         yield self._stretch(f"{STORED:g} responses/s read", 4.0, self._reads())
         yield self._stretch("targets back off", 5.0, self._refusals())
+        yield self._stretch(f"{LISTS:g} lists/s of members", 4.0, self._lists())
 
     def _stretch(
         self, name: str, seconds: float, work: Callable[[float], Load], *, calm: bool = True
@@ -181,7 +187,7 @@ class Rig:
 
     def _missed(self) -> float:
         """Calls that replicas have given up, after which limits are decided without Redis for a while."""
-        told = (_metrics(port) for port in self._operations)
+        told = (_read(port, "/metrics") for port in self._operations)
         return sum(counted(text, name) for text in told for name in MISSES)
 
     def _await_silence(self) -> None:
@@ -193,7 +199,8 @@ class Rig:
     def _ask_each(self) -> None:
         """See that each answers, and let the newest settle in.
 
-        One target backs off first, for until then health has no version, and polls are answered shorter.
+        One target backs off first, for until then health has no version, and polls are answered shorter. Each
+        lists the members last, so that none does it by itself later.
         """
         if len(self._urls) == 1:
             _post(self._urls[0], "chat/completions", samples.chat_request(f"{REFUSED}-0", 1024), 429)
@@ -201,6 +208,8 @@ class Rig:
         for url in self._urls:
             await_answer(Side(url, f"{url}/chat/completions", None), body, self._bench.folder)
         time.sleep(1.5)
+        for port in self._operations:
+            _read(port, MEMBERS)
 
     def _chats(self, body: bytes, rate: float) -> Callable[[float], Load]:
         def work(seconds: float) -> Load:
@@ -228,8 +237,16 @@ class Rig:
         time.sleep(0.3)
 
         def work(seconds: float) -> Load:
-            asked = self._ask([_read_of(url, kept) for url in self._urls], STORED, seconds)
+            asked = self._ask([_get(f"{url}/responses/{kept}") for url in self._urls], STORED, seconds)
             return Load(len(self._urls), reads=asked / seconds)
+
+        return work
+
+    def _lists(self) -> Callable[[float], Load]:
+        requests = [_get(f"http://127.0.0.1:{port}{MEMBERS}") for port in self._operations]
+
+        def work(seconds: float) -> Load:
+            return Load(len(self._urls), listings=self._ask(requests, LISTS, seconds) / seconds)
 
         return work
 
@@ -281,8 +298,8 @@ def pause_before_silence(ages: Sequence[float], period: float) -> float:
     return (start + length / 2) % period
 
 
-def _metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10.0) as answer:
+def _read(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10.0) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -299,11 +316,11 @@ def _post(url: str, path: str, body: bytes, expected: int) -> bytes:
     return told
 
 
-def _read_of(url: str, id_: str) -> tuple[tuple[str, int], bytes]:
-    """Where a stored response is read, and the request for it."""
+def _get(url: str) -> tuple[tuple[str, int], bytes]:
+    """Where something is read, and the request for it."""
     parts = urlsplit(url)
     lines = [
-        f"GET {parts.path}/responses/{id_} HTTP/1.1",
+        f"GET {parts.path} HTTP/1.1",
         f"host: {parts.netloc}",
         f"authorization: Bearer {samples.KEY}",
     ]

@@ -12,7 +12,7 @@ from capacity_model import (
     BYTES_IN,
     BYTES_OUT,
     CALLS,
-    PAIR,
+    MEMBER,
     QUANTITIES,
     STAGES,
     Load,
@@ -31,6 +31,7 @@ LOADS = {
     "read": Load(0, reads=30.0),
     "back off": Load(0, scopes=4.0, transitions=4.0),
     "streams": Load(0, held=3.0, leases=180.0),
+    "lists": Load(0, listings=20.0),
 }
 NAMES = [name for stage in STAGES for name in stage]
 TRUE = {
@@ -40,7 +41,7 @@ TRUE = {
     for scale, quantity in enumerate(QUANTITIES)
 }
 CORE = dict.fromkeys(NAMES, 10.0)
-LIFE = Life(500, 500 * 2 * TRUE[BYTES_OUT][PAIR])
+LIFE = Life(500, 36.0, 36.0 + 500 * TRUE[BYTES_OUT][MEMBER])
 
 
 def _loads(count: int) -> list[tuple[str, Load]]:
@@ -69,10 +70,12 @@ def _document(**wrong: float) -> report.Document:
     return {**told, "taken": "2027-01-01", "machine": {}, "versions": {}, "seconds": 200.0}
 
 
-def test_signs_of_life_grow_with_the_square_of_the_replicas_and_messages_with_the_replicas() -> None:
+def test_messages_and_lists_grow_with_the_replicas() -> None:
     """All else with what happens."""
-    small, large = Load(2, transitions=3.0).amounts(10.0), Load(4, transitions=3.0).amounts(10.0)
-    assert (small["pair"], large["pair"]) == (40, 160)
+    small, large = (Load(count, transitions=3.0, listings=2.0).amounts(10.0) for count in (2, 4))
+    assert (small["replica"], large["replica"]) == (20, 40)
+    assert (small["member"], large["member"]) == (40, 80)
+    assert small["listing"] == large["listing"] == 20
     assert (small["delivery"], large["delivery"]) == (60, 120)
     assert small["transition"] == large["transition"] == 30
 
@@ -85,7 +88,7 @@ def test_leases_are_renewed_once_in_ten_seconds() -> None:
 
 def test_a_run_is_evidence_for_the_last_stage_it_has_anything_of() -> None:
     """What comes with it is known by then."""
-    assert [stage_of(load.amounts()) for _, load in _loads(1)] == [0, 1, 2, 3, 4, 5]
+    assert [stage_of(load.amounts()) for _, load in _loads(1)] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_constants_are_found_again_in_runs_that_were_made_of_them() -> None:
@@ -107,9 +110,11 @@ def test_what_cannot_cost_anything_is_not_looked_for() -> None:
 
 def test_what_is_known_is_not_fitted() -> None:
     """The rest is found beside it."""
-    runs = [_observed(load) for _, load in _loads(1)[:1]]
-    found = fitted(runs, {BYTES_OUT: {PAIR: TRUE[BYTES_OUT][PAIR]}, CALLS: {}})
-    assert found[BYTES_OUT] == pytest.approx({name: TRUE[BYTES_OUT][name] for name in ("pair", "replica")})
+    loads = _loads(1)
+    runs = [_observed(load) for _, load in (loads[0], loads[-1])]
+    found = fitted(runs, {BYTES_OUT: {MEMBER: TRUE[BYTES_OUT][MEMBER]}, CALLS: {}})
+    names = ("replica", "listing", "member")
+    assert found[BYTES_OUT] == pytest.approx({name: TRUE[BYTES_OUT][name] for name in names})
 
 
 def test_least_squares_goes_between_what_does_not_agree() -> None:
@@ -185,7 +190,7 @@ def test_one_redis_carries_a_cluster_until_a_core_or_the_network_is_full() -> No
 
 
 def test_more_shards_do_not_help_what_has_one_hash_tag() -> None:
-    """Signs of life of very many replicas."""
+    """Lists of very many replicas."""
     crowd = plan.need(CONSTANTS, 4, plan.load(100_000, 0))
     assert plan.shards(crowd) is None
 
@@ -201,8 +206,8 @@ def test_ends_are_the_last_that_fit() -> None:
 
 
 def test_nothing_is_renewed_for_streams_that_nobody_has() -> None:
-    """An idle cluster has replicas and nothing else."""
-    assert plan.load(10, 0) == Load(10)
+    """A cluster without requests has replicas, that come and leave, and nothing else."""
+    assert plan.load(60, 0) == Load(60, listings=1.0)
 
 
 def test_the_page_has_the_same_tables_without_the_runs_that_were_fitted() -> None:
