@@ -25,7 +25,7 @@ from metrics.record import (
     Span,
     Tokens,
 )
-from metrics.traces import PENDING, Outlet, Traces, resource
+from metrics.traces import PENDING, TURN, Outlet, Traces, resource
 
 TRACE, CALLER, OWN, FIRST, SECOND = "0af7651916cd43dd8448eb211c80319c", "b" * 16, "1" * 16, "2" * 16, "3" * 16
 AHEAD = 1_800_000_000.0
@@ -314,6 +314,22 @@ class Scripted(SpanExporter):
     def shutdown(self) -> None:
         """Remember it."""
         self.ended.set()
+
+
+def test_an_exporter_goes_through_all_spans_in_their_order() -> None:
+    """However many turns that takes."""
+    names: list[str] = []
+
+    class Going(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            names.extend(span.name for span in spans)
+            return SpanExportResult.SUCCESS
+
+    made = traces(Going())
+    for _ in range(TURN):
+        made.observe(full())
+    made.close()
+    assert names == ["chat small", "chat gpt", "chat claude"] * TURN
 
 
 def test_a_failure_is_told_once_and_counted_until_it_is_over() -> None:
