@@ -26,6 +26,9 @@ WHOLE = "apex.whole"
 PUSH = "apex.push"
 """The extension by which an application says more of an answer where that need not wait."""
 
+SOON = "apex.soon"
+"""In the start of an answer: a part of its body follows at once, so that they leave together."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSAL = (
     b"content-type: application/json\r\nx-request-id: req_%(id)b\r\nrequest-id: req_%(id)b\r\n"
@@ -179,7 +182,7 @@ class Cycle:
             return
         kind = message["type"]
         if kind == "http.response.start" and not self.started:
-            self._start(message["status"], message.get("headers", ()))
+            self._start(message["status"], message.get("headers", ()), soon=message.get(SOON, False))
         elif kind == "http.response.body" and self.started and not self.complete:
             self._say(message.get("body", b""), more=message.get("more_body", False))
         else:
@@ -189,7 +192,7 @@ class Cycle:
         """Say more of an answer that has begun. False where that would wait: nothing was said then."""
         if self.gone:
             return True
-        if self._line.write_paused or self.complete or not (self.started and data):
+        if self._line.write_paused or self.complete or self._head or not (self.started and data):
             return False
         if self._chunked:
             self._line.write(b"%x\r\n%b\r\n" % (len(data), data))
@@ -197,7 +200,7 @@ class Cycle:
             self._say(data, more=True)
         return True
 
-    def _start(self, status: int, headers: Iterable[Header]) -> None:
+    def _start(self, status: int, headers: Iterable[Header], *, soon: bool) -> None:
         self.started = True
         if self._expects and self.more and not self._parts:
             self.keep_alive = False  # the body may never come, or what comes next be taken for it
@@ -228,7 +231,7 @@ class Cycle:
         if bodiless:
             self._left = 0
         lines.append(b"\r\n")
-        self._open(b"".join(lines), count + 1, held=framed and not bodiless)
+        self._open(b"".join(lines), count + 1, held=(framed or soon) and not bodiless)
 
     def _open(self, head: bytes, count: int, *, held: bool) -> None:
         """The head of the answer, of `count` lines, leaves now, or is held for the begin of its body."""
@@ -242,7 +245,8 @@ class Cycle:
     def _say(self, body: bytes, *, more: bool) -> None:
         if self._chunked:
             last = b"" if more else b"0\r\n\r\n"
-            data = b"%x\r\n%b\r\n%b" % (len(body), body, last) if body else last
+            data = b"%b%x\r\n%b\r\n%b" % (self._head, len(body), body, last) if body else self._head + last
+            self._head = b""
         elif self._method == "HEAD":
             data = b""
         else:

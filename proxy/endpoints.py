@@ -20,7 +20,7 @@ from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
-from proxy.cycle import PUSH, WHOLE
+from proxy.cycle import PUSH, SOON, WHOLE
 from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
@@ -141,11 +141,10 @@ class HttpSink:
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Status and headers of a stream."""
+        """Status and headers of a stream; they leave with what is written first."""
         self.started = True
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extra]}
-        )
+        headers = [*headers, *self._extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers, SOON: True})
 
     async def write(self, data: bytes) -> None:
         """Whole events."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cycle import HIGH_WATER, WHOLE, Cycle, Message, refusal, status_line
+from proxy.cycle import HIGH_WATER, PUSH, SOON, WHOLE, Cycle, Message, refusal, status_line
 
 
 class FakeLine:
@@ -303,7 +303,7 @@ def test_a_body_that_is_there_can_be_had_without_waiting() -> None:
     gone = Talk("POST")
     gone.cycle.more, gone.cycle.gone = False, True
     assert gone.cycle.whole() is None
-    assert WHOLE == "apex.whole"
+    assert (WHOLE, PUSH) == ("apex.whole", "apex.push")
 
 
 def test_the_scope_is_taken_once() -> None:
@@ -462,3 +462,52 @@ def test_one_that_leaves_while_it_is_waited_for_is_told_nothing() -> None:
     assert talk.written == []
     assert not talk.cycle.complete
     assert not talk.line.answers
+
+
+# What need not wait.
+
+
+def test_a_head_whose_body_follows_soon_leaves_with_it() -> None:
+    """One write for the head of a stream and its first event, or its end."""
+    for said, more in ((b"a", b"1\r\na\r\n"), (b"", b"")):
+        talk = Talk()
+        at_once(talk.cycle.send({"type": "http.response.start", "status": 200, SOON: True}))
+        assert talk.written == []
+        assert not talk.cycle.push(b"not before it")
+        talk.say(said, more=True)
+        assert talk.written == [HEAD + b"transfer-encoding: chunked\r\n\r\n" + more]
+
+
+def test_what_is_pushed_is_a_chunk_as_well() -> None:
+    """A part of a stream that has begun; before HTTP/1.1 without a frame."""
+    for version, written in (("1.1", b"2\r\nhi\r\n"), ("1.0", b"hi")):
+        talk = Talk(version=version, keep_alive=False)
+        talk.start()
+        talk.line.written.clear()
+        assert talk.cycle.push(b"hi")
+        assert talk.written == [written]
+
+
+def test_nothing_is_pushed_where_it_would_wait_or_break_the_frame() -> None:
+    """Before the head, while the client does not read, as an empty chunk, and after the end."""
+    talk = Talk()
+    assert not talk.cycle.push(b"x")
+    talk.start()
+    talk.line.written.clear()
+    assert not talk.cycle.push(b"")
+    talk.line.write_paused = True
+    assert not talk.cycle.push(b"x")
+    talk.line.write_paused = False
+    talk.say(b"end")
+    assert not talk.cycle.push(b"x")
+    assert talk.written == [b"3\r\nend\r\n0\r\n\r\n"]
+
+
+def test_what_is_pushed_to_a_client_that_is_gone_is_dropped() -> None:
+    """Whoever pushes has nothing to wait for."""
+    talk = Talk()
+    talk.start()
+    talk.line.written.clear()
+    talk.cycle.gone = True
+    assert talk.cycle.push(b"x")
+    assert talk.written == []

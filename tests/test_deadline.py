@@ -120,3 +120,36 @@ def test_a_timer_that_fires_after_the_block_does_nothing() -> None:
         await asyncio.sleep(5)
 
     run(scenario())
+
+
+@pytest.mark.parametrize("stays", [None, 7.0])
+def test_what_is_followed_is_asked_when_the_time_has_come(stays: float | None) -> None:
+    """It may have been put off meanwhile; and what it said last holds on when it is followed no more."""
+    heard = 0.0
+
+    async def talking() -> None:
+        nonlocal heard
+        for _ in range(4):
+            await asyncio.sleep(2)
+            heard = now()
+
+    async def listening() -> None:
+        with Deadline() as deadline:
+            deadline.move(now() + 60, FaultKind.SLOW_CLIENT)
+            deadline.follow(lambda: (heard + 3, FaultKind.IDLE_TIMEOUT))
+            if stays is not None:
+                await asyncio.sleep(stays)
+                deadline.stay()
+            await asyncio.sleep(100)
+
+    async def scenario() -> None:
+        nonlocal heard
+        heard = now()
+        speech = Tasks()
+        speech.spawn(talking(), "talking")
+        with pytest.raises(Fault) as caught:
+            await listening()
+        assert caught.value.kind is FaultKind.IDLE_TIMEOUT
+        assert passed() == (8 + 3 if stays is None else 6 + 3)
+
+    run(scenario())

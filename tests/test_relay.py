@@ -18,7 +18,7 @@ from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.relay import AFTER_END, HOLD_BYTES, HOLD_EVENTS, PATIENCE, Outward, Pulse, Relay
 from proxy.tasks import Tasks
-from proxy.wire import envelope
+from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass
 from proxy.wire.chat.tap import ChatNative
 from proxy.wire.losses import Losses
@@ -334,3 +334,30 @@ def test_the_longest_gap_is_that_after_the_first_content() -> None:
     """What was waited for content is no gap in it, nor is what the client took."""
     got = streamed(role(), 9.0, delta("Hi"), 2.0, delta("you"), 1.0, finish() + DONE, delays=[0.0, 7.0])
     assert got.exchange.record.stalled == 2.0
+
+
+def test_once_content_has_come_events_are_passed_on_as_they_come() -> None:
+    """None of them is read; the end is. What was waited for each is told all the same."""
+    got = streamed(delta("Hi"), 2.0, delta("you"), 3.0, delta("there"), 1.0, finish(), 1.0, DONE)
+    assert got.sink.kinds == ["start", "write", "write", "write", "write", "end"]
+    assert [call.at - START for call in got.sink.calls[1:]] == [0, 2, 5, 6, 7]
+    assert (got.reply.poured, got.exchange.record.waited, got.exchange.record.stalled) == (3, 7.0, 3.0)
+    assert got.fault is None
+
+
+def test_a_client_that_does_not_read_on_is_waited_for_in_the_midst_of_a_stream() -> None:
+    """The event that it does not take is written by waiting; then things go on as before."""
+    got = streamed(
+        delta("Hi"), 1.0, delta("you"), 1.0, delta("there"), finish() + DONE, delays=[0.0, 0.0, 9.0]
+    )
+    assert [call.at - START for call in got.sink.calls[1:]] == [0, 1, 11, 11]
+    assert got.sink.body == delta("Hi") + delta("you") + delta("there") + finish() + DONE
+    assert (got.exchange.record.waited, got.exchange.record.stalled) == (2.0, 1.0)
+
+
+def test_what_cannot_be_passed_on_in_the_midst_of_a_stream_is_a_fault() -> None:
+    """An event without an end is the provider's."""
+    got = streamed(delta("Hi"), 1.0, b"x" * (sse.MAX_EVENT + 1), HANG, HANG)
+    assert got.fault is not None
+    assert got.fault.kind is FaultKind.PROTOCOL
+    assert got.sink.body == delta("Hi")

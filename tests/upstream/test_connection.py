@@ -385,3 +385,45 @@ def test_an_answer_before_the_end_of_a_large_request_is_the_last(turns: int) -> 
         return connection.home.told
 
     assert asyncio.run(scene()) == (["proven", "back"] if turns else ["lost"])
+
+
+def _poured(*reads: bytes, wants: int = 99) -> tuple[Connection, list[bytes], bool]:
+    """A connection whose body is poured, what was handed on of `reads`, and whether it is over with that."""
+
+    async def main() -> tuple[Connection, list[bytes], bool]:
+        connection = Connection()
+        connection.connection_made(_socket())
+        connection.speak((b"GET / HTTP/1.1\r\n\r\n",), head_only=False)
+        connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        handed: list[bytes] = []
+
+        def taker(part: bytes) -> bool:
+            handed.append(part)
+            return len(handed) < wants
+
+        waiter = connection.pour(taker)
+        for data in reads:
+            connection.data_received(data)
+        return connection, handed, waiter.done()
+
+    return asyncio.run(main())
+
+
+def test_what_is_poured_is_handed_on_read_by_read() -> None:
+    """The chunks of one read together, and nothing is left to be taken."""
+    connection, handed, over = _poured(b"1\r\na\r\n1\r\nb\r\n", b"2\r\nc", b"d\r\n")
+    assert (handed, over, connection.readable) == ([b"ab", b"c", b"d"], False, False)
+
+
+def test_whoever_wants_no_more_is_handed_no_more() -> None:
+    """What comes after that is to be taken."""
+    connection, handed, over = _poured(b"1\r\na\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n", wants=2)
+    assert (handed, over, connection.take()) == ([b"a", b"b"], True, b"c")
+
+
+def test_the_end_and_what_comes_with_it_is_not_poured() -> None:
+    """It is to be taken by who sees that it is the last; a fault leaves what came before it as well."""
+    for end, fault in ((b"0\r\n\r\n", None), (b"no chunk", FaultKind.PROTOCOL)):
+        connection, handed, over = _poured(b"1\r\na\r\n", b"1\r\nb\r\n" + end)
+        assert (handed, over, connection.ended, connection.fault) == ([b"a"], True, True, fault)
+        assert connection.take() == b"b"

@@ -114,3 +114,37 @@ def test_cancelling_at_any_turn_of_the_loop_leaves_nothing_behind(
         await upstream.close()
 
     Lab(PooledUpstream, loop).run(scenario)
+
+
+def test_a_body_is_poured_until_it_has_to_be_read() -> None:
+    """Or until whoever takes it wants no more; cancelling closes the connection at once."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await peer.gone()
+
+    async def main() -> None:
+        async with serving(script) as server:
+            upstream = PooledUpstream({})
+            reply = await upstream.send(Call("POST", server.url(), ()))
+            got: list[bytes] = []
+
+            def taker(part: bytes) -> bool:
+                got.append(part)
+                return False
+
+            pouring = asyncio.ensure_future(reply.pour(taker))
+            await turns()
+            server.peers[0].say(b"3\r\none\r\n")
+            await pouring
+            assert got == [b"one"]
+            again = asyncio.ensure_future(reply.pour(taker))
+            await turns()
+            again.cancel()
+            await server.peers[0].gone()
+            await reply.pour(taker)
+            assert got == [b"one"]
+            await upstream.close()
+
+    asyncio.run(main())
