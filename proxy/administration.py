@@ -17,21 +17,23 @@ those that a function declares make FastAPI load all of pydantic.v1, at the star
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 
 from proxy import ledger as ledgers
 from proxy.circuit import Kind
+from proxy.decision import Decision
 from proxy.endpoints import HttpSource, read_head
 from proxy.errors import Refusal
 from proxy.exchange import Head
-from proxy.explanation import Explanation, Touched, explained, path, touched
+from proxy.explanation import Explanation, Touched, explained, outlined, path, touched
 from proxy.fleet import Fleet
 from proxy.inquiries import Inquiries, Silence
-from proxy.ledger import Kept, Ledger
+from proxy.ledger import Ledger
 from proxy.overview import overview
 from proxy.rehearsal import Rehearsal
 from proxy.targets import Target
@@ -44,6 +46,9 @@ from ratelimit.scope import Limits
 
 FEW: Final = 50
 """Decisions listed unless asked for more."""
+
+PIECE: Final = 32
+"""Decisions read and written in one go: others have their turn between two."""
 
 ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
 
@@ -137,9 +142,14 @@ class Administration:
             raise Refusal(400, "`limit` is a whole number.", param="limit")
         kept = itertools.islice(self.ledger.latest(), int(limit))
         if asked.get("format") == "lines":
-            lines = b"".join(encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
-            return Response(lines, media_type="application/x-ndjson")
-        return _json({"replica": self.fleet.name, "decisions": list(_listed(kept))})
+            lines = (encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
+            return StreamingResponse(_pieces(lines), media_type="application/x-ndjson")
+        rows = itertools.chain(
+            (b'{"replica":' + encode(self.fleet.name) + b',"decisions":[',),
+            _separated(encode(_row(one.decision)) for one in kept),
+            (b"]}",),
+        )
+        return StreamingResponse(_pieces(rows), media_type="application/json")
 
     async def decision(self, request: Request) -> Response:
         """Why a request went where it went; asked of the replica that took it."""
@@ -165,7 +175,7 @@ class Administration:
         if kept is None:
             return None
         if kept.snapshot is None:
-            return encode({"request_id": kept.decision.request_id, "decision": kept.decision})
+            return encode(outlined(kept.decision, self.ledger.name))
         return encode(explained(kept.decision, kept.snapshot, self.ledger.name))
 
     def _all(self) -> Iterator[Target]:
@@ -178,23 +188,34 @@ class Administration:
         wanted = names[0] if name is None and len(names) == 1 else name
         found = tenants.named(wanted) if wanted is not None else None
         if found is None:
-            missing = f"There is no client '{name[:100]}'" if name else "It hangs on who asks: name the client (`client=NAME`)"
+            asks = "It hangs on who asks: name the client (`client=NAME`)"
+            missing = f"There is no client '{name[:100]}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
 
 
-def _listed(kept: Iterable[Kept]) -> Iterator[dict[str, object]]:
-    for one in kept:
-        made = one.decision
-        yield {
-            "request_id": made.request_id,
-            "at": made.at,
-            "model": made.asked,
-            "client": made.client,
-            "outcome": made.outcome,
-            "status": made.status,
-            "path": path(made) if made.targets or not made.picks else "",
-        }
+def _row(made: Decision) -> dict[str, object]:
+    return {
+        "request_id": made.request_id,
+        "at": made.at,
+        "model": made.asked,
+        "client": made.client,
+        "outcome": made.outcome,
+        "status": made.status,
+        "path": path(made) if made.targets or not made.picks else "",
+    }
+
+
+def _separated(rows: Iterable[bytes]) -> Iterator[bytes]:
+    for number, row in enumerate(rows):
+        yield b",\n" + row if number else row
+
+
+async def _pieces(rows: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Rows, a few at a time: there may be tens of thousands, and each takes a tenth of a millisecond."""
+    while piece := b"".join(itertools.islice(rows, PIECE)):
+        yield piece
+        await asyncio.sleep(0)
 
 
 def _endpoint(named: str | None, fields: envelope.Fields) -> Endpoint:
@@ -206,13 +227,11 @@ def _endpoint(named: str | None, fields: envelope.Fields) -> Endpoint:
         return found
     if "input" in fields:
         return Endpoint.RESPONSES
-    messages = "max_tokens" in fields and (
-        "system" in fields or "thinking" in fields or "anthropic_version" in fields
-    )
+    messages = "max_tokens" in fields and not _ANTHROPIC.isdisjoint(fields)
     return Endpoint.MESSAGES if messages else Endpoint.CHAT
 
 
-_ANTHROPIC: Final = frozenset({"system", "thinking", "stop_sequences", "top_k"})
+_ANTHROPIC: Final = frozenset({"system", "thinking", "stop_sequences", "anthropic_version"})
 """Fields that the Messages API has and Chat has not."""
 
 

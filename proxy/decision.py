@@ -1,8 +1,8 @@
 """What was decided of one request: all that its course depended on, small enough to keep by the ten thousand.
 
-Nothing here was said by a client or a provider but the name of a model, and no secret is in it. With the
-configuration that it was decided under it can be told in full (`explanation`), and with another it can be
-decided anew (`replaying`).
+Nothing here was said by a client or a provider but the name of a model, and the code of an error that the
+caller was told; no secret is in it. With the configuration that it was decided under it can be told in full
+(`explanation`), and with another it can be decided anew (`replaying`).
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,16 @@ from proxy.health import Effect
 from proxy.moment import Pick
 from proxy.wire.model import MOST_TOKENS, Endpoint
 
-NAME: Final = 256
-"""Letters kept of the name of a model: what a client makes up may be of any length."""
+NAME: Final = 256 + 1 + 64 + 1
+"""Letters kept of the name of a model: one more than the longest that leads anywhere, `model#provider`. What a
+client makes up may be of any length."""
 
 
 class Try(msgspec.Struct, frozen=True, array_like=True):
     """How one attempt ended, and what that means for those after it.
 
-    `outcome` is `ok` or the fault's reason, `status` the provider's, 0 where it gave none. `demotes` its
-    origin, `gives_back` the target for later, `ends` the request. `took` is in seconds.
+    `outcome` is `ok`, the fault's reason, or `cancelled`; `status` the provider's, 0 where it gave none.
+    `demotes` its origin, `gives_back` the target for later, `ends` the request. `took` is in seconds.
     """
 
     outcome: str
@@ -114,15 +115,19 @@ def decided(exchange: Exchange, at: float, *, supposed: bool = False) -> Decisio
 
 def _tries(exchange: Exchange) -> list[Try]:
     """Each attempt but the last has failed, and has its fault."""
-    tried = exchange.attempts
-    found = [_failed(fault, one.duration) for fault, one in zip(exchange.faults, tried, strict=False)]
-    return found + [Try(one.outcome, 0, one.duration) for one in tried[len(found) :]]
+    tried, faults = exchange.attempts, exchange.faults
+    cut = len(faults) if exchange.committed else 0  # by a fault after which nobody else could be tried
+    found = [
+        _failed(fault, one.duration, cut=number == cut)
+        for number, (fault, one) in enumerate(zip(faults, tried, strict=False), 1)
+    ]
+    return found + [Try(one.outcome, 0, one.duration, ends=True) for one in tried[len(found) :]]
 
 
-def _failed(fault: Fault, took: float) -> Try:
+def _failed(fault: Fault, took: float, *, cut: bool) -> Try:
     verdict = retry.judge(fault)
     back_off = verdict.effect is Effect.BACK_OFF
-    return Try(fault.reason, fault.status, took, verdict.whole_origin, back_off, not verdict.move_on)
+    return Try(fault.reason, fault.status, took, verdict.whole_origin, back_off, cut or not verdict.move_on)
 
 
 def _limited(exchange: Exchange) -> Limited | None:

@@ -11,13 +11,14 @@ from typing import Final
 
 import msgspec
 
+from metrics.record import COMPLETED
 from proxy.decision import Decision
 from proxy.moment import Came, Pick
 from proxy.passages import PREFERRED
-from proxy.replaying import replayed, served
+from proxy.replaying import OPEN, replayed, served
 from proxy.routing import Reason
 from proxy.snapshot import Snapshot
-from proxy.targets import Target
+from proxy.targets import Model, Target
 from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit.quota import Decision as Allowed
 from ratelimit.quota import Quota
@@ -86,7 +87,8 @@ class Touched(msgspec.Struct, frozen=True, omit_defaults=True):
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """See the module. `supposed`: it was not sent; each attempt was supposed to fail, to name all candidates.
 
-    `expected` are the tokens that were to be reserved. `summary` is one line for people.
+    `expected` are the tokens that were to be reserved. `summary` is one line for people. `waits` are the
+    seconds after which the first target could be tried, where none can be now.
     """
 
     request_id: str
@@ -134,7 +136,7 @@ def explained(
     left_out: dict[int, list[LeftOut]] = {}
     figures: dict[int, list[tuple[Target, Reason, float]]] = {}
 
-    model = snapshot.models.get(made.asked)
+    model = served(made, snapshot)
     strategy = model.strategy if model is not None else "weighted"
 
     def listen(number: int, target: Target, reason: Reason, figure: float) -> None:
@@ -144,37 +146,47 @@ def explained(
         figures.setdefault(number, []).append((target, reason, figure))
 
     again = replayed(made, snapshot, listen)
-    targets = {target.id: target for target in served(made, snapshot)}
+    targets = {target.id: target for target in model.targets} if model is not None else {}
     steps = tuple(_steps(made, targets, left_out, figures))
-    limits = tuple(_limits(made, snapshot, targets, said))
-    after = made.supposed and not made.tries
+    refused = made.supposed and not made.tries
+    waiting = waits if refused else None
+    return msgspec.structs.replace(
+        outlined(made, replica),
+        summary=_summary(made, targets, waiting),
+        agrees=[pick.target for pick in again.picks] == [pick.target for pick in made.picks],
+        candidates=tuple(_candidates(made, targets, steps)),
+        steps=steps,
+        limits=tuple(_limits(made, snapshot, model, said)) if model is not None else (),
+        waits=waiting,
+        answer=msgspec.Raw(answer) if answer and refused else None,
+    )
+
+
+def outlined(made: Decision, replica: str) -> Explanation:
+    """What can be told of `made` without the configuration that it was made under."""
+    ended, known = not made.supposed, not made.supposed or not made.tries
     return Explanation(
         request_id=made.request_id,
         replica=replica,
         at=dt.datetime.fromtimestamp(made.at, dt.UTC).isoformat(timespec="milliseconds"),
         config=made.config,
-        summary=_summary(made, targets),
+        summary=f"{made.outcome} ({made.status} {made.error}".rstrip() + ")",
         endpoint=made.endpoint.value,
         model=made.asked,
         client=made.client,
         stream=made.stream,
         bytes=made.size,
         supposed=made.supposed,
-        agrees=[pick.target for pick in again.picks] == [pick.target for pick in made.picks],
+        agrees=False,
         expected=made.expected,
-        candidates=tuple(_candidates(made, targets, steps)),
-        steps=steps,
-        limits=limits,
         refused_by=f"{made.limited.dimension} of {made.limited.limit}" if made.limited else None,
         retry_after=made.limited.wait if made.limited else None,
-        waits=waits,
-        status=made.status if not made.supposed or after else None,
-        outcome=made.outcome if not made.supposed else None,
-        error=(made.error or None) if not made.supposed or after else None,
+        status=made.status if known else None,
+        outcome=made.outcome if ended else None,
+        error=(made.error or None) if known else None,
         queued=made.queued or None,
-        duration=None if made.supposed else made.duration,
+        duration=made.duration if ended else None,
         ttft=made.ttft,
-        answer=msgspec.Raw(answer) if answer and after else None,
     )
 
 
@@ -302,12 +314,9 @@ def _fate(name: str, steps: Sequence[Step], *, supposed: bool) -> str:
     """What came of a target, in words: the last that was said of it."""
     mine = [step for step in steps if step.picked == name]
     tried = _tried(mine)
+    first = next(iter(_tried(steps)), None)
     if tried and supposed:
-        return (
-            "would be tried"
-            if steps and steps[0].picked == name
-            else "would be tried if those before it fail"
-        )
+        return "would be tried" if tried[0] is first else "would be tried if those before it fail"
     if tried:
         return f"tried: {tried[-1].outcome}"
     if mine:
@@ -315,6 +324,8 @@ def _fate(name: str, steps: Sequence[Step], *, supposed: bool) -> str:
     said = [out for step in steps for out in step.left_out if out.target == name]
     if said and said[-1].reason not in _PASSING:
         return said[-1].why
+    if first is None:
+        return "not reached: the request came to no try"
     return "not reached: as many were tried as one request may try" if supposed else "not needed"
 
 
@@ -330,13 +341,11 @@ def _speaks(endpoint: Endpoint, target: Target) -> str | None:
     return next((spoken.value for spoken in PREFERRED[own] if spoken in target.dialects), None)
 
 
-def _limits(
-    made: Decision, snapshot: Snapshot, targets: Mapping[str, Target], said: Said
-) -> Iterator[Touched]:
-    """The client's, the model's, and those of the keys that were asked for."""
+def _limits(made: Decision, snapshot: Snapshot, model: Model, said: Said) -> Iterator[Touched]:
+    """The client's, the model's, and those of the keys that may be asked for."""
     scopes = snapshot.scopes
-    keys = dict.fromkeys(target.key_id for target in targets.values())
-    found = [scopes.of_client(made.client, made.asked), scopes.of_model(made.asked)]
+    keys = dict.fromkeys(target.key_id for target in model.targets)
+    found = [scopes.of_client(made.client, model.alias), scopes.of_model(model.alias)]
     found += map(scopes.of_key, keys)
     for limits in found:
         for limit in limits:
@@ -357,7 +366,7 @@ def touched(limit: Limit, said: Allowed | None = None) -> Touched:
 
 
 def path(made: Decision) -> str:
-    """The way a request took, in one line: `a (status_503) > b ok`."""
+    """The way a request took, in one line: `a status_503 > b ok`. `?` is what nobody knows."""
     tries = iter(made.tries)
     parts = []
     for pick in made.picks:
@@ -365,20 +374,24 @@ def path(made: Decision) -> str:
             ended = next(tries, None)
             outcome = "" if ended is None or made.supposed else f" {ended.outcome}"
             parts.append(made.targets[pick.target] + outcome)
-        elif pick.came is Came.NOTHING and pick.target >= 0 and made.outcome == "open":
-            parts.append(f"{made.targets[pick.target]} ?")
-    if made.outcome == "open" or (parts and made.outcome == "completed"):
-        return " > ".join(parts) or "nobody knows"
-    return " > ".join([*parts, f"{made.status} {made.error}".strip()])
+    if made.outcome == OPEN:
+        last = made.picks[-1] if made.picks else Pick()
+        asked = last.target >= 0 and last.came is Came.NOTHING
+        parts.append(f"{made.targets[last.target]} ?" if asked else "?")
+    elif not parts or made.outcome != COMPLETED:
+        parts.append(f"{made.status} {made.error}".rstrip() if made.status else made.outcome)
+    return " > ".join(parts)
 
 
-def _summary(made: Decision, targets: Mapping[str, Target]) -> str:
+def _summary(made: Decision, targets: Mapping[str, Target], waits: float | None) -> str:
     tried = [
         targets[made.targets[pick.target]].label
         for pick in made.picks
         if pick.came is Came.TRIED and made.targets[pick.target] in targets
     ]
     if made.supposed:
+        if not tried and waits is not None:
+            return f"would wait for a target, {waits:.1f} s or longer"
         if not tried:
             return f"would be refused: {made.status} {made.error}".rstrip()
         rest = f"; if that fails, {', then '.join(tried[1:])}" if tried[1:] else ""

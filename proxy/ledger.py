@@ -10,6 +10,7 @@ configuration it was made under, is kept with it for the last few.
 """
 
 import random
+import re
 import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -35,7 +36,9 @@ ERAS: Final = 8
 """Configurations kept, with the one that holds."""
 
 _PREFIX = "req_"
-_HEAD = struct.Struct("<IB")
+_ID = re.compile(r"req_([0-9a-f]{12})([0-9a-f]{4})([0-9a-f]{8})")
+_HEAD = struct.Struct("<II")
+"""Before each decision: what makes its id distinct, and the number of its configuration."""
 
 
 class Address(NamedTuple):
@@ -55,13 +58,8 @@ class Kept(NamedTuple):
 
 def address(request_id: str) -> Address | None:
     """Where the decision on a request is; None for what is no id of a request."""
-    digits = request_id.removeprefix(_PREFIX)
-    if len(request_id) != 28 or len(digits) != 24 or not digits.isalnum() or not digits.isascii():
-        return None
-    try:
-        return Address(digits[:12], int(digits[12:16], 16), int(digits[16:], 16))
-    except ValueError:
-        return None
+    parts = _ID.fullmatch(request_id)
+    return Address(parts[1], int(parts[2], 16), int(parts[3], 16)) if parts is not None else None
 
 
 class Ledger:
@@ -88,14 +86,22 @@ class Ledger:
     def keep(self, exchange: Exchange) -> None:
         """Keep the decision on a request that is over.
 
-        Of one whose client is unknown nothing is kept, nor of one that was answered without any choice.
+        Of one whose client is unknown nothing is kept, nor of one that was answered without any choice, nor of
+        one that chose nothing itself but was made for one that did, which has its id.
         """
-        picked = exchange.plan is not None and exchange.plan.picks
+        picked = exchange.plan is not None and bool(exchange.plan.picks)
         if exchange.tenant is None or (exchange.record.outcome == COMPLETED and not picked):
             return
+        slot, mark = int(exchange.request_id[16:20], 16), int(exchange.request_id[20:], 16)
+        if not picked and self._is_kept(slot, mark):
+            return
         made = decided(exchange, self._clock.wall())
-        head = _HEAD.pack(int(exchange.request_id[20:], 16), self._era_of(exchange.snapshot) & 0xFF)
-        self._ring.put(int(exchange.request_id[16:20], 16), head + decision.encode(made))
+        head = _HEAD.pack(mark, self._era_of(exchange.snapshot))
+        self._ring.put(slot, head + decision.encode(made))
+
+    def _is_kept(self, slot: int, mark: int) -> bool:
+        row = self._ring.get(slot)
+        return row is not None and _HEAD.unpack_from(row)[0] == mark
 
     def find(self, request_id: str) -> Kept | None:
         """The decision on a request of this replica; None where it is not kept (any more)."""
@@ -116,15 +122,16 @@ class Ledger:
             return None
         mark, era = _HEAD.unpack_from(row)
         made = decision.decode(memoryview(row)[_HEAD.size :])
-        snapshot = next((kept for number, kept in self._eras.items() if number & 0xFF == era), None)
+        snapshot = self._eras.get(era)
         request_id = f"{_PREFIX}{self.name}{slot:04x}{mark:08x}"
         if snapshot is None:
             return Kept(msgspec.structs.replace(made, request_id=request_id), None)
+        model = served(made, snapshot)
         known = msgspec.structs.replace(
             made,
             request_id=request_id,
             config=snapshot.config_hash,
-            targets=tuple(target.id for target in served(made, snapshot)),
+            targets=tuple(target.id for target in model.targets) if model is not None else (),
         )
         return Kept(known, snapshot)
 

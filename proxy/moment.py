@@ -138,6 +138,7 @@ class Noting:
     def __init__(self, moment: Moment, targets: Sequence[Target]) -> None:
         self._moment = moment
         self._places = {target.id: place for place, target in enumerate(targets)}
+        self._standings: dict[str, Standing] = {}
         self._now = moment.now()
         self.calm = moment.calm
         self.tripped = moment.tripped
@@ -150,8 +151,10 @@ class Noting:
 
     def standing(self, target: Target) -> Standing:
         """See `Moment`."""
-        found = self._moment.standing(target)
-        self._of(target).see(found)
+        found = self._standings.get(target.id)
+        if found is None:
+            found = self._standings[target.id] = self._moment.standing(target)
+            self._of(target).see(found)
         return found
 
     def full(self, target: Target) -> bool:

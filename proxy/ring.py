@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 class Ring:
-    """`slots` records at most, and as many as fit into `size` bytes."""
+    """`slots` records at most, and as many as fit into `size` bytes. None is empty."""
 
     def __init__(self, slots: int, size: int) -> None:
         self._arena = bytearray(b"\0" * size)  # written to now, so that the process is as large as it will be
@@ -18,6 +18,8 @@ class Ring:
         self._head = size
         self._starts = array.array("Q", bytes(8 * slots))
         self._lengths = array.array("L", bytes(array.array("L").itemsize * slots))
+        self._order = array.array("L", bytes(array.array("L").itemsize * slots))
+        self._puts = 0
 
     def __repr__(self) -> str:
         """How many slots it has, and how much room."""
@@ -36,6 +38,8 @@ class Ring:
         self._starts[slot] = self._head
         self._lengths[slot] = length
         self._head += length
+        self._order[self._puts % len(self._order)] = slot
+        self._puts += 1
 
     def get(self, slot: int) -> bytes | None:
         """The record in `slot`; None where there is none, or not any more."""
@@ -46,8 +50,17 @@ class Ring:
         return bytes(self._arena[place : place + self._lengths[slot]])
 
     def latest(self) -> Iterator[int]:
-        """The slots whose records are there, the newest first."""
-        oldest = max(self._head - self._size, self._size)
-        there = [(start, slot) for slot, start in enumerate(self._starts) if start >= oldest]
-        there.sort(reverse=True)
-        return (slot for _, slot in there)
+        """The slots of the last records that are there, the newest first; what comes meanwhile is not among them.
+
+        Looked up as it is asked for: nothing is sorted.
+        """
+        last, put = self._head, self._puts - 1
+        while put >= max(self._puts - len(self._order), 0):
+            slot = self._order[put % len(self._order)]
+            start = self._starts[slot]
+            if start < last:  # else the slot has a newer one, which was told or came meanwhile
+                if self._head - start > self._size:
+                    return
+                last = start
+                yield slot
+            put -= 1

@@ -15,13 +15,19 @@ of that moment, including what this request's own attempts have just taught. Its
    one with the shortest time to first content, times what is in flight. Ties are drawn.
 """
 
+import bisect
 import enum
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from proxy.health import Standing
 from proxy.moment import Came, Known, Moment, Noting, Pick
 from proxy.targets import Model, Target
+
+
+MOST: Final = 64
+"""Picks that are noted of one request. It waits no longer than `queue.max_wait`, and tries at most ten times."""
 
 
 class Reason(enum.StrEnum):
@@ -48,7 +54,9 @@ Told = Callable[[Target, Reason, float], None]
 class Plan:
     """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream.
 
-    `picks` are those that were made, and what came of them: with these the same plan can be made again.
+    `picks` are those that were made, and what came of them: with these the same plan can be made again. What
+    changed nothing is not among them: the waiting of a request may be long, and its picks many. Beyond `MOST`
+    only the last of those that came to no try is.
     """
 
     def __init__(self, model: Model, draw: random.Random, *, whole: bool = False) -> None:
@@ -56,6 +64,7 @@ class Plan:
         self.picks: list[Pick] = []
         self._left = list(model.targets)
         self._again: list[Target] = []
+        self._repeated = False
         self._after: dict[str, int] = {}
         self._costs = _COSTS[model.strategy]
         self._draw = draw
@@ -72,15 +81,23 @@ class Plan:
         looks = self._costs in _LOOKING
         noting = Noting(moment, self.targets) if looks or self._after or not moment.calm else None
         self._draws = []
+        repeated, self._repeated = self._repeated, False
         chosen = self._next(noting or moment, told)
         pick = Pick(_place(chosen, self.targets), self._draws)
         if noting is not None:
             pick.at, pick.calm, pick.sights = noting.now(), noting.calm, noting.sights
-        if self.picks and self.picks[-1].target < 0:
-            self.picks[-1] = pick  # while it waited nothing has come of the last one
-        else:
-            self.picks.append(pick)
+        self._note(pick, repeated=repeated)
         return chosen
+
+    def _note(self, pick: Pick, *, repeated: bool) -> None:
+        """`repeated`: the last one fell to a target that had been given back."""
+        last = self.picks[-1] if self.picks else None
+        if last is not None and last.came is not Came.TRIED:
+            unchanged = last.target < 0 or (repeated and last.came is Came.CROWDED)
+            if unchanged or len(self.picks) >= MOST:
+                self.picks[-1] = pick
+                return
+        self.picks.append(pick)
 
     def came(self, how: Came, after: int = 0) -> None:
         """What came of the last pick."""
@@ -92,6 +109,7 @@ class Plan:
 
     def once_more(self, target: Target) -> None:
         """One that was tried is tried again, as a last resort."""
+        self._repeated = False
         self.picks.append(Pick(_place(target, self.targets), again=True))
 
     def _next(self, moment: Moment, told: Told | None) -> Target | None:
@@ -100,6 +118,7 @@ class Plan:
             if ready:
                 chosen = self._choose(ready, moment, told)
                 untried.remove(chosen)
+                self._repeated = untried is self._again
                 return chosen
         return None
 
@@ -126,7 +145,7 @@ class Plan:
 
     def give_back(self, target: Target, after: int = 0) -> None:
         """`target` may be picked again: at `after` (cluster's ms), and when its window is over."""
-        self._again.append(target)
+        bisect.insort(self._again, target, key=lambda other: _place(other, self.targets))
         if after:
             self._after[target.id] = after
 

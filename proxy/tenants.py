@@ -39,10 +39,12 @@ class Tenants:
         self._pepper = pepper
         self._open = open_to_all
         self._by_digest: dict[bytes, Tenant] = {}
+        self._by_name = {ANONYMOUS.name: ANONYMOUS} if open_to_all else {}
         for client in clients:
             tenant = _tenant(client)
             for key in client.keys:
                 self._by_digest[self._digest(key.get_secret_value().encode())] = tenant
+                self._by_name[tenant.name] = tenant
 
     def of(self, key: bytes | None) -> Tenant | None:
         """The tenant that `key` belongs to; None for an unknown key or none."""
@@ -52,15 +54,11 @@ class Tenants:
 
     def named(self, name: str) -> Tenant | None:
         """The tenant of that name; None where there is none."""
-        if self._open:
-            return ANONYMOUS if name == ANONYMOUS.name else None
-        return next((tenant for tenant in self._by_digest.values() if tenant.name == name), None)
+        return self._by_name.get(name)
 
     def names(self) -> list[str]:
         """All of them, in the order of the configuration."""
-        if self._open:
-            return [ANONYMOUS.name]
-        return list(dict.fromkeys(tenant.name for tenant in self._by_digest.values()))
+        return list(self._by_name)
 
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
