@@ -18,8 +18,8 @@ from proxy.moment import Pick
 from proxy.wire.model import MOST_TOKENS, Endpoint
 
 NAME: Final = 256 + 1 + 64 + 1
-"""Letters kept of the name of a model: one more than the longest that leads anywhere, `model#provider`. What a
-client makes up may be of any length."""
+"""Letters kept of the name of a model, which may be of any length: one more than the longest that leads
+anywhere, `model#provider`."""
 
 
 class Try(msgspec.Struct, frozen=True, array_like=True):

@@ -86,8 +86,8 @@ class Ledger:
     def keep(self, exchange: Exchange) -> None:
         """Keep the decision on a request that is over.
 
-        Of one whose client is unknown nothing is kept, nor of one that was answered without any choice, nor of
-        one that chose nothing itself but was made for one that did, which has its id.
+        Of one whose client is unknown nothing is kept, nor of one that was answered without any choice. One
+        that chose nothing does not hide one that did and has the same id: that was made to answer it.
         """
         picked = exchange.plan is not None and bool(exchange.plan.picks)
         if exchange.tenant is None or (exchange.record.outcome == COMPLETED and not picked):

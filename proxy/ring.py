@@ -50,9 +50,9 @@ class Ring:
         return bytes(self._arena[place : place + self._lengths[slot]])
 
     def latest(self) -> Iterator[int]:
-        """The slots of the last records that are there, the newest first; what comes meanwhile is not among them.
+        """The slots of the last records, the newest first; what comes meanwhile is not among them.
 
-        Looked up as it is asked for: nothing is sorted.
+        Each is looked for when it is asked for: nothing is sorted.
         """
         last, put = self._head, self._puts - 1
         while put >= max(self._puts - len(self._order), 0):

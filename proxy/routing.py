@@ -25,9 +25,8 @@ from proxy.health import Standing
 from proxy.moment import Came, Known, Moment, Noting, Pick
 from proxy.targets import Model, Target
 
-
 MOST: Final = 64
-"""Picks that are noted of one request. It waits no longer than `queue.max_wait`, and tries at most ten times."""
+"""Picks that are noted of one request, beside those that came to a try."""
 
 
 class Reason(enum.StrEnum):
