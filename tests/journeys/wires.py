@@ -144,7 +144,7 @@ def head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
     """A request line and headers, without the empty line."""
     lines = [
         f"{method} {path} HTTP/1.1",
-        "host: proxy",
+        "host: 127.0.0.1",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n"
