@@ -49,6 +49,11 @@ class TargetSeen(msgspec.Struct, frozen=True):
     trouble: str = ""
 
     @property
+    def place(self) -> str:
+        """Provider and model, without the key."""
+        return self.id.partition("@")[0]
+
+    @property
     def takes(self) -> bool:
         """Whether it takes requests, at once or when it has room."""
         return self.spared or self.shape not in OUT

@@ -19,6 +19,8 @@ from proxy.status_panels import failovers, limits, models, replicas
 
 _TITLE = "Apex AI Proxy"
 _TURNS = 3
+_NAMED = 3
+"""As many are called by name in a verdict."""
 
 _HTMX: Final = json.dumps(
     {
@@ -37,11 +39,15 @@ def page(status: Status) -> str:
         h.meta(name="htmx-config", content=_HTMX),
         h.link(rel="icon", type="image/svg+xml", href="/static/icon.svg"),
         h.link(rel="stylesheet", href="/static/status.css"),
-        h.script(src="/static/htmx.min.js", defer=True),
-        h.script(src="/static/hx-sse.min.js", defer=True),
     ]
     live = h.div("#live", {"hx-sse:connect": "/events", "hx-swap": "innerMorph"})
-    return _document(head, [h.a(".skip", href="#models")["To the models"], live[_picture(status, 0)]])
+    body = [
+        h.a(".skip", href="#models")["To the models"],
+        live[_picture(status, 0)],
+        h.script(src="/static/htmx.min.js"),  # deferred, it would begin without what comes next
+        h.script(src="/static/hx-sse.min.js"),
+    ]
+    return _document(head, body)
 
 
 def picture(status: Status, turn: int) -> str:
@@ -91,7 +97,8 @@ def _picture(status: Status, turn: int) -> Node:
             _verdict(status),
             _tiles(status),
             models(status),
-            h.div(".columns")[failovers(status.failovers), limits(status), replicas(status)],
+            failovers(status.failovers),
+            h.div(".columns")[limits(status), replicas(status)],
         ],
         h.footer[
             h.p[
@@ -122,7 +129,7 @@ def _top(status: Status) -> Element:
         h.div(".fresh")[
             h.p(".live")[sign(OK), "as of ", moment],
             h.p(".stale", role="alert")[
-                sign(BAD), "no news since ", moment, ". ", h.a(href="/")["Load again"]
+                sign(BAD), h.span["no news since ", moment, ". ", h.a(href="/")["Load again"]]
             ],
         ],
     ]
@@ -136,7 +143,7 @@ def _verdict(status: Status) -> Element:
     found = list(_troubles(status))
     worst = BAD if any(how == BAD for how, _ in found) else WARN if found else OK
     count = sum(len(model.targets) for model in status.models) + status.more_targets
-    well = f"All is well: {many(count, 'target')} of {many(len(status.models), 'model')} take requests."
+    well = f"All is well with {many(count, 'target')} of {many(len(status.models), 'model')}."
     if not count:
         well = "No models are configured."
     return h.section(class_=f"verdict {worst}", role="status", aria_label="Verdict")[
@@ -150,16 +157,19 @@ def _verdict(status: Status) -> Element:
 def _troubles(status: Status) -> Iterator[tuple[str, str]]:
     if not status.ready:
         yield WARN, "This replica takes no new requests: it starts, or is on its way out."
-    for model in status.models:
-        if not model.takers:
-            yield BAD, f"No target of {model.alias} takes requests."
+    dark = [model.alias for model in status.models if model.targets and not model.takers]
+    for alias in dark[:_NAMED]:
+        yield BAD, f"No target of {alias} takes requests."
+    if len(dark) > _NAMED:
+        yield BAD, f"Nor does any of {many(len(dark) - _NAMED, 'more model')}."
     out = [target for model in status.models for target in model.targets if not target.takes]
     if out:
         count = sum(len(model.targets) for model in status.models)
         yield WARN, f"{len(out)} of {many(count, 'target')} take no requests: {_shapes(out)}."
-    reached = sum(limit.reached for limit in status.limits)
+    reached = [f"{limit.kind} {limit.name}" for limit in status.limits if limit.reached]
     if reached:
-        yield WARN, f"{many(reached, 'limit')} reached: requests are refused for now."
+        others = f" and {len(reached) - _NAMED} more" if len(reached) > _NAMED else ""
+        yield WARN, f"{many(len(reached), 'limit')} reached: {', '.join(reached[:_NAMED])}{others}."
     if status.traffic.waiting:
         yield WARN, f"{many(status.traffic.waiting, 'request')} waiting for a target."
     if status.store is Store.AWAY:

@@ -28,6 +28,7 @@ def _card(number: int, model: ModelSeen) -> Element:
     count = len(model.targets)
     how = OK if model.takers == count else WARN if model.takers else BAD
     ranked = len({target.priority for target in model.targets}) > 1
+    keyed = len({target.place for target in model.targets}) < count
     said = [model.strategy.replace("_", " "), f"{model.takers} of {count} take requests"]
     if model.waiting:
         said.append(f"{model.waiting} waiting")
@@ -44,20 +45,22 @@ def _card(number: int, model: ModelSeen) -> Element:
                     h.th(".number", scope="col")["Share"],
                 ]
             ],
-            h.tbody[[_target(target, ranked=ranked) for target in model.targets]],
+            h.tbody[[_target(target, ranked=ranked, keyed=keyed) for target in model.targets]],
         ],
     ]
 
 
-def _target(target: TargetSeen, *, ranked: bool) -> Element:
+def _target(target: TargetSeen, *, ranked: bool, keyed: bool) -> Element:
+    """Its key is named where there are several."""
     how, shape = SHAPES[target.shape]
     if target.spared:
         how = WARN
-    name, at, key = target.id.partition("@")
     here = f"{target.here}/{target.limit}" if target.limit is not None else str(target.here)
     return h.tr[
         h.th(scope="row")[
-            h.span(".name")[name, at and h.small["@", key]],
+            h.span(".name", title=target.id)[
+                target.place, keyed and h.small[target.id.removeprefix(target.place)]
+            ],
             h.span(class_=f"state {how}")[drawn(shape), _state(target)],
             h.span(".note")[_note(target, ranked=ranked)],
         ],
@@ -93,7 +96,7 @@ def _latency(target: TargetSeen) -> Node:
 
 def failovers(recent: Sequence[Failover]) -> Element:
     """What went wrong lately, and how it ended."""
-    return h.section(".panel.wide", aria_labelledby="failovers")[
+    return h.section(".panel", aria_labelledby="failovers")[
         h.h2("#failovers")["Recent failovers"],
         h.p(".said")["Requests that needed more than one try, or failed. The newest first."],
         h.ol(".failovers")[[_failover(one) for one in recent]]
@@ -146,7 +149,7 @@ def _limit(limit: Holder) -> Element:
     return h.tr[
         h.th(scope="row")[
             h.span(".name")[h.small[limit.kind, " "], limit.name],
-            h.span(".note")[sign(BAD) if limit.reached else None, "reached; " * limit.reached, refused],
+            h.span(".note")[limit.reached and h.span(".state.bad")[sign(BAD), "reached"], refused],
         ],
         h.td(".dimension")[h.span[f"{limit.limit:,}"], " ", h.small[limit.dimension]],
         h.td(".number")[f"{limit.left:.0%}", bar(limit.left, how)],
