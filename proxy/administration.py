@@ -202,7 +202,7 @@ def _row(made: Decision) -> dict[str, object]:
         "client": made.client,
         "outcome": made.outcome,
         "status": made.status,
-        "path": path(made) if made.targets or not made.picks else "",
+        "path": path(made),
     }
 
 

@@ -135,14 +135,12 @@ def explained(
     """`made`, under the configuration of `snapshot`, by which it was made."""
     left_out: dict[int, list[LeftOut]] = {}
     figures: dict[int, list[tuple[Target, Reason, float]]] = {}
-
     model = served(made, snapshot)
     strategy = model.strategy if model is not None else "weighted"
 
     def listen(number: int, target: Target, reason: Reason, figure: float) -> None:
-        left_out.setdefault(number, []).append(
-            _left_out(target, reason, figure, made.picks[number].at, strategy)
-        )
+        out = _left_out(target, reason, figure, made.picks[number].at, strategy)
+        left_out.setdefault(number, []).append(out)
         figures.setdefault(number, []).append((target, reason, figure))
 
     again = replayed(made, snapshot, listen)
@@ -366,10 +364,13 @@ def touched(limit: Limit, said: Allowed | None = None) -> Touched:
 
 
 def path(made: Decision) -> str:
-    """The way a request took, in one line: `a status_503 > b ok`. `?` is what nobody knows."""
+    """The way a request took, as `a status_503 > b ok`, and `?` for what nobody knows.
+
+    Where its targets are not known any more it is the end alone.
+    """
     tries = iter(made.tries)
     parts = []
-    for pick in made.picks:
+    for pick in made.picks if made.targets else ():
         if pick.came is Came.TRIED:
             ended = next(tries, None)
             outcome = "" if ended is None or made.supposed else f" {ended.outcome}"

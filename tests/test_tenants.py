@@ -66,3 +66,15 @@ def test_no_key_is_kept() -> None:
     assert first._by_digest.keys().isdisjoint(second._by_digest)
     assert FIRST.encode() not in b"".join(first._by_digest)
     assert FIRST not in repr(first.of(FIRST.encode()))
+
+
+def test_tenants_by_name() -> None:
+    """Each is listed once, however many keys it has, in the order of the configuration."""
+    tenants = Tenants(clients(["*"]), b"pepper")
+    assert tenants.names() == ["one", "two"]
+    assert tenants.named("two") is tenants.of(OTHER.encode())
+    assert tenants.named("three") is None
+    everybody = Tenants((), b"pepper", open_to_all=True)
+    assert everybody.names() == ["anonymous"]
+    assert everybody.named("anonymous") is ANONYMOUS
+    assert everybody.named("one") is None
