@@ -9,6 +9,7 @@ has come, and while the client takes it, events go from the provider's socket to
 import asyncio
 import dataclasses
 import math
+import sys
 from collections.abc import Awaitable, Callable
 
 from proxy.config.resilience import Timeouts
@@ -175,10 +176,11 @@ class Relay:
         """
         clock, push, pulse, record = self._now, self._sink.push, self._pulse, self._exchange.record
         left: bytes | None = None
-        failed: list[Fault] = []
+        failed: list[BaseException] = []
 
         def take(data: bytes) -> bool:
             nonlocal left
+            out: bytes | None = None
             now = clock()
             waited = now - self._since
             record.waited += waited
@@ -190,6 +192,10 @@ class Relay:
                 failed.append(fault.with_traceback(None))
                 self._since = now
                 return False
+            finally:
+                bug = sys.exception() if out is None and not failed else None
+                if bug is not None:  # it ends the connection that it came up from, which is not to blame
+                    failed.append(bug)
             if stream.ended or stream.error is not None or (out and not push(out)):
                 left, self._since = out, now
                 return False
@@ -205,8 +211,8 @@ class Relay:
         finally:
             self._deadline.stay()
             self._heard()
-        if failed:
-            raise failed.pop()
+            if failed:
+                raise failed.pop()
         return left
 
     async def _read(self) -> bytes:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -14,10 +15,11 @@ from metrics.record import Attempt
 from proxy.answers import answer_headers, stream_headers
 from proxy.config.resilience import Timeouts
 from proxy.deadline import Deadline
-from proxy.errors import Fault, FaultKind
+from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.exchange import Exchange
 from proxy.relay import AFTER_END, HOLD_BYTES, HOLD_EVENTS, PATIENCE, Outward, Pulse, Relay
 from proxy.tasks import Tasks
+from proxy.upstream import Taker
 from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass
 from proxy.wire.chat.tap import ChatNative
@@ -361,3 +363,58 @@ def test_what_cannot_be_passed_on_in_the_midst_of_a_stream_is_a_fault() -> None:
     assert got.fault is not None
     assert got.fault.kind is FaultKind.PROTOCOL
     assert got.sink.body == delta("Hi")
+
+
+class Lost(ScriptedReply):
+    """A reply whose connection ends by whatever its taker raises, as an event loop ends one."""
+
+    async def pour(self, taker: Taker) -> None:
+        """See `Reply.pour`."""
+        for step in self._steps:
+            assert isinstance(step, bytes)
+            with contextlib.suppress(ZeroDivisionError):
+                taker(step)
+                continue
+            raise Fault(FaultKind.RESET, "the connection was reset")
+
+
+class Faulty:
+    """A `Stream` with a bug in it."""
+
+    ended = False
+    content = True
+    events = 0
+    error: Said | None = None
+    usage: Usage | None = None
+    kept: bytes | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """One event is passed on, the next one is too much."""
+        self.events += 1
+        return data if self.events < 2 else data[: self.events // 0]
+
+    def finish(self) -> bytes:
+        """Nothing is left."""
+        return b""
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """It is not told."""
+        raise AssertionError(refusal)
+
+
+async def _bug() -> None:
+    scene = Scene(config({"a": 1}), {})
+    exchange = scene.exchange(b"", sink=RecordingSink())
+    exchange.envelope = envelope.read(request(stream=True), 16)
+    exchange.target = scene.targets[0]
+    exchange.attempts.append(Attempt("a/a-model", "a", START))
+    with Deadline() as deadline:
+        out = Outward(scene.clock.monotonic, answer_headers, None)
+        relay = Relay(exchange, Lost(Answer([b"one", b"two"])), deadline, out, lambda: None)
+        await relay.stream(Faulty(), WAITS)
+
+
+def test_a_bug_in_the_midst_of_a_stream_is_no_fault_of_the_provider() -> None:
+    """Though it ends the connection, which looks like a reset."""
+    with pytest.raises(ZeroDivisionError):
+        run(_bug())
