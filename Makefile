@@ -11,7 +11,7 @@ RUN    := .venv
 DEV    := .venv-dev
 HELM   := .venv-helm
 
-.PHONY: help demo test check format cluster cluster-short conformance dashboards helm bench bench-quick soak micro startup capacity js lock docs clean
+.PHONY: help demo test check format cluster cluster-short conformance dashboards browser helm bench bench-quick soak micro startup capacity js lock docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a tab
 
 dashboards: $(DEV)/ready ## every panel's numbers, from a real Prometheus over real replicas (needs prometheus)
 	@$(DEV)/bin/pytest -q -s tests/dashboards
+
+browser: $(DEV)/ready $(DEV)/browser ## the status page in Chromium (needs chromium; $$APEX_SCREENSHOTS: where pictures go)
+	@$(DEV)/bin/pytest -q tests/browser/status_in_chromium.py
 
 helm: $(DEV)/ready $(HELM)/ready ## the Helm chart, rendered by Helm and held against Kubernetes' schemas
 	@$(DEV)/bin/pytest -q tests/helm
@@ -91,6 +94,11 @@ $(RUN)/ready: requirements.lock pyproject.toml
 
 $(DEV)/ready: requirements-dev.lock pyproject.toml
 	$(call environment,$(DEV),requirements-dev.lock)
+
+$(DEV)/browser: $(DEV)/ready tests/browser/requirements.lock
+	@echo "Adding Playwright to $(DEV) (once, 50 MB)"
+	@$(DEV)/bin/pip install -q --disable-pip-version-check --only-binary :all: --require-hashes -r tests/browser/requirements.lock
+	@touch $@
 
 $(HELM)/ready: tests/helm/requirements.lock
 	@echo "Making $(HELM) from $< (once, 100 MB)"

@@ -2,16 +2,11 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 
 from proxy.clock import Clock
 from proxy.tasks import Tasks
-
-SEATS = 32
-"""Watchers at one time."""
-
-EVERY = 1.0
-"""Seconds between two pictures, at the least."""
 
 PART = 20
 """Making pictures takes one part in so many of a replica's time: those that take long are made less often."""
@@ -19,13 +14,26 @@ PART = 20
 Make = Callable[[], Awaitable[bytes]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """`every` so many seconds a picture, for so many `seats`; one may be left unread for `unread` seconds."""
+
+    every: float = 1.0
+    seats: int = 32
+    unread: float = 10.0
+
+
+PACE = Pace()
+
+
 class Audience:
     """Shows what `make` makes. A watcher that is not there when a picture is shown has missed it."""
 
-    def __init__(self, make: Make, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, make: Make, clock: Clock, tasks: Tasks, pace: Pace = PACE) -> None:
         self._make = make
         self._clock = clock
         self._tasks = tasks
+        self.pace = pace
         self._watching = 0
         self._showing = False
         self._closed = False
@@ -39,7 +47,7 @@ class Audience:
     @property
     def full(self) -> bool:
         """Whether nobody else may watch."""
-        return self._closed or self._watching >= SEATS
+        return self._closed or self._watching >= self.pace.seats
 
     @contextlib.contextmanager
     def seat(self) -> Iterator[None]:
@@ -72,7 +80,7 @@ class Audience:
                 picture = await self._make()
                 took = self._clock.monotonic() - began
                 self._turn(picture)
-                await asyncio.sleep(max(EVERY, took * PART))
+                await asyncio.sleep(max(self.pace.every, took * PART))
         finally:
             self._showing = False
             self._turn(None)

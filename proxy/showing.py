@@ -18,7 +18,7 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from proxy.audience import Audience
+from proxy.audience import PACE, Audience, Pace
 from proxy.clock import Clock
 from proxy.errors import Refusal
 from proxy.survey import Survey
@@ -37,9 +37,6 @@ FILES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What is served of `static`, and its type."""
 
-UNREAD = 10.0
-"""Seconds for which a watcher may leave a picture unread."""
-
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cache-control": "no-store",
@@ -56,10 +53,10 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 class Showing:
     """Shows what `survey` sees. Nothing is looked at while nobody watches."""
 
-    def __init__(self, survey: Survey, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, survey: Survey, clock: Clock, tasks: Tasks, pace: Pace = PACE) -> None:
         self._survey = survey
         self._turn = 0
-        self.audience = Audience(self._event, clock, tasks)
+        self.audience = Audience(self._event, clock, tasks, pace)
 
     def attach(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -122,7 +119,7 @@ class _Events(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while (picture := await self._audience.next()) is not None:
                 try:
-                    async with asyncio.timeout(UNREAD):
+                    async with asyncio.timeout(self._audience.pace.unread):
                         await send({"type": "http.response.body", "body": picture, "more_body": True})
                 except TimeoutError:
                     return  # the answer is not whole, so its connection is closed

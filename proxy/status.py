@@ -20,7 +20,7 @@ class Shape(enum.StrEnum):
     BACKING_OFF = "backing off"
     HALF_OPEN = "half open"
     EJECTED = "ejected"
-    REFUSED = "key refused"
+    REFUSED = "refused"
     DRAINED = "drained"
 
 

@@ -25,8 +25,8 @@ from proxy.replicas import About
 from proxy.status import OUT, Failover, Holder, ModelSeen, Shape, Status, Store, TargetSeen, Traffic
 from proxy.targets import Model
 from proxy.vitals import Organs
-from ratelimit.quota import Quota
-from ratelimit.scope import Kind
+from ratelimit.quota import Quota, Room
+from ratelimit.scope import Kind, Scope
 
 FAILOVERS: Final = 12
 """The last requests that needed more than one try, or failed."""
@@ -69,7 +69,7 @@ class Survey:
         self._looks: deque[tuple[float, float, float]] = deque(maxlen=SPAN + 1)
 
     def note(self, record: Record) -> None:
-        """A request is over."""
+        """A request is over: remember it, if it is worth a line."""
         if len(record.attempts) > 1 or record.status >= 500 or record.outcome == BROKEN:
             self._troubled.append(record.request_id)
 
@@ -125,18 +125,14 @@ class Survey:
         )
 
     def _limits(self) -> Iterator[Holder]:
-        """What has been asked here, and what nobody has asked yet."""
+        """What is left to all that are limited, asked for or not."""
         organs = self._parts.organs
-        now, asked = organs.clock.monotonic(), organs.allowances.of
-        for (kind, name), allowance in asked.items():
-            yield from _holders(kind, name, allowance, now)
-        scopes = organs.fleet.snapshot.scopes
+        now, scopes = organs.clock.monotonic(), organs.fleet.snapshot.scopes
         shown = ((Kind.CLIENT, scopes.clients), (Kind.MODEL, scopes.models), (Kind.KEY, scopes.keys))
         for kind, held in shown:
             for name, scope in held.items():
-                if (kind, name) not in asked and scope.own:
-                    for dimension, figure in _figures(scope.own[0].quota):
-                        yield Holder(kind, name, dimension, figure, 1.0)
+                asked = organs.allowances.of.get((kind, name), _UNASKED)
+                yield from _holders(kind, name, scope, asked, now)
 
     def _failovers(self) -> Iterator[Failover]:
         """The newest first; those that the ledger does not hold any more are left out."""
@@ -245,28 +241,30 @@ def _ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _holders(kind: Kind, name: str, allowance: Allowance, now: float) -> Iterator[Holder]:
-    last = allowance.last
-    assert last is not None
-    rooms = {"requests": last.requests, "tokens": last.tokens, "concurrency": last.concurrency}
-    refused = sum(count for word, count in allowance.decisions.items() if word != ADMITTED)
-    holds = not last.admitted and now < allowance.at + last.retry_after
-    for dimension, left in allowance.left(now):
-        room = rooms[dimension]
-        assert room is not None
-        reached = holds and last.refused_by == dimension
-        yield Holder(kind, name, _UNITS[dimension], room.limit, left, reached, refused)
+def _holders(kind: Kind, name: str, scope: Scope, asked: Allowance, now: float) -> Iterator[Holder]:
+    """As the last decision had it; what nobody has asked for is all there."""
+    last = asked.last
+    refused = sum(count for word, count in asked.decisions.items() if word != ADMITTED)
+    holds = last is not None and not last.admitted and now < asked.at + last.retry_after
+    lefts, figures = dict(asked.left(now)), _figures(scope.own[0].quota) if scope.own else {}
+    for dimension, unit in _UNITS.items():
+        room: Room | None = getattr(last, dimension, None)
+        limit = room.limit if room is not None else figures.get(dimension)
+        if limit is not None:
+            reached = last is not None and holds and last.refused_by == dimension
+            left = lefts.get(dimension, 0.0 if reached else 1.0)
+            yield Holder(kind, name, unit, limit, left, reached, refused)
 
 
-def _figures(quota: Quota) -> Iterator[tuple[str, int]]:
-    for dimension, figure in (
-        ("requests", quota.requests_per_minute),
-        ("tokens", quota.tokens_per_minute),
-        ("concurrency", quota.concurrency),
-    ):
-        if figure is not None:
-            yield _UNITS[dimension], figure
+def _figures(quota: Quota) -> Mapping[str, int | None]:
+    return {
+        "requests": quota.requests_per_minute,
+        "tokens": quota.tokens_per_minute,
+        "concurrency": quota.concurrency,
+    }
 
+
+_UNASKED: Final = Allowance()
 
 _UNITS: Final[Mapping[str, str]] = MappingProxyType(
     {"requests": "requests/min", "tokens": "tokens/min", "concurrency": "at one time"}

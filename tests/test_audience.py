@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from fakes.virtual_loop import run
 
-from proxy import audience
-from proxy.audience import Audience
+from proxy.audience import PACE, PART, Audience
 from proxy.clock import ManualClock
 from proxy.tasks import Tasks
 
@@ -94,7 +93,7 @@ def test_what_takes_long_is_made_less_often() -> None:
         painter.takes = 0.5
         began = asyncio.get_running_loop().time()
         await watch(house, 2)
-        assert asyncio.get_running_loop().time() - began == 0.5 * audience.PART
+        assert asyncio.get_running_loop().time() - began == 0.5 * PART
 
     staged(scenario)
 
@@ -103,7 +102,7 @@ def test_seats_are_counted() -> None:
     """And given back."""
 
     async def scenario(house: Audience, painter: Painter) -> None:
-        sitting = [asyncio.ensure_future(watch(house, 1)) for _ in range(audience.SEATS)]
+        sitting = [asyncio.ensure_future(watch(house, 1)) for _ in range(PACE.seats)]
         await asyncio.sleep(0)
         assert house.full
         await asyncio.gather(*sitting)

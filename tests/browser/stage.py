@@ -1,0 +1,166 @@
+"""Two replicas before scripted providers, and a browser that looks at their status page.
+
+The replicas are workers of one `serve`, so they share a store, and each has an operations port of its own.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import PATIENCE, Mock, Serve, descendants, two_free_ports
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+TOKEN = "sk-token-of-operators"
+KEY = "sk-client-of-the-page"
+TIGHT_KEY = "sk-client-with-limits"
+HOSTILE = "<img/src=x/onerror=alert(1)>"
+"""A model's name, of which nothing may become an element."""
+
+STEADY = {"default": {"delay_headers_s": 0.05, "tokens": 12}}
+SLOW = {"default": {"delay_headers_s": 0.4, "tokens": 12}}
+DOWN = {"default": {"status": 503}}
+ASKING = {"default": {"status": 429, "headers": {"retry-after": 30}}}
+REFUSING = {"default": {"status": 401}}
+
+SHOTS = Path(os.environ.get("APEX_SCREENSHOTS") or Path(tempfile.gettempdir()) / "apex-screenshots")
+"""Where pictures of the page go."""
+
+
+class Stage:
+    """The cluster. `ports` are those for operators."""
+
+    def __init__(self, stack: contextlib.ExitStack, *, token: str | None = TOKEN) -> None:
+        scripts = {"steady": STEADY, "slow": SLOW, "down": DOWN, "asking": ASKING, "refusing": REFUSING}
+        self.mocks = {name: stack.enter_context(Mock(script, name)) for name, script in scripts.items()}
+        base = two_free_ports()
+        self.proxy = stack.enter_context(Serve(_config(base, self.mocks, token), "--workers", "2"))
+        self.proxy.event("ready", 2)
+        self.ports = (base, base + 1)
+        self._token = token
+
+    @classmethod
+    @contextlib.contextmanager
+    def set(cls, token: str | None = TOKEN) -> Iterator["Stage"]:
+        """A stage that is cleared after the block."""
+        with contextlib.ExitStack() as stack:
+            yield cls(stack, token=token)
+
+    def chat(self, model: str, key: str = KEY, count: int = 1) -> list[int]:
+        """The statuses of so many chat completions, one after the other."""
+        body = json.dumps(
+            {"model": model, "messages": [{"role": "user", "content": "How much is the fish?"}]}
+        )
+        found = []
+        for _ in range(count):
+            with contextlib.closing(
+                http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=PATIENCE)
+            ) as connection:
+                headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+                connection.request("POST", "/v1/chat/completions", body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                found.append(answer.status)
+        return found
+
+    def operate(self, method: str, path: str, port: int | None = None, **headers: str) -> tuple[int, Any]:
+        """Status and JSON of a call with the token, to the first replica."""
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", port or self.ports[0], timeout=PATIENCE)
+        ) as connection:
+            own = {"authorization": f"Bearer {self._token}"} if self._token else {}
+            connection.request(method, path, headers={**own, **headers})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No replica does anything for the time of the block."""
+        workers = [pid for pid in descendants(self.proxy.pid) if pid != self.proxy.store]
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    def target(self, model: str, provider: str) -> str:
+        """The id of a target."""
+        _, told = self.operate("GET", "/admin/targets")
+        rows = [str(row["target"]) for row in told["targets"] if row["model"] == model]
+        return next(name for name in rows if name.startswith(f"{provider}/"))
+
+
+def _config(base: int, mocks: Mapping[str, Mock], token: str | None) -> dict[str, object]:
+    def at(name: str, **more: object) -> dict[str, object]:
+        return {"base_url": f"http://127.0.0.1:{mocks[name].port}/v1", "api_key": f"sk-{name}-0", **more}
+
+    return {
+        "listen": {"port": 0},
+        "operations": {"port": base, **({"token": token} if token else {})},
+        "drain_grace": 0,
+        "redis": {"min_replicas": 2},
+        "clients": [
+            {"name": "checkout", "key": KEY, "limits": {"requests_per_minute": 6_000, "concurrency": 50}},
+            {"name": "batch", "key": TIGHT_KEY, "limits": {"requests_per_minute": 6, "burst": 5}},
+        ],
+        "providers": {
+            "steady": at("steady", limits={"requests_per_minute": 10_000}),
+            "slow": at("slow"),
+            "down": at("down"),
+            "asking": at("asking"),
+            "refusing": at("refusing"),
+        },
+        "models": {
+            "gpt-4o": {
+                "providers": [{"provider": "steady", "weight": 3}, {"provider": "slow", "weight": 1}],
+                "limits": {"tokens_per_minute": 2_000_000},
+            },
+            "claude-sonnet": {
+                "providers": [
+                    {"provider": "down", "priority": 1},
+                    {"provider": "steady", "priority": 2},
+                ]
+            },
+            "small": {
+                "strategy": "ordered",
+                "providers": [{"provider": "asking"}, {"provider": "refusing"}, {"provider": "steady"}],
+            },
+            "alone": {"providers": [{"provider": "down", "model": "alone"}]},
+            HOSTILE: {"providers": [{"provider": "steady", "model": "mini"}]},
+        },
+        "health": {"ejection": "120s"},
+    }
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def window(browser: Browser, width: int = 1440, height: int = 900, **more: Any) -> BrowserContext:
+    """A browser without any cookie."""
+    return browser.new_context(viewport={"width": width, "height": height}, **more)
+
+
+def entered(context: BrowserContext, port: int) -> Page:
+    """The page, after the login."""
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_label("Operations token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Models", exact=True).wait_for()
+    return page

@@ -1,0 +1,322 @@
+"""Tests of `proxy.survey`: what is seen of a replica and of its cluster."""
+
+import dataclasses
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+from fakes.chats import reply, request
+from fakes.configs import MODEL, config, targets_of
+from fakes.exchanges import fleet_of
+from fakes.providers import Answer
+from fakes.scenes import Scene
+from fakes.virtual_loop import run
+from prometheus_client import CollectorRegistry
+
+from metrics.instruments import Instruments
+from metrics.record import Attempt, Record
+from proxy import survey
+from proxy.allowances import Allowances
+from proxy.circuit import Kind as Order
+from proxy.clock import ManualClock
+from proxy.config.settings import Config
+from proxy.fleet import Fleet, snapshot
+from proxy.health import Effect, Report
+from proxy.ledger import Ledger
+from proxy.link import Link, parse
+from proxy.overload import Guard
+from proxy.prices import PriceList
+from proxy.replicas import About
+from proxy.routing import Plan
+from proxy.status import Shape, Status, Store
+from proxy.survey import StatusParts, Survey
+from proxy.tasks import Tasks
+from proxy.tenants import Tenants
+from proxy.vitals import Organs
+from proxy.waiting import WaitingRoom
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
+from ratelimit.quota import Decision, Dimension, Room
+from ratelimit.scope import Kind
+
+NAME = "0123456789ab"
+CONFIG = config({"a": 1, "b": 1}, strategy="weighted", entries={"a": {"weight": 3}})
+FIRST, SECOND = targets_of(CONFIG)
+
+
+@dataclasses.dataclass
+class Seen:
+    """A replica alone, in which nothing has happened. To be made in a running loop."""
+
+    parts: StatusParts
+    clock: ManualClock
+
+    @classmethod
+    def of(cls, made: Config = CONFIG, fleet: Fleet | None = None, ledger: Ledger | None = None) -> "Seen":
+        """Of a configuration."""
+        clock, store, fleet = ManualClock(), MemoryStore(ManualClock()), fleet or fleet_of(made)
+        organs = Organs(
+            clock=clock,
+            fleet=fleet,
+            waiting=WaitingRoom(fleet, made.queue),
+            limiter=Limiter(store, store, clock, lambda: 1, "one"),
+            allowances=Allowances(),
+            guard=Guard(made.overload),
+            prices=PriceList(),
+            live=lambda: 3,
+            ready=lambda: True,
+            dropped=lambda: 0,
+            reloads={},
+            links={},
+        )
+
+        async def members() -> Sequence[About]:
+            return About("zz", "1", "x", 5), About(NAME, "1", "x", 6, 2), About("aa", "1", "x", 5)
+
+        instruments = Instruments(CollectorRegistry(), "1.2.3")
+        kept = ledger or Ledger(NAME, clock, random.Random(3))
+        return cls(StatusParts(organs, instruments, kept, members), clock)
+
+    @property
+    def organs(self) -> Organs:
+        """What it is made of."""
+        return self.parts.organs
+
+    def count(self, outcome: str, times: int) -> None:
+        """So many requests have ended so."""
+        self.parts.instruments.requests.add(("chat", MODEL, outcome), times)
+
+
+def look(prepare: Callable[[Seen], None] = lambda _seen: None, made: Config = CONFIG) -> Status:
+    """What one look sees of a replica to which something has happened."""
+
+    async def main() -> Status:
+        seen = Seen.of(made)
+        prepare(seen)
+        return await Survey(seen.parts).take()
+
+    return run(main())
+
+
+def fail(fleet: Fleet, effect: Effect, hint: float | None = None, times: int = 1) -> None:
+    """So many attempts on the first target that end so."""
+    for _ in range(times):
+        turn = fleet.take(FIRST)
+        fleet.report(turn, Report(effect, hint))
+        fleet.end(turn)
+
+
+def test_a_replica_in_which_nothing_has_happened() -> None:
+    """This one is the first of the members; what nobody has counted yet is not told."""
+    seen = look()
+    assert (seen.replica, seen.version, seen.ready, seen.live, seen.expected) == (
+        NAME,
+        "1.2.3",
+        True,
+        3,
+        None,
+    )
+    assert seen.store is Store.NONE
+    assert [one.id for one in seen.members] == [NAME, "aa", "zz"]
+    assert (seen.traffic.rate, seen.traffic.errors, seen.traffic.course) == (None, None, ())
+    (model,) = seen.models
+    assert (model.alias, model.strategy, model.takers) == (MODEL, "weighted", 2)
+    assert [target.share for target in model.targets] == [0.75, 0.25]
+    assert (seen.limits, seen.failovers, seen.more_targets) == ((), (), 0)
+
+
+def test_how_many_there_should_be() -> None:
+    """Where it was said; one alone expects nobody."""
+    assert look(made=config({"a": 1}, redis={"min_replicas": 4})).expected == 4
+
+
+@pytest.mark.parametrize(
+    ("happens", "shape", "lasts"),
+    [
+        (lambda fleet: fail(fleet, Effect.FAILURE, times=5), Shape.EJECTED, True),
+        (lambda fleet: fail(fleet, Effect.QUARANTINE_KEY), Shape.REFUSED, True),
+        (lambda fleet: fail(fleet, Effect.BACK_OFF, 7.0), Shape.BACKING_OFF, True),
+        (lambda fleet: fleet.order(FIRST, Order.DRAIN), Shape.DRAINED, False),
+        (lambda _fleet: None, Shape.READY, False),
+    ],
+)
+def test_how_a_target_stands(happens: Callable[[Fleet], None], shape: Shape, lasts: bool) -> None:
+    """In one word, and for how long. The share of who takes nothing is the others'."""
+    seen = look(lambda replica: happens(replica.organs.fleet))
+    first, second = seen.models[0].targets
+    assert (first.shape, first.lasts is not None) == (shape, lasts)
+    assert (first.share, second.share) == ((0.75, 0.25) if shape is Shape.READY else (0.0, 1.0))
+
+
+def test_the_way_back_of_a_target() -> None:
+    """Half open, and a slow start after its probe."""
+
+    async def main() -> None:
+        clock = ManualClock()
+        tenants = Tenants(CONFIG.clients, b"pepper")
+        fleet = Fleet(snapshot(CONFIG, tenants, 7), clock, random.Random(1))
+        seen = Seen.of(fleet=fleet)
+        watch = Survey(seen.parts)
+        fail(fleet, Effect.FAILURE, times=5)
+        clock.advance(10)
+        assert (await watch.take()).models[0].targets[0].shape is Shape.HALF_OPEN
+        turn = fleet.pick(Plan(fleet.snapshot.models[MODEL], random.Random(1)))
+        assert turn is not None
+        fleet.report(turn, Report(Effect.SUCCESS))
+        assert (await watch.take()).models[0].targets[0].shape is Shape.SLOW_START
+
+    run(main())
+
+
+def test_where_priorities_decide_only_the_first_have_a_share() -> None:
+    """And where weights do not decide nobody has."""
+    ranked = config({"a": 1, "b": 1}, strategy="weighted", entries={"b": {"priority": 2}})
+    assert [(one.priority, one.share) for one in look(made=ranked).models[0].targets] == [(1, 1.0), (2, 0.0)]
+    ordered = look(made=config({"a": 1, "b": 1}))
+    assert [one.share for one in ordered.models[0].targets] == [None, None]
+
+
+def test_what_went_wrong_last_is_told() -> None:
+    """With how long ago it was."""
+
+    def trouble(seen: Seen) -> None:
+        fleet = seen.organs.fleet
+        for name, ago in ((FIRST.id, 90), (SECOND.id, 3)):
+            fleet.blunders.note(name, "status_503", fleet.now() - ago * 1000)
+
+    told = [target.trouble for target in look(trouble).models[0].targets]
+    assert told == ["status_503, 2 min ago", "status_503, 3 s ago"]
+
+
+def test_targets_in_trouble_are_shown_before_those_that_do_not_fit() -> None:
+    """How many do not is told."""
+    many = config({"a": survey.TARGETS + 5, "b": 1})
+    seen = look(made=many)
+    assert (sum(len(model.targets) for model in seen.models), seen.more_targets) == (survey.TARGETS, 6)
+
+
+def test_rates_are_those_of_the_last_seconds() -> None:
+    """Between looks; after a pause without any they begin anew."""
+
+    async def main() -> None:
+        seen = Seen.of()
+        watch = Survey(seen.parts)
+        await watch.take()
+        for _ in range(survey.SPAN + 10):
+            seen.clock.advance(1)
+            seen.count("completed", 3)
+            seen.count("failed", 1)
+            told = (await watch.take()).traffic
+        assert told.rate == pytest.approx(4.0)
+        assert told.errors == pytest.approx(0.25)
+        assert len(told.course) == survey.SPAN
+        seen.clock.advance(survey.GAP + 1)
+        assert (await watch.take()).traffic.rate is None
+        seen.clock.advance(1)
+        quiet = (await watch.take()).traffic
+        assert (quiet.rate, quiet.errors) == (0.0, 0.0)
+
+    run(main())
+
+
+LIMITED = config(
+    {"a": {"base_url": "http://a.test/v1", "api_keys": ["a1"], "limits": {"concurrency": 9}}},
+    client={"limits": {"requests_per_minute": 60, "tokens_per_minute": 1000}},
+    model={"limits": {"requests_per_minute": 600}},
+)
+
+
+def test_limits_that_nobody_has_met_are_all_there() -> None:
+    """Those of clients, models and keys."""
+    told = [(one.kind, one.dimension, one.limit, one.left) for one in look(made=LIMITED).limits]
+    assert told == [
+        ("client", "requests/min", 60, 1.0),
+        ("client", "tokens/min", 1000, 1.0),
+        ("key", "at one time", 9, 1.0),
+        ("model", "requests/min", 600, 1.0),
+    ]
+
+
+def test_what_is_left_is_what_was_said_last() -> None:
+    """The least first."""
+
+    def half(seen: Seen) -> None:
+        now = seen.clock.monotonic()
+        told = Decision(True, requests=Room(60, 30, 60.0), tokens=Room(1000, 100, 60.0))
+        seen.organs.allowances.note(Kind.CLIENT, "dev", told, now)
+
+    told = [(one.dimension, one.left, one.reached) for one in look(half, LIMITED).limits][:2]
+    assert told == [("tokens/min", 0.1, False), ("requests/min", 0.5, False)]
+
+
+@pytest.mark.parametrize(("ago", "reached"), [(0, True), (4, True), (6, False)])
+@pytest.mark.parametrize("room", [Room(60, 0, 60.0), None])
+def test_a_limit_is_reached_until_the_request_would_fit(ago: float, reached: bool, room: Room | None) -> None:
+    """Also where it was not said how much there is."""
+
+    def refuse(seen: Seen) -> None:
+        told = Decision(False, Dimension.REQUESTS, retry_after=5.0, requests=room)
+        seen.organs.allowances.note(Kind.CLIENT, "dev", told, seen.clock.monotonic() - ago)
+
+    first = next(one for one in look(refuse, LIMITED).limits if one.dimension == "requests/min")
+    assert (first.limit, first.reached, first.refused) == (60, reached, 1)
+    assert not reached or first.left < 0.1
+
+
+def test_a_store_that_is_away_is_seen() -> None:
+    """Where there is one."""
+
+    async def main() -> Status:
+        seen, tasks = Seen.of(), Tasks()
+        link = Link(parse("redis://127.0.0.1:1"), clock=ManualClock(), tasks=tasks, draw=random.Random(3))
+        organs = dataclasses.replace(seen.organs, links={"shared": link})
+        return await Survey(dataclasses.replace(seen.parts, organs=organs)).take()
+
+    assert run(main()).store is Store.AWAY
+
+
+def test_requests_that_needed_more_than_one_try_are_listed() -> None:
+    """The newest first, with their way; those that went well are not, nor those that were refused."""
+
+    async def main() -> None:
+        answers = {"a": [Answer([], 503), Answer([], 503)], "b": [Answer([reply()]), Answer([], 500)]}
+        scene = Scene(config({"a": 1, "b": 1}), answers)
+        watch = Survey(Seen.of(fleet=scene.fleet, ledger=scene.ledger).parts)
+        for _ in range(2):
+            await scene.ask(request())
+            watch.note(scene.last)
+        lost, rescued = (await watch.take()).failovers
+        assert (rescued.rescued, rescued.status, rescued.model, rescued.client) == (True, 200, MODEL, "dev")
+        assert rescued.path.endswith(" ok")
+        assert " status_503 > " in rescued.path
+        assert not lost.rescued
+        assert lost.request_id == scene.last.request_id
+
+    run(main())
+
+
+def test_only_what_is_worth_a_line_is_remembered() -> None:
+    """And not for ever; what the ledger has not kept is left out."""
+
+    async def main() -> None:
+        watch = Survey(Seen.of().parts)
+        tried = [Attempt("a", "a", 0.0), Attempt("b", "b", 0.0)]
+        for record in (
+            Record("good", "chat", 0.0, status=200, outcome="completed", attempts=tried[:1]),
+            Record("refused", "chat", 0.0, status=429, outcome="refused"),
+        ):
+            watch.note(record)
+        assert not watch._troubled
+        for record in (
+            Record("rescued", "chat", 0.0, status=200, outcome="completed", attempts=tried),
+            Record("broken", "chat", 0.0, status=200, outcome="broken", attempts=tried[:1]),
+            Record("failed", "chat", 0.0, status=502, outcome="failed"),
+        ):
+            watch.note(record)
+        assert list(watch._troubled) == ["rescued", "broken", "failed"]
+        for number in range(100):
+            watch.note(Record(f"{number}", "chat", 0.0, status=500))
+        assert len(watch._troubled) == survey.FAILOVERS
+        assert (await watch.take()).failovers == ()
+
+    run(main())
