@@ -85,9 +85,16 @@ def play(mock: Mock, script: Script) -> float:
 
 
 def configured(
-    mocks: Mapping[str, Mock], store: Store, clients: Sequence[str] = ("app",), **more: Any
+    mocks: Mapping[str, Mock],
+    store: Store,
+    clients: Sequence[str] | Mapping[str, Mapping[str, object]] = ("app",),
+    **more: Any,
 ) -> Config:
-    """One model over all `mocks`, weighted evenly. `providers` and `models` in `more` go over the usual."""
+    """One model over all `mocks`, weighted evenly. `providers` and `models` in `more` go over the usual.
+
+    `clients` are names, or settings by name.
+    """
+    settings = clients if isinstance(clients, Mapping) else {name: {} for name in clients}
     providers: dict[str, dict[str, object]] = more.pop("providers", {})
     usual = {
         name: {
@@ -100,7 +107,7 @@ def configured(
         "listen": {"port": 0},
         "operations": {"port": 0},
         "redis": {"url": f"redis://127.0.0.1:{store.port}"},
-        "clients": [{"name": name, "key": key_of(name)} for name in clients],
+        "clients": [{"name": name, "key": key_of(name), **own} for name, own in settings.items()],
         "providers": usual,
         "models": {CHAT: {"providers": [{"provider": name} for name in mocks]}},
         "drain_grace": 0,

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
+import asking
 import chains
 import cost
 import crash
 import fairness
+import foretelling
 import limits
 import nobody
+import orders
 import outage
 import outages
 import overload
@@ -67,6 +70,9 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
     "responses.probes": lambda full: chains.probes() if full else chains.probes(2_000),
     "restart.rolling": lambda full: restart.rolling(restart.Times() if full else restart.SHORT),
     "restart.reload": lambda full: restart.reload(restart.Times() if full else restart.SHORT),
+    "ask.decisions": lambda full: asking.decisions() if full else asking.decisions(60),
+    "ask.foretold": lambda full: foretelling.foretold() if full else foretelling.foretold(34, 12),
+    "ask.orders": lambda _full: orders.orders(),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
 }
 
