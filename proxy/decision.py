@@ -116,7 +116,8 @@ def decided(exchange: Exchange, at: float, *, supposed: bool = False) -> Decisio
 def _tries(exchange: Exchange) -> list[Try]:
     """Each attempt but the last has failed, and has its fault."""
     tried, faults = exchange.attempts, exchange.faults
-    cut = len(faults) if exchange.committed else 0  # by a fault after which nobody else could be tried
+    broke = exchange.committed and len(faults) == len(tried)
+    cut = len(faults) if broke else 0  # the fault after which nobody else could be tried
     found = [
         _failed(fault, one.duration, cut=number == cut)
         for number, (fault, one) in enumerate(zip(faults, tried, strict=False), 1)
