@@ -47,7 +47,7 @@ conformance: $(DEV)/ready ## official SDKs over every kind of provider, as a tab
 dashboards: $(DEV)/ready ## every panel's numbers, from a real Prometheus over real replicas (needs prometheus)
 	@$(DEV)/bin/pytest -q -s tests/dashboards
 
-browser: $(DEV)/ready $(DEV)/browser ## the status page in Chromium (needs chromium; $$APEX_SCREENSHOTS: where pictures go)
+browser: $(DEV)/ready $(DEV)/browser ## the status page in Chromium (needs chromium; $APEX_SCREENSHOTS: where pictures go)
 	@$(DEV)/bin/pytest -q tests/browser/status_in_chromium.py
 
 helm: $(DEV)/ready $(HELM)/ready ## the Helm chart, rendered by Helm and held against Kubernetes' schemas
