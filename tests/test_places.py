@@ -72,3 +72,18 @@ def test_a_crowd_is_forgotten() -> None:
     made.answered(KEY, NOW + 2 * CROWDED)
     assert not made.crowded(KEY)
     made.answered(KEY, NOW + 2 * CROWDED)
+
+
+def test_a_twin_goes_its_own_way() -> None:
+    """What is taken, ended and refused there is nothing here; and it begins with what is held."""
+    places = Places(random.Random(1), lambda: 1)
+    places.take("k")
+    places.refused("k", 1, 1000)
+    twin = places.twin(random.Random(1))
+    assert repr(twin) == repr(places)
+    before = repr(places), places.wait("k", 1000)
+    assert twin.take("k")
+    twin.refused("other", 1, 1000)
+    twin.end("k", 1, 1000)
+    assert (repr(places), places.wait("k", 1000)) == before
+    assert places.take("k")
