@@ -159,6 +159,40 @@ def test_a_replica_is_ready_after_it_has_started_and_no_longer_once_told_to_stop
     asyncio.run(main())
 
 
+def test_whoever_watches_does_not_hold_up_the_end() -> None:
+    """The stream of the status page ends, whole, before the port would be cut."""
+
+    async def main() -> list[str]:
+        config = configured()
+        ports = serving.open_ports(config)
+        watched = asyncio.Event()
+
+        async def started(_replica: Replica) -> None:
+            """Nothing to do."""
+
+        async def watch() -> list[str]:
+            _, operations = numbers(ports)
+            lines = []
+            async with (
+                httpx.AsyncClient(trust_env=False) as client,
+                client.stream("GET", f"http://127.0.0.1:{operations}/events", timeout=10.0) as answer,
+            ):
+                async for line in answer.aiter_lines():
+                    lines.append(line)
+                    watched.set()
+            return lines
+
+        running = asyncio.ensure_future(serving.run(config, surroundings(), ports, started))
+        watching = asyncio.ensure_future(watch())
+        await asyncio.wait_for(watched.wait(), 20.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 10.0)
+        return await watching
+
+    [first, *_] = asyncio.run(main())
+    assert first.startswith("data: <div id=")
+
+
 async def probe(port: int, ballast: str = "x") -> int:
     """The status of the readiness probe, asked with so large a header."""
     async with httpx.AsyncClient(trust_env=False) as client:

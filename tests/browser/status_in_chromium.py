@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lookout import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, window
 from playwright.sync_api import Browser, Page, expect
-from stage import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, window
 
 pytestmark = [
     pytest.mark.process,
