@@ -29,6 +29,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(_REFUSAL % (len(body), body))
             self.transport.close()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone. The parser is a generator of its connection, so that each holds the other.
+
+        With them it has some 40 KB of zlib's, too much to wait for the garbage collector.
+        """
+        super().connection_lost(exc)
+        self.conn.parser.close()
+
     def shutdown(self) -> None:
         """The server stops: the application is told, and closes when its turn is over."""
         if self.handshake_complete and not self.close_sent:

@@ -1,6 +1,8 @@
 """Tests of `proxy.websocket`: how a connection ends whose client has ceased to read or to answer."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -147,6 +149,26 @@ def test_a_connection_that_is_not_open_yet_is_refused_when_the_server_stops() ->
         await asyncio.sleep(0.1)
 
     run(scenario())
+
+
+def test_a_connection_that_is_lost_is_freed_at_once() -> None:
+    """With what it has compressed with: nothing waits for the garbage collector."""
+
+    async def scenario() -> weakref.ref[object]:
+        app = App()
+        protocol, _ = opened(app)
+        await asyncio.sleep(0.1)
+        left: weakref.ref[object] = weakref.ref(protocol.conn)
+        protocol.connection_lost(None)
+        app.end.set()
+        await asyncio.sleep(0.1)
+        return left
+
+    gc.disable()
+    try:
+        assert run(scenario())() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("more", [b"x: " + b"x" * 10_000, b"\r\n".join(b"x-%d: y" % n for n in range(200))])
