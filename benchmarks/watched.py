@@ -22,8 +22,10 @@ def watch(file: Path) -> None:
     loop = None
     while True:
         time.sleep(EVERY)
-        # A walk over all objects is dear, so only until there is a task, which knows its loop.
-        loop = loop or next((one.get_loop() for one in gc.get_objects() if _is_task(one)), None)
+        # A walk over all objects is dear, so only until there is a task, which knows its loop. While modules
+        # are imported it would do harm: it holds tuples that nobody else may hold yet.
+        if loop is None and gc.get_freeze_count():
+            loop = next((one.get_loop() for one in gc.get_objects() if _is_task(one)), None)
         if loop is not None:
             draft = file.with_suffix(".draft")
             draft.write_text(str(len(asyncio.all_tasks(loop))), encoding="ascii")
