@@ -39,22 +39,15 @@ from proxy.replaying import replayed
 PACE = 0.06
 """Seconds between two decisions of one replica that both others ask it about; it hears 50 a second."""
 
-TURNS = 3
-"""How often a question is asked that Redis did not carry in time, as happens on a busy machine."""
-
 EXCERPT = 12
 """Lines of a report that are shown."""
 
 
 @dataclass(slots=True)
 class Told:
-    """Of so many requests: answers that were no 200 or differed, did not agree, or not with the headers.
-
-    `late`: questions that were asked again, for a call of Redis had no answer in its time.
-    """
+    """Of so many requests: answers that were no 200 or differed, did not agree, or not with the headers."""
 
     requests: int = 0
-    late: int = 0
     refused: int = 0
     unequal: int = 0
     disagreeing: int = 0
@@ -127,6 +120,7 @@ class Decisions:
     told: Told
     again: Again
     gone: Gone
+    late: int
 
     def checks(self) -> list[Check]:
         """See `Figures`."""
@@ -141,7 +135,6 @@ class Decisions:
                 mixed > 0,
             ),
             _none("answers that were no 200", told.refused),
-            Check("questions asked again, Redis was late", str(told.late), "= 0", told.late == 0, soft=True),
             _none("answers that were not the same bytes", told.unequal),
             _none("explanations that do not agree", told.disagreeing),
             _none("that say otherwise than the headers", told.off_headers),
@@ -154,6 +147,7 @@ class Decisions:
             _all("503 for those of a killed replica", gone.silent, gone.lost),
             Check("", "", f"| {gone.words}", "may be gone" in gone.words),
             _all("answers about the others' meanwhile", gone.answered, gone.kept),
+            Check("questions asked again, Redis was late", str(self.late), "= 0", self.late == 0, soft=True),
         ]
 
 
@@ -187,7 +181,8 @@ async def _decisions(scene: Scene, count: int) -> Decisions:
         again = await asyncio.to_thread(_again, scene.running[0].file, lines)
         scene.running[0].signal(signal.SIGKILL)
         scene.running[0].ended()
-        return Decisions(told, again, await _gone(caller, sent))
+        gone = await _gone(caller, sent)
+        return Decisions(told, again, gone, caller.late)
 
 
 async def _told(caller: Caller, sent: Sequence[Sent]) -> Told:
@@ -197,13 +192,8 @@ async def _told(caller: Caller, sent: Sequence[Sent]) -> Told:
 
     async def about(mine: Iterable[Sent]) -> None:
         for one in mine:
-            for _ in range(TURNS):
-                asked = (caller.ask(place, f"decisions/{one.request_id}") for place in places)
-                answers, _ = await asyncio.gather(asyncio.gather(*asked), asyncio.sleep(PACE))
-                late = sum(b"Redis, over which it is asked, is away" in body for _, body in answers)
-                found.late += late
-                if not late:
-                    break
+            asked = (caller.why(place, one.request_id) for place in places)
+            answers, _ = await asyncio.gather(asyncio.gather(*asked), asyncio.sleep(PACE))
             found.note(one, answers)
 
     await asyncio.gather(*(about([one for one in sent if one.place == place]) for place in places))
@@ -299,7 +289,7 @@ async def _gone(caller: Caller, sent: Sequence[Sent]) -> Gone:
 
 async def _both(caller: Caller, one: Sent, said: list[tuple[int, bytes]]) -> None:
     """Ask the two that are left about one request."""
-    asked = (caller.ask(place, f"decisions/{one.request_id}") for place in (1, 2))
+    asked = (caller.why(place, one.request_id) for place in (1, 2))
     answers, _ = await asyncio.gather(asyncio.gather(*asked), asyncio.sleep(PACE / 2))
     said += answers
 

@@ -20,6 +20,9 @@ from traffic import CHAT, key_of
 
 PROVIDERS = ("shaky", "claude", "tight")
 
+TURNS = 3
+"""How often a question is asked that Redis did not carry in time, as happens on a busy machine."""
+
 PATHS: Mapping[str, str] = {
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
@@ -115,10 +118,14 @@ class Sent:
 
 
 class Caller:
-    """Clients and operators of the three replicas, over kept connections."""
+    """Clients and operators of the three replicas, over kept connections.
+
+    `late`: questions that were asked again, for a call of Redis had no answer in its time.
+    """
 
     def __init__(self, running: Sequence[Serve], session: aiohttp.ClientSession) -> None:
         self.running = running
+        self.late = 0
         self._session = session
 
     async def send(self, place: int, wanted: Request) -> Sent:
@@ -170,6 +177,15 @@ class Caller:
         """How a replica sees each target, by `provider/model`."""
         rows = (await self.read(place, "targets"))["targets"]
         return {row["target"].partition("@")[0]: row for row in rows}
+
+    async def why(self, place: int, request_id: str) -> tuple[int, bytes]:
+        """What a replica says of a decision, asked again where Redis has not carried the question in time."""
+        for _ in range(TURNS):
+            status, said = await self.ask(place, f"decisions/{request_id}")
+            if status != 503 or b"Redis, over which it is asked, is away" not in said:
+                break
+            self.late += 1
+        return status, said
 
     async def explain(self, place: int, wanted: Request) -> Any:
         """What a replica says would become of a request."""
