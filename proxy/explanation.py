@@ -7,7 +7,7 @@ it is. `agrees` is the proof that what is told is what was done.
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -116,7 +116,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     queued: float | None = None
     duration: float | None = None
     ttft: float | None = None
-    answer: msgspec.Raw | None = None
+    answer: Any = None  # as `msgspec.Raw`, a union with None, it could not be read back
 
 
 Said = Mapping[str, Allowed | None]
@@ -386,7 +386,7 @@ def path(made: Decision) -> str:
 
 def _summary(made: Decision, targets: Mapping[str, Target], waits: float | None) -> str:
     tried = [
-        targets[made.targets[pick.target]].label
+        targets[made.targets[pick.target]].label + (" once more" if pick.again else "")
         for pick in made.picks
         if pick.came is Came.TRIED and made.targets[pick.target] in targets
     ]

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -56,16 +58,17 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     environ = environment()
     config = configured(path, environ)
     query = {name: value for name, value in (("client", client), ("endpoint", endpoint)) if value}
-    if what.startswith("req_"):
-        answer = Operator(config, url, environ).ask("GET", f"/admin/decisions/{what}", {})
+    if what.startswith("req_") and not Path(what).exists():
+        answer = Operator(config, url, environ).ask("GET", f"/admin/decisions/{quote(what, safe='')}", {})
     elif offline:
         answer = _offline(config, _body(what), query, environ)
     else:
         answer = Operator(config, url, environ).ask("POST", "/admin/explain", query, _body(what))
-    if as_json:
-        click.echo(msgspec.json.format(answer, indent=2).decode())
-        return
-    click.echo(telling.explanation(msgspec.json.decode(answer, type=Explanation)))
+    try:
+        told = msgspec.json.decode(answer, type=Explanation)
+    except (msgspec.MsgspecError, UnicodeError):
+        raise click.ClickException("that was no answer of an operations port of this version") from None
+    click.echo(msgspec.json.format(answer, indent=2).decode() if as_json else telling.explanation(told))
 
 
 def _body(name: str) -> bytes:

@@ -18,21 +18,26 @@ PATIENCE = 30.0
 
 
 class Operator:
-    """Asks one replica. `token` goes before the configuration's, `url` before where that says it listens."""
+    """Asks one replica, without any HTTP proxy in between.
+
+    The token of the environment goes before the configuration's, `url` before where that says it listens.
+    Raises `ClickException` for a token that cannot be sent.
+    """
 
     def __init__(self, config: Config | None, url: str | None, environ: Mapping[str, str]) -> None:
         self._url = (url or _url(config)).rstrip("/")
         own = config.operations.token if config is not None else None
         self._token = environ.get(TOKEN_VARIABLE) or (own.get_secret_value() if own is not None else "")
+        if not self._token.isascii() or not self._token.isprintable() or " " in self._token:
+            raise click.ClickException(f"${TOKEN_VARIABLE}: a token is letters, digits and signs of ASCII")
 
     def ask(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> bytes:
         """The body of its answer. Raises `ClickException` in one line where there is none."""
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            answer = httpx.request(
-                method, self._url + path, params=query, content=body, headers=headers, timeout=PATIENCE
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+                answer = client.request(method, self._url + path, params=query, content=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise click.ClickException(
                 f"{self._url}: no answer ({str(error) or type(error).__name__}); is the proxy running? "
                 "`--url` says where its operations port is"
@@ -55,7 +60,7 @@ def _url(config: Config | None) -> str:
 
 def _said(answer: httpx.Response) -> str:
     try:
-        return str(answer.json()["error"]["message"])
+        return " ".join(str(answer.json()["error"]["message"]).split())
     except (ValueError, KeyError, TypeError):
         return f"status {answer.status_code}"
 

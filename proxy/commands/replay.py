@@ -69,8 +69,11 @@ def _decisions(lines: list[bytes], source: str) -> Iterator[Decision]:
         if not line.strip():
             continue
         try:
-            yield read(line)
-        except msgspec.MsgspecError as error:
+            made = read(line)
+            if any(pick.target >= len(made.targets) for pick in made.picks):
+                raise msgspec.ValidationError("a pick of no target")
+            yield made
+        except (msgspec.MsgspecError, UnicodeError) as error:
             raise click.ClickException(
                 f"{source}, line {number}: no decision ({error}); take them from "
                 "/admin/decisions?format=lines of a proxy of this version"
