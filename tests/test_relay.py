@@ -397,9 +397,9 @@ class Faulty:
         """Nothing is left."""
         return b""
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
         """It is not told."""
-        raise AssertionError(refusal)
+        raise AssertionError(request_id, refusal)
 
 
 async def _bug() -> None:
