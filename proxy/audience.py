@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple
 
 from proxy.clock import Clock
 from proxy.tasks import Tasks
@@ -14,8 +14,7 @@ PART = 20
 Make = Callable[[], Awaitable[bytes]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """`every` so many seconds a picture, for so many `seats`; one may be left unread for `unread` seconds."""
 
     every: float = 1.0

@@ -4,12 +4,11 @@ All that is kept meanwhile are the ids of the last requests that needed more tha
 became of them is in the ledger.
 """
 
-import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -47,8 +46,7 @@ OVER: Final = 10.0
 """Seconds over which a rate is told."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StatusParts:
+class StatusParts(NamedTuple):
     """What is looked at; made by `app`.
 
     `members` asks who lives.
@@ -221,10 +219,9 @@ def _shape(standing: Standing) -> tuple[Shape, float | None]:
         return Shape.BACKING_OFF, standing.back_off_for
     if standing.state is State.HALF_OPEN:
         return Shape.HALF_OPEN, None
-    if not standing.ready and not standing.busy and standing.wait:  # its key has no room for so long
-        return Shape.BACKING_OFF, standing.wait
-    well = Shape.SLOW_START if standing.share is not None else Shape.READY
-    return (Shape.BUSY if standing.busy else well), None
+    if not standing.ready:
+        return Shape.BUSY, None
+    return (Shape.SLOW_START if standing.share is not None else Shape.READY), None
 
 
 def _opened(circuits: Sequence[Circuit]) -> tuple[Shape, float]:

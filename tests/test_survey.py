@@ -188,8 +188,43 @@ def test_what_went_wrong_last_is_told() -> None:
     assert told == ["status_503, 2 min ago", "status_503, 3 s ago"]
 
 
-def test_targets_in_trouble_are_shown_before_those_that_do_not_fit() -> None:
-    """How many do not is told."""
+def test_a_target_with_as_many_requests_as_it_may_have_is_busy() -> None:
+    """Nothing is the matter with it."""
+    limited = config(
+        {"a": {"base_url": "http://a.test/v1", "api_keys": [{"key": "a1", "limits": {"concurrency": 1}}]}}
+    )
+
+    def crowd(seen: Seen) -> None:
+        fleet = seen.organs.fleet
+        (target,) = targets_of(limited)
+        fleet.admitted(fleet.take(target))
+        fleet.end(fleet.take(target))
+        fleet.crowded(target)
+
+    (target,) = look(crowd, limited).models[0].targets
+    assert (target.shape, target.takes, target.here) == (Shape.BUSY, True, 1)
+
+
+def test_models_in_trouble_are_shown_first_where_not_all_fit() -> None:
+    """Those that do not fit at all are left out."""
+    accounts = {
+        name: {"base_url": f"http://{name}.test/v1", "api_keys": [f"{name}{key}" for key in range(count)]}
+        for name, count in (("a", survey.TARGETS), ("b", 1))
+    }
+    models = {name: {"providers": [{"provider": name}]} for name in accounts}
+    crowded = Config.model_validate({"providers": accounts, "models": models})
+
+    def drain(seen: Seen) -> None:
+        fleet = seen.organs.fleet
+        fleet.order(fleet.snapshot.models["b"].targets[0], Order.DRAIN)
+
+    told = [(model.alias, len(model.targets)) for model in look(drain, crowded).models]
+    assert told == [("b", 1), ("a", survey.TARGETS - 1)]
+    assert [model.alias for model in look(made=crowded).models] == ["a"]
+
+
+def test_how_many_targets_do_not_fit_is_told() -> None:
+    """Of one model as well."""
     many = config({"a": survey.TARGETS + 5, "b": 1})
     seen = look(made=many)
     assert (sum(len(model.targets) for model in seen.models), seen.more_targets) == (survey.TARGETS, 6)
@@ -270,7 +305,7 @@ def test_a_store_that_is_away_is_seen() -> None:
         seen, tasks = Seen.of(), Tasks()
         link = Link(parse("redis://127.0.0.1:1"), clock=ManualClock(), tasks=tasks, draw=random.Random(3))
         organs = dataclasses.replace(seen.organs, links={"shared": link})
-        return await Survey(dataclasses.replace(seen.parts, organs=organs)).take()
+        return await Survey(seen.parts._replace(organs=organs)).take()
 
     assert run(main()).store is Store.AWAY
 
