@@ -17,6 +17,7 @@ those that a function declares make FastAPI load all of pydantic.v1, at the star
 import asyncio
 import dataclasses
 import itertools
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -46,6 +47,9 @@ from ratelimit.scope import Limits
 
 FEW: Final = 50
 """Decisions listed unless asked for more."""
+
+LONGEST: Final = 8 * 1024 * 1024
+"""The most bytes of an explanation that another replica may give."""
 
 PIECE: Final = 32
 """Decisions read and written in one go: others have their turn between two."""
@@ -164,10 +168,15 @@ class Administration:
             heard = await inquiries.ask(there.replica, request_id.encode()) if inquiries else Silence.NOBODY
             if isinstance(heard, Silence) and heard is not Silence.UNKNOWN:
                 raise Refusal(503, _SILENT[heard].format(replica=there.replica), code="replica_silent")
-            found = heard if isinstance(heard, bytes) else None
+            found = _unpacked(heard) if isinstance(heard, bytes) else None
         if found is None:
             raise Refusal(404, "Nothing is kept (any more) of that request.", code="not_found")
         return Response(found, media_type="application/json")
+
+    def answer(self, request_id: bytes) -> bytes | None:
+        """The same for another replica, made small: hundreds of targets that were left out are many words."""
+        found = self.told(request_id)
+        return zlib.compress(found, 1) if found is not None else None
 
     def told(self, request_id: bytes) -> bytes | None:
         """The explanation of a decision of this replica, as JSON; None where it is not kept."""
@@ -192,6 +201,16 @@ class Administration:
             missing = f"There is no client '{name[:100]}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
+
+
+def _unpacked(answer: bytes) -> bytes | None:
+    """What another replica made small; None for what none of this version has said."""
+    unpacking = zlib.decompressobj()
+    try:
+        found = unpacking.decompress(answer, LONGEST)
+    except zlib.error:
+        return None
+    return found if unpacking.eof else None
 
 
 def _row(made: Decision) -> dict[str, object]:

@@ -85,5 +85,5 @@ def console(seen: Backstage, config: Config) -> Console:
     if seen.link is None:
         return Console(app, administration, None, showing)
     clock, name = seen.organs.clock, seen.ledger.name
-    asking.append(Inquiries(seen.link, name, clock, seen.tasks, administration.told))
+    asking.append(Inquiries(seen.link, name, clock, seen.tasks, administration.answer))
     return Console(app, administration, asking[0], showing)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from fakes.providers import Answer
 from fakes.scenes import Scene
 from fakes.virtual_loop import run
 from prometheus_client import CollectorRegistry
+from test_inquiries import Bus
 from test_rehearsal import effects, rehearsal
 
 from metrics.instruments import Instruments
@@ -22,7 +24,7 @@ from proxy.administration import Administration
 from proxy.decision import Decision
 from proxy.explanation import Explanation
 from proxy.health import Effect, Report
-from proxy.inquiries import Inquiries, Silence
+from proxy.inquiries import LARGEST, Inquiries, Silence
 from proxy.ledger import ERAS
 from proxy.rehearsal import viewed
 from proxy.replaying import replayed
@@ -55,8 +57,9 @@ class Line(Inquiries):
 class Desk:
     """An operations port over a scene."""
 
-    def __init__(self, scene: Scene, line: Line | None = None) -> None:
+    def __init__(self, scene: Scene, line: Inquiries | None = None, name: str = "0123456789ab") -> None:
         self.scene = scene
+        scene.ledger.name = name
         self.administration = Administration(
             scene.fleet, scene.limiter, scene.ledger, rehearsal(scene), lambda: line
         )
@@ -564,11 +567,45 @@ def test_a_replica_that_does_not_say(heard: Silence, status: int, said: str) -> 
 
 
 def test_what_another_replica_says_is_passed_on() -> None:
-    """As it came: it is an explanation already."""
+    """It is an explanation already."""
 
     async def main() -> None:
-        answer = await Desk(scene_of(), Line(b'{"request_id": "x"}')).raw("GET", f"/admin/decisions/{OTHER}")
+        line = Line(zlib.compress(b'{"request_id": "x"}'))
+        answer = await Desk(scene_of(), line).raw("GET", f"/admin/decisions/{OTHER}")
         assert (answer.status_code, answer.content) == (200, b'{"request_id": "x"}')
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "heard", [b"", b'{"x": 1}', zlib.compress(b"x" * 100)[:-5], zlib.compress(b"x" * 10**7)]
+)
+def test_what_none_of_this_version_says_is_nothing(heard: bytes) -> None:
+    """Words in the open, half an answer, one without end."""
+
+    async def main() -> int:
+        return (await Desk(scene_of(), Line(heard)).refused("GET", f"/admin/decisions/{OTHER}"))[0]
+
+    assert run(main()) == 404
+
+
+def test_a_decision_is_the_same_whoever_is_asked() -> None:
+    """Over a line of letters, also where hundreds of targets were left out."""
+
+    async def main() -> None:
+        scene = Scene(config({"a": 300}, retry={"attempts": 5}), {"a": [Answer([], 404)]})
+        for number in range(290):
+            scene.teach(Report(Effect.BACK_OFF, 60.0), number=number)
+        await scene.ask(request())
+        path, bus = f"/admin/decisions/{scene.last.request_id}", Bus()
+        desk = Desk(scene)
+        own = (await desk.raw("GET", path)).content
+        assert len(own) > LARGEST
+        answers = {scene.ledger.name: desk.administration.answer, "other": lambda _: None}
+        lines = [Inquiries(bus, name, scene.clock, scene.tasks, told) for name, told in answers.items()]
+        for line in lines:
+            line.start()
+        assert (await Desk(scene_of(), lines[1], name="f" * 12).raw("GET", path)).content == own
 
     run(main())
 
@@ -603,7 +640,7 @@ def test_what_other_replicas_may_ask(question: bytes) -> None:
     """Whatever it is, it has no answer and does no harm."""
 
     async def main() -> bytes | None:
-        return Desk(scene_of()).administration.told(question)
+        return Desk(scene_of()).administration.answer(question)
 
     assert run(main()) is None
 
