@@ -133,7 +133,7 @@ class Pick(msgspec.Struct, array_like=True):
 
 
 class Noting:
-    """A `Moment` that notes what it tells of `targets`, in `sights`; all of it at one time."""
+    """A `Moment` that notes what it tells of `targets`; all of it at one time."""
 
     def __init__(self, moment: Moment, targets: Sequence[Target]) -> None:
         self._moment = moment
@@ -143,7 +143,12 @@ class Noting:
         self.calm = moment.calm
         self.tripped = moment.tripped
         self.most_ejected = moment.most_ejected
-        self.sights: Sights = {}
+        self._sights: Sights = {}
+
+    @property
+    def sights(self) -> Sights:
+        """What was seen; of whom nothing was to be seen is not there, like whom nobody looked at."""
+        return {place: sight for place, sight in self._sights.items() if sight != _UNSEEN}
 
     def now(self) -> int:
         """See `Moment`."""
@@ -179,14 +184,14 @@ class Noting:
 
     def _of(self, target: Target) -> Sight:
         place = self._places[target.id]
-        sight = self.sights.get(place)
+        sight = self._sights.get(place)
         if sight is None:
-            sight = self.sights[place] = Sight()
+            sight = self._sights[place] = Sight()
         return sight
 
 
 class Remembered:
-    """The `Moment` of a pick that was noted. Of a target nobody looked at nothing is known.
+    """The `Moment` of a pick that was noted. Of a target that is not there nothing is known.
 
     `ids` are those of the plan of that pick, by place; a target that is asked about may be of another plan.
     `most_ejected` is the configuration's, and not the moment's.

@@ -105,6 +105,18 @@ def _sight(standing: Standing) -> Sight:
     return sight
 
 
+def test_where_nothing_is_to_be_seen_nothing_is_noted() -> None:
+    """One target in trouble for weeks does not make every decision as long as all targets."""
+    targets = model().targets
+    noting = Noting(Seen(READY), targets)
+    for target in targets:
+        noting.standing(target)
+        assert not noting.full(target)
+    assert noting.sights == {}
+    assert noting.granted(targets[1])
+    assert noting.sights == {1: Sight(granted=True)}
+
+
 def test_of_whom_nobody_looked_at_nothing_is_known() -> None:
     """Nor of targets of another plan."""
     (first, second) = model(2).targets
