@@ -14,12 +14,15 @@ from fakes.configs import CLIENT_KEY, MODEL, Tree, config
 from fakes.providers import Answer
 from fakes.scenes import Scene
 from fakes.virtual_loop import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from test_inquiries import Bus
+from test_ledger import BYTES
 from test_rehearsal import effects, rehearsal
 
 from metrics.instruments import Instruments
-from proxy import operations
+from proxy import operations, telling
 from proxy.administration import Administration
 from proxy.decision import Decision
 from proxy.explanation import Explanation
@@ -96,7 +99,7 @@ class Desk:
         return answer.status_code, answer.json()["error"]["message"]
 
 
-def settings(**rest: Any) -> Any:
+def limited(**rest: Any) -> Any:
     """Two providers with a limit, one model."""
     first: Tree = {
         "base_url": "http://a.test/v1",
@@ -113,7 +116,7 @@ def settings(**rest: Any) -> Any:
 
 def scene_of(**rest: Any) -> Scene:
     """A scene of that."""
-    return Scene(settings(**rest), {"a": [BUSY], "b": [GOOD]})
+    return Scene(limited(**rest), {"a": [BUSY], "b": [GOOD]})
 
 
 def test_targets_are_listed_with_what_their_keys_have_left() -> None:
@@ -279,7 +282,7 @@ def test_clients_that_are_none() -> None:
         assert status == 400
         assert said.startswith("It hangs on who asks: name the client (`client=NAME`); clients are c0, c1,")
         assert said.endswith("c19 and 10 more.")
-        nobody = Scene(settings(clients=[]), {})
+        nobody = Scene(limited(clients=[]), {})
         assert (await Desk(nobody).refused("GET", "/admin/limits/x"))[1].endswith("clients are none.")
 
     run(main())
@@ -412,6 +415,28 @@ def test_what_would_be_refused_is_explained() -> None:
     run(main())
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    body=BYTES, endpoint=st.sampled_from(["", "&endpoint=chat", "&endpoint=responses", "&endpoint=messages"])
+)
+def test_whatever_is_asked_it_is_explained_or_refused(body: bytes, endpoint: str) -> None:
+    """To targets of any dialect, in words as well; nothing is left behind."""
+
+    async def main() -> None:
+        spoken: Tree = {"base_url": "http://b.test", "api_keys": [KEYS[1]], "dialects": ["messages"]}
+        odd: Tree = {"base_url": "http://c.test", "api_keys": ["c1"], "dialects": ["responses"]}
+        made = config({"b": spoken, "c": odd, "a": 1}, client={"allow_direct": True})
+        scene = Scene(made, {})
+        before = effects(scene)
+        answer = await Desk(scene).raw("POST", f"/admin/explain?client=dev{endpoint}", body)
+        assert answer.status_code in (200, 400)
+        if answer.status_code == 200:
+            assert telling.explanation(msgspec.json.decode(answer.content, type=Explanation))
+        assert effects(scene) == before
+
+    run(main())
+
+
 def test_decisions_are_listed_newest_first() -> None:
     """A few unless more are asked for."""
 
@@ -463,7 +488,7 @@ def test_lines_are_what_replay_wants() -> None:
         scene = scene_of()
         await scene.ask(request())
         for number in range(ERAS):
-            fresh = settings(retry={"attempts": number + 1})
+            fresh = limited(retry={"attempts": number + 1})
             scene.fleet.renew(snapshot(fresh, Tenants(fresh.clients, b"pepper"), 1))
             await scene.ask(request())
         desk = Desk(scene)
@@ -473,7 +498,7 @@ def test_lines_are_what_replay_wants() -> None:
         assert len(read) == ERAS
         kept = [one.decision for one in scene.ledger.latest()]
         assert [encode(one) for one in read] == [encode(one) for one in kept[:ERAS]]
-        assert encode(replayed(read[0], viewed(settings(retry={"attempts": ERAS})))) == encode(read[0])
+        assert encode(replayed(read[0], viewed(limited(retry={"attempts": ERAS})))) == encode(read[0])
         listed = (await desk.get("/admin/decisions"))["decisions"]
         assert (len(listed), listed[-1]["path"]) == (ERAS + 1, "200")
 
@@ -533,7 +558,7 @@ def test_a_decision_whose_configuration_is_gone_has_an_outline() -> None:
         await scene.ask(request())
         old = scene.last.request_id
         for number in range(ERAS):
-            fresh = settings(retry={"attempts": number + 1})
+            fresh = limited(retry={"attempts": number + 1})
             scene.fleet.renew(snapshot(fresh, Tenants(fresh.clients, b"pepper"), 1))
             await scene.ask(request())
         answer = await Desk(scene).raw("GET", f"/admin/decisions/{old}")
