@@ -101,10 +101,10 @@ class Administration:
         name, order = request.path_params["name"], request.path_params["order"]
         kind = ORDERS.get(order)
         if kind is None:
-            raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {order[:40]}.")
+            raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {self._shown(order)}.")
         meant = {target.id: target for target in self._all() if name in (target.id, target.label)}
         if not meant:
-            raise Refusal(404, f"There is no target '{name[:200]}'; GET /admin/targets names all.")
+            raise Refusal(404, f"There is no target '{self._shown(name)}'; GET /admin/targets names all.")
         for target in meant.values():
             self.fleet.order(target, kind)
         return _json({"order": order, "targets": list(meant)})
@@ -187,6 +187,10 @@ class Administration:
             return encode(outlined(kept.decision, self.ledger.name))
         return encode(explained(kept.decision, kept.snapshot, self.ledger.name))
 
+    def _shown(self, said: str) -> str:
+        """What an error repeats of what was asked: a key may have been pasted for a name."""
+        return self.rehearsal.redacted(said)[:100]
+
     def _all(self) -> Iterator[Target]:
         for model in self.fleet.snapshot.models.values():
             yield from model.targets
@@ -198,7 +202,7 @@ class Administration:
         found = tenants.named(wanted) if wanted is not None else None
         if found is None:
             asks = "It hangs on who asks: name the client (`client=NAME`)"
-            missing = f"There is no client '{name[:100]}'" if name else asks
+            missing = f"There is no client '{self._shown(name)}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
 

@@ -111,7 +111,7 @@ class Replica:
         self._over_redis(config, address)
         self.waiting = WaitingRoom(self.fleet, config.queue)
         estimator = Estimator()
-        self.ledger = Ledger(self.name, clock, draw)
+        self.ledger = Ledger(self.name, clock, draw, redact=self._redactor.text)
         reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number, self._tracer)
         admission = Admission(self.limiter, estimator)
         pipeline = self._pipeline(surroundings, admission)

@@ -5,7 +5,7 @@ caller was told; no secret is in it. With the configuration that it was decided 
 (`explanation`), and with another it can be decided anew (`replaying`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -83,15 +83,17 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Decision).decode
 
 
-def decided(exchange: Exchange, at: float, *, supposed: bool = False) -> Decision:
-    """The decision on a request that is over, at `at`."""
+def decided(
+    exchange: Exchange, at: float, redact: Callable[[str], str] = str, *, supposed: bool = False
+) -> Decision:
+    """The decision on a request that is over, at `at`. `redact` takes secrets out of what names no model."""
     record, seen, plan = exchange.record, exchange.envelope, exchange.plan
     picks = plan.picks if plan is not None else ()
     if record.losses and picks:
         picks[-1].lost = record.losses
     return Decision(
         endpoint=exchange.endpoint,
-        asked=seen.model[:NAME] if seen is not None else "",
+        asked=_asked(exchange, redact),
         client=exchange.tenant.name if exchange.tenant is not None else "",
         at=at,
         stream=record.stream,
@@ -111,6 +113,12 @@ def decided(exchange: Exchange, at: float, *, supposed: bool = False) -> Decisio
         ttft=record.ttft,
         supposed=supposed,
     )
+
+
+def _asked(exchange: Exchange, redact: Callable[[str], str]) -> str:
+    """The model as it was named; what leads nowhere may be anything, and has been somebody's key."""
+    named = exchange.envelope.model if exchange.envelope is not None else ""
+    return (named if exchange.model is not None else redact(named))[:NAME]
 
 
 def _tries(exchange: Exchange) -> list[Try]:

@@ -12,7 +12,7 @@ configuration it was made under, is kept with it for the last few.
 import random
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -63,12 +63,20 @@ def address(request_id: str) -> Address | None:
 
 
 class Ledger:
-    """Of the replica `name`: 12 hex digits."""
+    """Of the replica `name`: 12 hex digits. `redact` takes secrets out of what names no model."""
 
     def __init__(
-        self, name: str, clock: Clock, draw: random.Random, slots: int = SLOTS, size: int = BYTES
+        self,
+        name: str,
+        clock: Clock,
+        draw: random.Random,
+        slots: int = SLOTS,
+        size: int = BYTES,
+        *,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.name = name
+        self._redact = redact
         self._clock = clock
         self._draw = draw
         self._slots = slots
@@ -95,7 +103,7 @@ class Ledger:
         slot, mark = int(exchange.request_id[16:20], 16), int(exchange.request_id[20:], 16)
         if not picked and self._is_kept(slot, mark):
             return
-        made = decided(exchange, self._clock.wall())
+        made = decided(exchange, self._clock.wall(), self._redact)
         head = _HEAD.pack(mark, self._era_of(exchange.snapshot))
         self._ring.put(slot, head + decision.encode(made))
 

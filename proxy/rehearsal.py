@@ -18,7 +18,7 @@ import copy
 import dataclasses
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -46,6 +46,7 @@ from proxy.tenants import Tenant, Tenants
 from proxy.upstream import Call, Reply, Taker
 from proxy.waiting import Place
 from proxy.wire.dialects import CODECS
+from proxy.wire.envelope import encode
 from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit import scope
 from ratelimit.gauge import too_large
@@ -138,12 +139,17 @@ class Rehearsal:
             await pipeline.handle(exchange)
         finally:
             await tasks.close()
-        made = decided(exchange, stock.clock.wall(), supposed=True)
+        made = decided(exchange, stock.clock.wall(), self.redacted, supposed=True)
         targets = exchange.plan.targets if exchange.plan is not None else ()
         known = msgspec.structs.replace(
             made, config=exchange.snapshot.config_hash, targets=tuple(target.id for target in targets)
         )
-        return Rehearsed(known, exchange.snapshot, asking.quotes, patient.waits, sink.body)
+        answer = encode(_strings(msgspec.json.decode(sink.body), self.redacted)) if sink.body else b""
+        return Rehearsed(known, exchange.snapshot, asking.quotes, patient.waits, answer)
+
+    def redacted(self, text: str) -> str:
+        """What was said by whoever asks, without secrets."""
+        return self._stock.redactor.text(text)
 
 
 class Nobody:
@@ -229,7 +235,7 @@ class Unhurried:
 
 
 class ReadOnly:
-    """What is stored is read, and nothing is kept; nothing runs in the background."""
+    """What is stored is read, and nothing is kept. What would run in the background runs here, as a stream."""
 
     def __init__(self, archive: Remembering) -> None:
         self._archive = archive
@@ -237,8 +243,13 @@ class ReadOnly:
     async def recall(self, exchange: Exchange) -> None:
         """See `Remembering`."""
         await self._archive.recall(exchange)
-        if exchange.thread is not None:
-            exchange.thread.background = False
+        if exchange.thread is None or not exchange.thread.background:
+            return
+        exchange.thread.background = False
+        assert exchange.envelope is not None
+        assert exchange.plan is not None
+        exchange.envelope = msgspec.structs.replace(exchange.envelope, stream=True)
+        exchange.record.stream, exchange.plan.whole = True, False
 
     async def keep(self, exchange: Exchange, kept: bytes | None) -> None:
         """Nothing is."""
@@ -257,6 +268,15 @@ class Losing:
         if losses is not None and exchange.plan is not None:
             exchange.plan.picks[-1].lost = tuple((name, how.value) for name, how in losses.fields.items())
         return over
+
+
+def _strings(value: object, change: Callable[[str], str]) -> object:
+    """A value of JSON with all its texts changed."""
+    if isinstance(value, dict):
+        return {name: _strings(member, change) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_strings(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 async def _at_once(_: float) -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import re
 import signal
+from collections.abc import Iterator, Sequence
 
 import pytest
 from harness import MODEL, PATIENCE, Mock, Serve, configured, eventually
@@ -75,6 +77,51 @@ def refusals(proxy: Serve, config: dict[str, object], bearer: str) -> list[bytes
     return answers
 
 
+def administered(proxy: Serve, ids: Sequence[str]) -> dict[str, str]:
+    """What the operations port says to all that operators ask and order, rightly or not; by the question."""
+    told: dict[str, str] = {}
+    auth = {"authorization": f"Bearer {CANARIES['token']}"}
+
+    def ask(method: str, path: str, body: str | None = None) -> str:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.operations)) as connection:
+            connection.request(method, path, body, auth)
+            answer = connection.getresponse()
+            said = f"{answer.status} {answer.getheaders()} {answer.read().decode()}"
+        told[f"{method} {path} {body or ''}"] = said
+        return said
+
+    for path in ("targets", "replicas", "limits/app", "decisions", "decisions?format=lines&limit=1000"):
+        assert ask("GET", f"/admin/{path}").startswith("200")
+    for request_id in ids:
+        assert ask("GET", f"/admin/decisions/{request_id}")[:3] in ("200", "404")
+    for body in bodies():
+        for endpoint in ("chat", "responses", "messages"):
+            ask("POST", f"/admin/explain?client=app&endpoint={endpoint}", body)
+        ask("POST", f"/admin/explain?client={CANARIES['client']}", body)
+    for order in ("drain", "restore", "reset", CANARIES["token"]):
+        ask("POST", f"/admin/targets/mock/chat/{order}")
+        ask("POST", f"/admin/targets/{CANARIES['provider']}/{order}")
+    for path in ("limits/KEY", "decisions/KEY", "decisions/req_KEY", "decisions?limit=KEY"):
+        ask("GET", f"/admin/{path.replace('KEY', CANARIES['client'])}")
+    return told
+
+
+def bodies() -> Iterator[str]:
+    """Requests that quote a key wherever one can be quoted."""
+    for what in ("client", "provider", "token"):
+        key = CANARIES[what]
+        said = [{"role": "user", "content": f"{CANARIES['prompt']} {key}"}]
+        tool = {"type": "function", "name": "f", "function": {"name": key}, "description": key}
+        whole = {"messages": said, "input": said, "max_tokens": 9, "user": key, "metadata": {key: key}}
+        for model in ("chat", "spare", key):
+            for stream in (False, True):
+                yield json.dumps({**whole, "model": model, "stream": stream, "tools": [tool], key: key})
+                yield json.dumps({**whole, "model": model, "stream": stream})
+        yield json.dumps({"model": [key]})
+        yield f'{{"model": "chat", "{key}'
+        yield f'"{key}"'
+
+
 def test_canaries_stay_where_they_are() -> None:
     """Whatever providers say of them, whatever goes wrong."""
     with Mock(TELLS_ALL) as mock:
@@ -87,9 +134,17 @@ def test_canaries_stay_where_they_are() -> None:
                     "base_url": f"http://127.0.0.1:{mock.port}/v1",
                     "api_key": CANARIES["provider"],
                     "headers": {"x-secret": CANARIES["header"]},
-                }
+                },
+                "spare": {
+                    "base_url": f"http://127.0.0.1:{mock.port}/v1",
+                    "api_key": f"{CANARIES['provider']}-2",
+                    "dialects": ["messages"],
+                },
             },
-            "models": {"chat": {"providers": [{"provider": "mock"}]}},
+            "models": {
+                "chat": {"providers": [{"provider": "mock"}]},
+                "spare": {"providers": [{"provider": "spare"}]},
+            },
             "responses": {"keys": [{"id": "1", "key": CANARIES["sealing"]}]},
             "costs": {"header": True},
             "log": {"level": "debug"},
@@ -119,10 +174,13 @@ def test_canaries_stay_where_they_are() -> None:
                 for path in ("/metrics", "/admin/targets", "/admin/replicas")
                 for more in ({}, {"accept": "application/openmetrics-text"})
             ]
+            ids = re.findall(r"'x-request-id', '(\w+)'", str(heads))
+            admin = administered(proxy, ids)
             refused = str(refusals(proxy, config, auth["authorization"]))
             assert proxy.stop() == 0
             lines = "\n".join([*proxy.err, *proxy.out])
     everything = {"log": lines, "metrics": str(told), "headers": str(heads), "errors": str(errors)}
+    everything |= admin
     everything["refusals"] = refused
     found = [
         (where, what)
@@ -131,6 +189,8 @@ def test_canaries_stay_where_they_are() -> None:
         if canary in text
     ]
     assert errors
+    assert len(ids) == 30
+    assert any("would go to" in said for said in admin.values())
     assert "request" in lines
     assert found == []
 
