@@ -235,7 +235,7 @@ class Unhurried:
 
 
 class ReadOnly:
-    """What is stored is read, and nothing is kept. What would run in the background runs here, as a stream."""
+    """What is stored is read, and nothing is kept. What would run in the background is a stream here too."""
 
     def __init__(self, archive: Remembering) -> None:
         self._archive = archive

@@ -14,6 +14,7 @@ from fakes.virtual_loop import run
 from proxy import decision
 from proxy.circuit import Kind
 from proxy.decision import Decision
+from proxy.exchange import Exchange, Thread
 from proxy.explanation import explained
 from proxy.health import Effect, Report
 from proxy.moment import Came
@@ -189,3 +190,50 @@ def test_what_is_foretold_is_what_happens(chunk: int) -> None:
     """In random configurations and states, in all three dialects; and it leaves nothing behind."""
     for seed in range(chunk, SEEDS, CHUNKS):
         run(foretold(seed))
+
+
+class Shelf:
+    """What is stored of responses: nothing is to be kept, and this is what a request follows."""
+
+    def __init__(self, thread: Thread | None) -> None:
+        self._thread = thread
+
+    async def recall(self, exchange: Exchange) -> None:
+        """Note where it stands."""
+        exchange.thread = self._thread
+
+    async def keep(self, exchange: Exchange, kept: bytes | None) -> None:
+        """Never."""
+        raise AssertionError("it was kept")
+
+
+@pytest.mark.parametrize(("background", "first"), [(False, "a"), (True, "b")])
+def test_what_would_run_in_the_background_is_foretold_as_it_would_run(background: bool, first: str) -> None:
+    """As a stream: one provider is quick with whole replies, the other with the first words."""
+
+    async def main() -> None:
+        scene = Scene(config({"a": 1, "b": 1}, strategy="least_latency"), {"a": [], "b": []})
+        for number, whole, seconds in ((0, True, 1.0), (0, False, 9.0), (1, True, 9.0), (1, False, 1.0)):
+            scene.teach(Report(Effect.SUCCESS, answered=seconds, whole=whole), number=number)
+        shelf: Any = Shelf(Thread(store=True, background=background))
+        scene.archive = shelf
+        body = json.dumps({"model": MODEL, "input": "Hi", "background": background}).encode()
+        found = await rehearsed(scene, body, Endpoint.RESPONSES)
+        assert found.decision.targets[found.decision.picks[0].target].startswith(first)
+        assert found.decision.stream is background
+        assert scene.backgrounds == []
+
+    run(main())
+
+
+def test_a_response_that_follows_nothing_is_foretold() -> None:
+    """Where there is nothing stored."""
+
+    async def main() -> None:
+        scene = Scene(config({"a": 1}), {"a": []})
+        shelf: Any = Shelf(None)
+        scene.archive = shelf
+        found = await rehearsed(scene, b'{"model": "small", "input": "Hi"}', Endpoint.RESPONSES)
+        assert [pick.came for pick in found.decision.picks][:1] == [Came.TRIED]
+
+    run(main())
