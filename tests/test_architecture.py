@@ -116,7 +116,6 @@ UNMIRRORED = {
     "proxy.responses": "only a docstring",
     "proxy.upstream": "only names",
     "proxy.upstream.seam": "tests/upstream: the conformance tests of every transport",
-    "proxy.console": "tests/test_app.py, tests/test_operations.py",
     "proxy.dossier": "tests/test_circuit.py",
     "proxy.limiting": "tests/test_app.py",
     "proxy.house": "only shapes; tests/test_client_connection.py",

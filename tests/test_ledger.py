@@ -483,6 +483,19 @@ def test_figures_of_any_size_are_kept(
     assert kept.decision.error == error
 
 
+def test_what_leads_nowhere_is_kept_without_secrets() -> None:
+    """A key may have been sent as the name of a model; the name of one that there is stays as it is."""
+    made = Ledger(NAME, ManualClock(), random.Random(1), 1000, 100_000, redact=lambda text: "***" + text[3:])
+    settled = config({"a": 1})
+    known, unknown = refused(settled, made.number()), refused(settled, made.number())
+    unknown.model = None
+    for exchange, asked in ((known, MODEL), (unknown, "***ll")):
+        made.keep(exchange)
+        kept = made.find(exchange.request_id)
+        assert kept is not None
+        assert kept.decision.asked == asked
+
+
 def test_a_body_that_does_not_come_is_kept() -> None:
     """Nothing is known of what was asked."""
 
