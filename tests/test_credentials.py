@@ -1,4 +1,4 @@
-"""Every route of the operations port, as the application knows them, asked with and without the credential."""
+"""Every route of the operations port, as the application knows them, asked with and without the token."""
 
 import asyncio
 import random

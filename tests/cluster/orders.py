@@ -59,12 +59,12 @@ def orders(rate: float = 90.0) -> Orders:
 async def _orders(scene: Scene, rate: float) -> Orders:
     load = Load("other", scene.ports, rate, 9)
     async with calling(scene.running) as caller, scene.watching():
-        whole = asyncio.get_running_loop().create_task(traffic.run(load, 14.0))
+        whole = asyncio.get_running_loop().create_task(traffic.run(load, 10.0))
         await asyncio.sleep(1.5)
         drained = await caller.order(0, DRAINED, "drain")
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(2.5)
         restored = await caller.order(1, DRAINED, "restore")
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
         reset, closed = await _reset(scene, caller)
         answers = await whole
     tight, ports = scene["tight"], scene.ports
