@@ -82,7 +82,8 @@ def _fits(sent: Sent, told: Mapping[str, Any]) -> bool:
     went = tried(told)
     last = labels(told)[went[-1]] if went else None
     status = 200 if told["outcome"] == "broken" else told["status"]  # it broke after its head was sent
-    return status == sent.status and len(went) == sent.attempts and sent.target in (last, None)
+    named = sent.target == last or (sent.target is None and sent.status != 200)
+    return status == sent.status and len(went) == sent.attempts and named
 
 
 @dataclass(frozen=True, slots=True)
