@@ -9,6 +9,7 @@ from metrics.instruments import Instruments
 from metrics.record import Record
 from proxy.administration import Administration
 from proxy.config.settings import Config
+from proxy.display import Display
 from proxy.exporting import Traces
 from proxy.inquiries import Inquiries
 from proxy.ledger import Ledger
@@ -16,7 +17,6 @@ from proxy.link import Link
 from proxy.operations import Watched, operations_app
 from proxy.rehearsal import Rehearsal, Stock
 from proxy.replicas import About
-from proxy.showing import Showing
 from proxy.survey import StatusParts, Survey
 from proxy.tasks import Tasks
 from proxy.vitals import Organs, Vitals
@@ -44,7 +44,7 @@ class Console:
     app: FastAPI
     administration: Administration
     inquiries: Inquiries | None
-    showing: Showing
+    display: Display
 
     def start(self) -> None:
         """Hear what other replicas ask."""
@@ -53,7 +53,7 @@ class Console:
 
     def stop(self) -> None:
         """End what would go on for as long as somebody watches."""
-        self.showing.close()
+        self.display.close()
 
 
 def console(seen: Backstage, config: Config) -> Console:
@@ -64,15 +64,15 @@ def console(seen: Backstage, config: Config) -> Console:
         seen.instruments.read(seen.traces.read)
     survey = Survey(StatusParts(seen.organs, seen.instruments, seen.ledger, seen.members))
     seen.watching.append(survey.note)
-    showing = Showing(survey, seen.organs.clock, seen.tasks)
+    display = Display(survey, seen.organs.clock, seen.tasks)
     token = config.operations.token
     app = operations_app(
         seen.organs.ready,
         Watched(seen.instruments, seen.members, vitals.prepare),
         token.get_secret_value() if token is not None else None,
-        showing.login,
+        display.login,
     )
-    showing.attach(app)
+    display.attach(app)
     asking: list[Inquiries] = []
     administration = Administration(
         fleet=seen.organs.fleet,
@@ -83,7 +83,7 @@ def console(seen: Backstage, config: Config) -> Console:
     )
     administration.attach(app)
     if seen.link is None:
-        return Console(app, administration, None, showing)
+        return Console(app, administration, None, display)
     clock, name = seen.organs.clock, seen.ledger.name
     asking.append(Inquiries(seen.link, name, clock, seen.tasks, administration.answer))
-    return Console(app, administration, asking[0], showing)
+    return Console(app, administration, asking[0], display)

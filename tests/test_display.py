@@ -1,4 +1,4 @@
-"""Tests of `proxy.showing`: the routes of the status page."""
+"""Tests of `proxy.display`: the routes of the status page."""
 
 import asyncio
 import base64
@@ -17,8 +17,8 @@ from starlette.types import Message
 
 from proxy.audience import PACE, Pace
 from proxy.clock import SystemClock
+from proxy.display import FILES, HEADERS, Display, event
 from proxy.errors import Refusal
-from proxy.showing import FILES, HEADERS, Showing, event
 from proxy.status import Status
 from proxy.survey import Survey
 from proxy.tasks import Tasks
@@ -41,12 +41,12 @@ async def _refused(request: Request, refusal: Exception) -> Response:
     return Response(status_code=refusal.status)
 
 
-def shown(scenario: Callable[[Showing, FastAPI], Awaitable[None]], pace: Pace = PACE) -> int:
+def shown(scenario: Callable[[Display, FastAPI], Awaitable[None]], pace: Pace = PACE) -> int:
     """Run a scenario; how often somebody looked."""
 
     async def main() -> int:
         survey, tasks, app = Unchanging(), Tasks(), FastAPI(exception_handlers={Refusal: _refused})
-        made = Showing(survey, SystemClock(), tasks, pace)
+        made = Display(survey, SystemClock(), tasks, pace)
         made.attach(app)
         try:
             async with asyncio.timeout(20):
@@ -62,7 +62,7 @@ def got(path: str) -> httpx.Response:
     """The answer to a GET."""
     answers: list[httpx.Response] = []
 
-    async def scenario(made: Showing, app: FastAPI) -> None:
+    async def scenario(made: Display, app: FastAPI) -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
             answers.append(await client.get(path))
 
@@ -90,7 +90,7 @@ def test_its_files(name: str) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("name", ["login.css", "x", "..%2f__init__.py", "%2e%2e/showing.py"])
+@pytest.mark.parametrize("name", ["login.css", "x", "..%2f__init__.py", "%2e%2e/display.py"])
 def test_no_other_files(name: str) -> None:
     """Only what is named."""
     assert got(f"/static/{name}").status_code == 404
@@ -121,7 +121,7 @@ def test_everything_the_page_loads_is_there() -> None:
 def test_the_form_is_styled_by_digest_alone() -> None:
     """Who has no token gets no file; the form may say where it comes from."""
 
-    async def scenario(made: Showing, app: FastAPI) -> None:
+    async def scenario(made: Display, app: FastAPI) -> None:
         answer = await made.login(False)
         text = bytes(answer.body).decode()
         style = text[text.index("<style>") + 7 : text.index("</style>")]
@@ -175,7 +175,7 @@ class Watcher:
 def test_the_stream_brings_pictures() -> None:
     """Another turn each, until the replica ends; then the answer is whole."""
 
-    async def scenario(made: Showing, app: FastAPI) -> None:
+    async def scenario(made: Display, app: FastAPI) -> None:
         watchers = [Watcher() for _ in range(3)]
         watching = [asyncio.ensure_future(watcher.watch(app)) for watcher in watchers]
         await asyncio.gather(*(watcher.seen(2) for watcher in watchers))
@@ -199,7 +199,7 @@ def test_the_stream_brings_pictures() -> None:
 def test_who_reads_nothing_is_given_up() -> None:
     """Its answer stays without an end, so its connection is closed; nobody else minds."""
 
-    async def scenario(made: Showing, app: FastAPI) -> None:
+    async def scenario(made: Display, app: FastAPI) -> None:
         slow = Watcher()
         watching = asyncio.ensure_future(slow.watch(app))
         await slow.seen(1)
@@ -214,7 +214,7 @@ def test_who_reads_nothing_is_given_up() -> None:
 def test_a_full_house_is_said() -> None:
     """As a time to come back."""
 
-    async def scenario(made: Showing, app: FastAPI) -> None:
+    async def scenario(made: Display, app: FastAPI) -> None:
         with pytest.raises(Refusal) as refused:
             await made.events()
         assert (refused.value.status, refused.value.retry_after) == (503, 10.0)

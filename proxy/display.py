@@ -50,7 +50,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class Showing:
+class Display:
     """Shows what `survey` sees. Nothing is looked at while nobody watches."""
 
     def __init__(self, survey: Survey, clock: Clock, tasks: Tasks, pace: Pace = PACE) -> None:
