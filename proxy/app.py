@@ -99,13 +99,14 @@ class Replica:
         self.upstream = upstream
         self.ready = False
         self.stopping = False
+        self._lots = random.Random(draw.getrandbits(64))  # noqa: S311  (of routing alone, so that a copy foretells it)
+        self.ledger = Ledger(self.name, clock, draw)
         self.traces = exporting.traces(config.traces, self.name, __version__, clock)
         self._tracer = exporting.tracer(config.traces, draw)
         told = (self.traces.observe if self.traces is not None else None, surroundings.watch)
         self._watching = [watch for watch in told if watch is not None]
         self.guard = Guard(config.overload)
         self._budget = RetryBudget(config.retry.budget)
-        self._lots = random.Random(draw.getrandbits(64))  # noqa: S311  (of routing alone, so that a copy foretells it)
         self._redactor = Redactor(secrets_of(config))
         self._on_renewal: list[Callable[[Config], None]] = []
         self._over_redis(config, address)

@@ -37,8 +37,8 @@ class Show:
         self._echo = echo
         self._seen = 0
 
-    def welcome(self, port: int, key: str) -> None:
-        """How to try it: three commands that can be copied as they stand."""
+    def welcome(self, port: int, key: str, page: int) -> None:
+        """How to try it: three commands that can be copied as they stand, and a page to look at."""
         address = f"http://127.0.0.1:{port}/v1"
         auth = f"-H 'Authorization: Bearer {key}'"
         ask = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
@@ -53,6 +53,7 @@ class Show:
             _body({**ask, "stream": True}),
         )
         self._command("The models", f"curl -s -w '\\n' {address}/models {auth}")
+        self._echo(f"Look at it: http://127.0.0.1:{page}/\n")
         self._echo(
             "Each request leaves a line here: who answered it, and who failed before. Ctrl-C ends it all.\n"
         )
@@ -100,7 +101,7 @@ async def run(port: int, surroundings: Surroundings, store: Embedded, show: Show
 
         async def started(_replica: Replica) -> None:
             await store.ready()
-            show.welcome(ports.client.getsockname()[1], key)
+            show.welcome(ports.client.getsockname()[1], key, ports.operations.getsockname()[1])
 
         try:
             await serving.run(config, surroundings, ports, started)

@@ -18,7 +18,7 @@ from proxy.config.problems import Problem
 from proxy.config.traces import Traces as Settings
 from proxy.tracing import Tracer
 
-EXTRA = "apex-ai-proxy[traces]"
+EXTRA = ".[traces]"
 NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 """The packages of the extra, by what is imported of them."""
 
@@ -70,7 +70,7 @@ def traces(settings: Settings, replica: str, version: str, clock: Clock) -> Trac
 def tracer(settings: Settings, draw: random.Random) -> Tracer | None:
     """What gives requests their places in traces; None where nothing is traced.
 
-    It draws for itself: what is decided on a request's way is the same with traces and without.
+    It draws for itself: what is decided on a request's way hangs on no trace.
     """
     if settings.endpoint is None:
         return None

@@ -4,6 +4,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from proxy.decision import Decision
 from proxy.explanation import Candidate, Explanation, Step, Touched, path
 
@@ -13,6 +15,7 @@ EXAMPLES = 5
 
 def explanation(told: Explanation) -> str:
     """One explanation, on about a page."""
+    told = _printable(told)
     kind = "stream" if told.stream else "reply"
     lines = [
         told.summary,
@@ -37,6 +40,25 @@ def explanation(told: Explanation) -> str:
     if not told.agrees:
         lines += ["", "This could not be made again from what was noted: it may not be what was done."]
     return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """`text` without what a terminal would obey: names of models are whatever a client sends."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _printable(told: Explanation) -> Explanation:
+    """The same with every string of it fit for a terminal."""
+    bare = msgspec.structs.replace(told, answer=None)  # the refusal's own body: only shown as JSON
+    return msgspec.convert(_plain(msgspec.to_builtins(bare)), Explanation)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _candidate(one: Candidate) -> tuple[str, ...]:
@@ -93,7 +115,9 @@ class Replay:
 
     def report(self) -> str:
         """What would change, the most frequent first."""
-        changed = [(path(before), path(after), before.request_id) for before, after in self.changed()]
+        changed = [
+            (plain(path(before)), plain(path(after)), before.request_id) for before, after in self.changed()
+        ]
         same = len(self.pairs) - len(changed)
         lines = [f"{len(self.pairs):,} decisions: {same:,} the same, {len(changed):,} otherwise."]
         if any("?" in after for _, after, _ in changed):

@@ -28,9 +28,10 @@ def record(outcome: str, *tries: tuple[str, str], status: int = 200) -> Record:
 
 
 def test_the_welcome_can_be_copied() -> None:
-    """Three commands with the address and the key, each under its title."""
+    """Three commands with the address and the key, each under its title; and where the page is."""
     paper = Paper()
-    Show(paper).welcome(8123, "sk-demo-1")
+    Show(paper).welcome(8123, "sk-demo-1", 9123)
+    assert any("http://127.0.0.1:9123/" in line for line in paper.lines)
     commands = [line for line in paper.lines if line.startswith("curl ")]
     assert len(commands) == 3
     assert all("http://127.0.0.1:8123/v1/" in line and "Bearer sk-demo-1" in line for line in commands)

@@ -61,7 +61,7 @@ def test_what_is_not_installed_is_told_with_its_remedy() -> None:
         problem = exporting.missing(ON, {*exporting.NEEDED}.difference({name}).__contains__)
         assert str(problem) == (
             "traces.endpoint: traces need OpenTelemetry, which is not installed: "
-            "pip install 'apex-ai-proxy[traces]'"
+            "pip install '.[traces]'"
         )
 
 
@@ -88,7 +88,7 @@ def test_commands_tell_it_before_anything_starts(tmp_path: Path, command: str) -
     assert done.stderr == (
         f"Error: {file} has 1 error:\n"
         "  traces.endpoint: traces need OpenTelemetry, which is not installed: "
-        "pip install 'apex-ai-proxy[traces]'\n"
+        "pip install '.[traces]'\n"
     )
 
 

@@ -138,3 +138,15 @@ def test_what_would_change_the_most_frequent_first() -> None:
     assert lines[6].count("req_") == EXAMPLES
     assert lines[8:11] == ["1 x", "  was  a ok", "  now  b ?"]
     assert [before.request_id for before, _ in found.changed()] == [b.request_id for b, _ in found.pairs]
+
+
+def test_a_terminal_is_told_nothing_to_obey() -> None:
+    """Names that clients make up, and directions of writing, are shown as what they are."""
+    hostile = "\x1b[2J\x1b]0;owned\x07\n\u202egood"
+    odd = msgspec.structs.replace(TOLD, model=hostile, answer=msgspec.Raw(b"{}"))
+    shown = explanation(odd)
+    assert "\\x1b[2J\\x1b]0;owned\\x07\\n\\u202egood" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+    before = msgspec.structs.replace(made(1, outcome="refused"), error="\x1b[31m")
+    told = Replay([(before, made(1, (0, "ok")))]).report()
+    assert all(line.isprintable() for line in told.splitlines())

@@ -14,8 +14,8 @@ PATH = "/v1/traces"
 class Traces(Section):
     """Where a span of every request and of each of its attempts goes, by OpenTelemetry.
 
-    It needs the extra, `pip install apex-ai-proxy[traces]`. [operations.md](operations.md#traces) has the
-    spans.
+    It needs the extra, `pip install '.[traces]'` where the proxy is installed from.
+    [operations.md](operations.md#traces) has the spans.
     """
 
     endpoint: Url | None = Field(
