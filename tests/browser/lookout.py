@@ -37,7 +37,13 @@ class Stage:
     """The cluster. `ports` are those for operators."""
 
     def __init__(self, stack: contextlib.ExitStack, *, token: str | None = TOKEN) -> None:
-        scripts = {"steady": STEADY, "slow": SLOW, "down": DOWN, "asking": ASKING, "refusing": REFUSING}
+        scripts: Mapping[str, Mapping[str, object]] = {
+            "steady": STEADY,
+            "slow": SLOW,
+            "down": DOWN,
+            "asking": ASKING,
+            "refusing": REFUSING,
+        }
         self.mocks = {name: stack.enter_context(Mock(script, name)) for name, script in scripts.items()}
         base = two_free_ports()
         self.proxy = stack.enter_context(Serve(_config(base, self.mocks, token), "--workers", "2"))
