@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import asking
 import chains
 import cost
 import crash
@@ -15,6 +14,7 @@ import outage
 import outages
 import overload
 import prober
+import reasons
 import recovery
 import restart
 import steps
@@ -70,7 +70,7 @@ ALL: Mapping[str, Callable[[bool], Figures]] = {
     "responses.probes": lambda full: chains.probes() if full else chains.probes(2_000),
     "restart.rolling": lambda full: restart.rolling(restart.Times() if full else restart.SHORT),
     "restart.reload": lambda full: restart.reload(restart.Times() if full else restart.SHORT),
-    "ask.decisions": lambda full: asking.decisions() if full else asking.decisions(60),
+    "ask.decisions": lambda full: reasons.decisions() if full else reasons.decisions(60),
     "ask.foretold": lambda full: foretelling.foretold() if full else foretelling.foretold(34, 12),
     "ask.orders": lambda _full: orders.orders(),
     "overload.five": lambda full: overload.five_times() if full else overload.five_times(5.0, 10),
