@@ -59,4 +59,4 @@ def _scenarios() -> set[str]:
     script = [sys.executable, str(ROOT / "tests" / "cluster" / "run.py"), "nothing"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    return set(done.stdout.partition("there are: ")[2].strip().split(", "))
+    return set(done.stderr.partition("there are: ")[2].strip().split(", "))
