@@ -49,12 +49,14 @@ def _imported(name: str) -> ModuleType:
     All of that stays until the process ends. To walk it over and over while it grows, and once more before
     the proxy is ready, takes a tenth of the start and finds next to nothing.
     """
+    collecting = gc.isenabled()
     gc.disable()
     try:
         return importlib.import_module(name)
     finally:
         gc.freeze()
-        gc.enable()
+        if collecting:
+            gc.enable()
 
 
 _EXAMPLES = """\b

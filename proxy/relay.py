@@ -190,14 +190,14 @@ class Relay:
                 out = stream.feed(data)
             except Fault as fault:
                 failed.append(fault.with_traceback(None))
-                self._since = now
+                self._since = clock()
                 return False
             finally:
                 bug = sys.exception() if out is None and not failed else None
                 if bug is not None:  # it ends the connection that it came up from, which is not to blame
                     failed.append(bug)
             if stream.ended or stream.error is not None or (out and not push(out)):
-                left, self._since = out, now
+                left, self._since = out, clock()
                 return False
             self._since = now = clock()
             if out and pulse is not None:
@@ -210,9 +210,10 @@ class Relay:
             await self._reply.pour(take)
         finally:
             self._deadline.stay()
-            self._heard()
-            if failed:
-                raise failed.pop()
+            if left is None and not failed:  # else it was not waited for the provider at the end
+                self._heard()
+        if failed:  # a client that has left goes before it
+            raise failed.pop()
         return left
 
     async def _read(self) -> bytes:
@@ -240,7 +241,8 @@ class Relay:
     async def _pass(self, out: bytes, *, last: bool) -> None:
         """Hand events on. While the client does not read, the provider is not to blame for the silence."""
         self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
-        if not self._exchange.committed:
+        fresh = not self._exchange.committed
+        if fresh:
             await self._commit()
             out, self._held = self._held, b""
         if last and self._pulse is not None:
@@ -249,7 +251,7 @@ class Relay:
             await self._keep(self._exchange, self._exchange.reply.kept)
         if last:
             await self._sink.end(out)
-        elif out:
+        elif out or fresh:  # a head leaves with what is written first, be it nothing
             await self._sink.write(out)
             if self._pulse is not None:
                 self._pulse.written = self._now()

@@ -370,12 +370,14 @@ class Lost(ScriptedReply):
 
     async def pour(self, taker: Taker) -> None:
         """See `Reply.pour`."""
-        for step in self._steps:
+        while self._steps:
+            step = self._steps.pop(0)
             assert isinstance(step, bytes)
             with contextlib.suppress(ZeroDivisionError):
                 taker(step)
                 continue
-            raise Fault(FaultKind.RESET, "the connection was reset")
+            self._steps = [Fault(FaultKind.RESET, "the connection was reset")]
+            return
 
 
 class Faulty:
@@ -418,3 +420,49 @@ def test_a_bug_in_the_midst_of_a_stream_is_no_fault_of_the_provider() -> None:
     """Though it ends the connection, which looks like a reset."""
     with pytest.raises(ZeroDivisionError):
         run(_bug())
+
+
+async def _left_at_a_fault() -> list[str]:
+    """A client leaves in the moment in which what comes cannot be passed on."""
+    scene = Scene(config({"a": 1}), {})
+    exchange = scene.exchange(b"", sink=RecordingSink())
+    exchange.envelope = envelope.read(request(stream=True), 16)
+    exchange.target = scene.targets[0]
+    exchange.attempts.append(Attempt("a/a-model", "a", START))
+    passing = ChatNative(exchange.envelope, include_usage=True)
+    passage = Bypass(exchange.envelope, scene.targets[0].edits, passing, Losses(Dialect.CHAT))
+    huge = b"data: " + b"x" * (sse.MAX_EVENT + 1)
+    ended = []
+
+    async def relayed() -> None:
+        try:
+            with Deadline() as deadline:
+                out = Outward(scene.clock.monotonic, answer_headers, None)
+                reply = Leaving(Answer([delta("Hi"), huge]))
+                await Relay(exchange, reply, deadline, out, lambda: None).stream(passage.stream(), WAITS)
+        except Fault:
+            ended.append("fault")
+        except asyncio.CancelledError:
+            ended.append("left")
+
+    await asyncio.wait([asyncio.create_task(relayed())])
+    return ended
+
+
+class Leaving(ScriptedReply):
+    """A reply whose client leaves as soon as it is poured."""
+
+    async def pour(self, taker: Taker) -> None:
+        """See `Reply.pour`."""
+        for step in self._steps:
+            assert isinstance(step, bytes)
+            taker(step)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+
+def test_a_client_that_leaves_goes_before_a_fault() -> None:
+    """It is nobody's fault then."""
+    assert run(_left_at_a_fault()) == ["left"]
