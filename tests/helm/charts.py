@@ -118,9 +118,10 @@ def values(name: str, patch: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return _merged(yaml.safe_load(VALUES[name].read_text("utf-8")), patch or {})
 
 
-def made(name: str, patch: Mapping[str, Any] | None = None) -> Made:
-    """What Helm makes of these values. Raises `RefusedError`."""
-    return Made(objects(helm("template", "demo", CHART, given=values(name, patch))))
+def made(name: str, patch: Mapping[str, Any] | None = None, server: str = "") -> Made:
+    """What Helm makes of these values, where the cluster at `server` is as it is. Raises `RefusedError`."""
+    cluster = ("--dry-run", "server", "--kube-apiserver", server) if server else ()
+    return Made(objects(helm("template", "demo", CHART, *cluster, given=values(name, patch))))
 
 
 def objects(text: str) -> list[Object]:
@@ -130,15 +131,18 @@ def objects(text: str) -> list[Object]:
 
 def helm(*words: object, given: Mapping[str, Any] | None = None, command: Sequence[str] = HELM) -> str:
     """What Helm prints. Raises `RefusedError`."""
-    return _run((*command, *map(str, words), "--values", "/dev/stdin"), yaml.safe_dump(given or {}))
+    run = _run if "--kube-apiserver" in words else _run_once
+    return run((*command, *map(str, words), "--values", "/dev/stdin"), yaml.safe_dump(given or {}))
 
 
-@functools.cache
 def _run(command: tuple[str, ...], given: str) -> str:
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RefusedError(re.sub(r"^\d{4}/.*\n", "", done.stderr, flags=re.MULTILINE).strip())
     return done.stdout
+
+
+_run_once = functools.cache(_run)
 
 
 def kubernetes_says(text: str, version: str) -> list[str]:

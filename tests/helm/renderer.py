@@ -1,6 +1,7 @@
 """`helm template`, `helm lint --strict` and `helm package` by Helm's own library, where there is no `helm`.
 
 Takes the same words in the same order: `template NAME CHART`, `lint CHART`, `package CHART`, then options.
+With `--dry-run server --kube-apiserver URL`, `lookup` in a template asks that server; it changes nothing.
 It runs in an environment of its own, which has the library: `make helm` makes it.
 """
 
@@ -28,7 +29,12 @@ def main() -> None:
 def _template(helm: Any, asked: argparse.Namespace, values: dict[str, Any]) -> str:
     with helm.Chart.load(asked.chart) as chart:
         chart.validate_schema(values)
-        made = chart.render(values, name=asked.name, namespace=asked.namespace)
+        place = {"name": asked.name, "namespace": asked.namespace}
+        if asked.dry_run == "server":
+            with helm.Config(kube_apiserver=asked.kube_apiserver, namespace=asked.namespace) as cluster:
+                made = cluster.render(chart, values, **place)
+        else:
+            made = chart.render(values, **place)
     texts = {path: text.strip() for path, text in made.items() if path.endswith(".yaml")}
     return "\n".join(f"---\n# Source: {path}\n{text}" for path, text in sorted(texts.items()) if text)
 
@@ -51,6 +57,8 @@ def _asked() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     template = commands.add_parser("template")
     template.add_argument("name")
+    template.add_argument("--dry-run", choices=["client", "server"], default="client")
+    template.add_argument("--kube-apiserver")
     for command in (template, commands.add_parser("lint"), commands.add_parser("package")):
         command.add_argument("chart")
         command.add_argument("--values", type=Path)

@@ -100,6 +100,12 @@ def test_what_values_say_arrives(tmp_path: Path) -> None:
     assert config.providers["azure"].api_version == "2024-10-21"
 
 
+def test_a_long_time_in_plain_seconds_arrives(tmp_path: Path) -> None:
+    """Helm writes it with an exponent."""
+    config = made("smallest", {"config": {"drain_timeout": 3_600_000}}).config(tmp_path)
+    assert config.drain_timeout == 3_600_000
+
+
 def test_a_replica_starts_with_it_and_its_probes_are_answered(tmp_path: Path) -> None:
     """At the paths and the port that the kubelet asks."""
     port = two_free_ports()
@@ -186,6 +192,8 @@ def test_a_pod_that_is_to_go_has_time(name: str, tmp_path: Path) -> None:
         ("1.5m", "0.5h", 1920),
         (0, 0, 30),
         ("1 s", 0.2, 32),
+        (0, 3_600_000, 3_600_030),
+        (1_234_567.5, 0, 1_234_598),
     ],
 )
 def test_its_time_follows_the_configuration(grace: object, timeout: object, seconds: int) -> None:
@@ -297,14 +305,46 @@ def test_traffic_is_denied_but_for_what_is_named(tmp_path: Path) -> None:
 
 
 def test_another_configuration_replaces_the_pods() -> None:
-    """And nothing else does, unless it is asked not to."""
+    """And nothing else does."""
+    other = {"config": {"queue": {"max_wait": "3s"}}}
+    assert made("smallest").pod != made("smallest", other).pod
+    assert made("smallest").pod == made("smallest", {"service": {"port": 8080}}).pod
 
-    def annotations(name: str, patch: dict[str, Any]) -> object:
-        return made(name, patch).pod["metadata"].get("annotations")
 
-    assert annotations("smallest", {}) != annotations("smallest", {"config": {"queue": {"max_wait": "3s"}}})
-    assert annotations("smallest", {}) == annotations("smallest", {"service": {"port": 8080}})
-    assert annotations("single", {}) is None
+def test_another_configuration_is_another_object() -> None:
+    """Pods of the former one that start again find theirs, which nobody can change."""
+    other = made("smallest", {"config": {"queue": {"max_wait": "3s"}}}).one("ConfigMap")
+    own = made("smallest").one("ConfigMap")
+    assert own["metadata"]["name"] != other["metadata"]["name"]
+    assert own["immutable"] is other["immutable"] is True
+
+
+def test_a_configuration_that_is_to_be_reloaded_stays_the_same_object() -> None:
+    """Pods see what becomes of it, and are not replaced."""
+    other = made("single", {"config": {"queue": {"max_wait": "3s"}}})
+    assert made("single").pod == other.pod
+    assert other.one("ConfigMap")["metadata"]["name"] == "demo-apex-proxy"
+    assert "immutable" not in other.one("ConfigMap")
+
+
+@each
+def test_pods_read_the_configuration_of_their_release(name: str) -> None:
+    """By the name that it has."""
+    release = made(name)
+    (mounted,) = [one["configMap"] for one in release.pod["spec"]["volumes"] if one["name"] == "config"]
+    assert mounted == {"name": release.one("ConfigMap")["metadata"]["name"]}
+
+
+def test_a_variable_that_is_a_number_stays_one() -> None:
+    """In digits, as it was written."""
+    told = made("smallest", {"env": {"LARGE": 3_600_000, "SMALL": 0.25, "FLAG": True}}).environment()
+    assert (told["LARGE"], told["SMALL"], told["FLAG"]) == ("3600000", "0.25", "true")
+
+
+def test_no_variable_stands_twice() -> None:
+    """Kubernetes would take the last."""
+    names = [one["name"] for one in made("everything").container["env"]]
+    assert len(names) == len(set(names))
 
 
 def test_it_is_the_image_of_the_repository() -> None:

@@ -23,13 +23,12 @@ def alerts(rule: Mapping[str, Any]) -> list[str]:
 
 
 def test_the_autoscaler_goes_by_a_metric_that_exists() -> None:
-    """A gauge of the replica, without labels; and it alone says how many there are."""
+    """A gauge of the replica, without labels."""
     release = made("smallest", {"autoscaling": {"enabled": True}})
     (metric,) = release.one("HorizontalPodAutoscaler")["spec"]["metrics"]
     name = metric["pods"]["metric"]["name"]
     (known,) = [one for one in CATALOGUE if one.name == name]
     assert (known.kind, tuple(known.labels)) == ("gauge", ())
-    assert "replicas" not in release.one("Deployment")["spec"]
 
 
 def test_cpu_goes_in_place_of_the_metric() -> None:

@@ -1,6 +1,11 @@
+{{/* A value as text; a number without the exponent that a large one would have. */}}
+{{- define "apex-proxy.text" -}}
+{{- ternary (toJson .) (toString .) (kindIs "float64" .) -}}
+{{- end -}}
+
 {{/* Seconds of a duration as the configuration writes it: `5`, `500ms`, `2m`. */}}
 {{- define "apex-proxy.seconds" -}}
-{{- $text := .value | toString | trim -}}
+{{- $text := include "apex-proxy.text" .value | trim -}}
 {{- if not (regexMatch "^[0-9]+(\\.[0-9]+)?\\s?(ms|s|m|h|d)?$" $text) -}}
 {{- fail (printf "config.%s: a duration such as 500ms, 2s, 5m, 1h is needed here" .name) -}}
 {{- end -}}
@@ -26,77 +31,12 @@
 {{- if and (not .Values.redis.secret.name) (eq .Values.redis.url "embedded") -}}yes{{- end -}}
 {{- end -}}
 
-{{/* Refuses a key in clear; `at` is where it stands, `key` what stands there: text, a list, or a section with `key`. */}}
-{{- define "apex-proxy.reference" -}}
-{{- $at := .at -}}
-{{- if kindIs "slice" .key -}}
-{{- range $index, $one := .key -}}
-{{- include "apex-proxy.reference" (dict "at" (printf "%s[%d]" $at $index) "key" $one) -}}
-{{- end -}}
-{{- else if kindIs "map" .key -}}
-{{- include "apex-proxy.reference" (dict "at" (printf "%s.key" $at) "key" .key.key) -}}
-{{- else if not (or (empty .key) (regexMatch "^\\$\\{[^{}]+\\}$" (toString .key))) -}}
-{{- fail (printf "config.%s stands in clear: write it as ${NAME} or ${file:PATH}, and its Secret under `secrets`" $at) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Refuses a URL with a password in clear. */}}
-{{- define "apex-proxy.passwordless" -}}
-{{- if regexMatch "://[^/@]*:[^/@$]+@" (.url | default "" | toString) -}}
-{{- fail (printf "%s holds a password in clear: %s" .at .instead) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Refuses headers that hold a key in clear, by their names. */}}
-{{- define "apex-proxy.headers" -}}
-{{- $at := .at -}}
-{{- range $header, $value := .headers -}}
-{{- if and (regexMatch "(?i)auth|key|token|secret|cookie" $header) (not (contains "${" (toString $value))) -}}
-{{- fail (printf "config.%s.headers.%s stands in clear: write what is secret of it as ${NAME} or ${file:PATH}" $at $header) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Refuses what a provider, or an entry of a model, holds in clear. */}}
-{{- define "apex-proxy.account" -}}
-{{- $at := .at -}}
-{{- $account := .account | default dict -}}
-{{- range $field := list "api_key" "api_keys" -}}
-{{- include "apex-proxy.reference" (dict "at" (printf "%s.%s" $at $field) "key" (get $account $field)) -}}
-{{- end -}}
-{{- include "apex-proxy.headers" (dict "at" $at "headers" $account.headers) -}}
-{{- include "apex-proxy.passwordless" (dict "at" (printf "config.%s.base_url" $at) "url" $account.base_url "instead" "write it as ${NAME}") -}}
-{{- end -}}
-
-{{/* Refuses every key of the configuration that stands in clear. */}}
-{{- define "apex-proxy.keyless" -}}
-{{- $config := .Values.config -}}
-{{- range $index, $client := $config.clients -}}
-{{- range $field := list "key" "keys" -}}
-{{- include "apex-proxy.reference" (dict "at" (printf "clients[%d].%s" $index $field) "key" (get $client $field)) -}}
-{{- end -}}
-{{- end -}}
-{{- range $name, $provider := $config.providers -}}
-{{- include "apex-proxy.account" (dict "at" (printf "providers.%s" $name) "account" $provider) -}}
-{{- end -}}
-{{- range $name, $model := $config.models -}}
-{{- range $index, $entry := $model.providers -}}
-{{- include "apex-proxy.account" (dict "at" (printf "models.%s.providers[%d]" $name $index) "account" $entry) -}}
-{{- end -}}
-{{- end -}}
-{{- range $index, $key := (($config.responses).keys) -}}
-{{- include "apex-proxy.reference" (dict "at" (printf "responses.keys[%d]" $index) "key" $key) -}}
-{{- end -}}
-{{- include "apex-proxy.headers" (dict "at" "traces" "headers" (($config.traces).headers)) -}}
-{{- include "apex-proxy.passwordless" (dict "at" "config.traces.endpoint" "url" (($config.traces).endpoint) "instead" "write it as ${NAME}") -}}
-{{- include "apex-proxy.passwordless" (dict "at" "config.redis.responses_url" "url" (($config.redis).responses_url) "instead" "write it as ${NAME}") -}}
-{{- end -}}
-
 {{/* Refuses what cannot work, each with one line that says what to do. */}}
 {{- define "apex-proxy.refusals" -}}
 {{- $config := .Values.config -}}
 {{- $redis := .Values.redis -}}
 {{- include "apex-proxy.keyless" . -}}
+{{- include "apex-proxy.variables" . -}}
 {{- include "apex-proxy.passwordless" (dict "at" "redis.url" "url" $redis.url "instead" "put the whole URL into a Secret and name it in redis.secret.name") -}}
 {{- if not (or $redis.url $redis.secret.name) -}}
 {{- fail "redis.url or redis.secret.name is needed: the replicas share one Redis or Valkey (redis.url=embedded for a single replica)" -}}
@@ -109,6 +49,9 @@
 {{- end -}}
 {{- if hasKey $config.operations "token" -}}
 {{- fail "config.operations.token: name its Secret in operations.token.secret" -}}
+{{- end -}}
+{{- if hasKey $config.operations "host" -}}
+{{- fail "config.operations.host: it is config.listen.host with operations.token.secret, else the pod's loopback" -}}
 {{- end -}}
 {{- if gt ($config.listen.workers | default 1 | int) 1 -}}
 {{- fail "config.listen.workers: one process a pod, or their operations ports are not reached; raise replicaCount" -}}
