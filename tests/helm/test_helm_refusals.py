@@ -44,6 +44,7 @@ PASSWORDS: dict[str, dict[str, Any]] = {
     "config.providers.p.base_url  ": {"config": {"providers": {"p": {"base_url": "https://u:a${B}@host"}}}},
     "config.providers.p.base_url   ": {"config": {"providers": {"p": {"base_url": "https://u:$${B}@host"}}}},
     "env.HTTPS_PROXY": {"env": {"HTTPS_PROXY": f"http://u:{KEY}@proxy:3128"}},
+    "env.HTTPS_PROXY   ": {"env": {"HTTPS_PROXY": "http://u:12/34@proxy:3128"}},
     "env.HTTPS_PROXY ": {"env": {"HTTPS_PROXY": f"u:{KEY}@proxy:3128"}},
     "env.HTTPS_PROXY  ": {"env": {"HTTPS_PROXY": "http://u:${PASSWORD}@proxy:3128"}},
 }

@@ -23,13 +23,14 @@ A doubled dollar sign takes the meaning from what follows.
 
 {{/*
 Refuses a URL with a password in clear: what stands before the `@` has to end in a whole reference, and so has a
-parameter by its name. A password may hold a slash, so the last `@` counts, but behind a whole host it is the path's.
+parameter by its name. A password may hold a slash, so the last `@` counts, but behind a whole host it is the path's (not in `env`:
+no path is needed there).
 */}}
 {{- define "apex-proxy.passwordless" -}}
 {{- $text := include "apex-proxy.blanked" (dict "text" .url "reference" .reference) -}}
 {{- $scheme := regexFind "^[A-Za-z][A-Za-z0-9+.-]*://" $text -}}
 {{- $user := regexFind "(?s)^.*@" (trimPrefix $scheme $text) -}}
-{{- if regexMatch "^https?://([^][:/?#@]+|\\[[^]]*\\])(:[0-9]*)?[/?#]" $text -}}
+{{- if and (not .reference) (regexMatch "^https?://([^][:/?#@]+|\\[[^]]*\\])(:[0-9]*)?[/?#]" $text) -}}
 {{- $user = "" -}}
 {{- end -}}
 {{- $clear := and (or (not (empty $scheme)) (contains ":" $user)) (not (regexMatch "^(([^:@]*:)?\\x00@|:?@|)$" $user)) -}}
