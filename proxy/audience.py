@@ -15,11 +15,16 @@ Make = Callable[[], Awaitable[bytes]]
 
 
 class Pace(NamedTuple):
-    """`every` so many seconds a picture, for so many `seats`; one may be left unread for `unread` seconds."""
+    """`every` so many seconds a picture, for so many `seats`; one may be left unread for `unread` seconds.
+
+    A seat is given up after `stay` seconds, and may be taken again: what nobody reads is not noticed for as
+    long as it fits into buffers, and those of two machines hold many pictures.
+    """
 
     every: float = 1.0
     seats: int = 32
     unread: float = 10.0
+    stay: float = 600.0
 
 
 PACE = Pace()

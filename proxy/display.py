@@ -20,11 +20,16 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.audience import PACE, Audience, Pace
 from proxy.clock import Clock
+from proxy.doorkeeper import holds_session
 from proxy.errors import Refusal
+from proxy.status import Status
 from proxy.survey import Survey
 from proxy.tasks import Tasks
 
 PAGE = "proxy.status_page"
+
+FRESH: Final = 1.0
+"""Seconds for which a moment, and a page of it, are shown to whoever comes."""
 
 FILES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -45,7 +50,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "cross-origin-resource-policy": "same-origin",
         "referrer-policy": "no-referrer",
         "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     }
 )
 
@@ -55,7 +60,11 @@ class Display:
 
     def __init__(self, survey: Survey, clock: Clock, tasks: Tasks, pace: Pace = PACE) -> None:
         self._survey = survey
+        self._clock = clock
         self._turn = 0
+        self._seen: tuple[float, Status] | None = None
+        self._pages: dict[tuple[bool, bool], str] = {}
+        self._drawing = asyncio.Lock()
         self.audience = Audience(self._event, clock, tasks, pace)
 
     def attach(self, app: FastAPI) -> None:
@@ -64,9 +73,15 @@ class Display:
         app.get("/events")(self.events)
         app.get("/static/{name}")(self.file)
 
-    async def page(self) -> Response:
-        """The whole page."""
-        return _html(await _drawn("page", await self._survey.take()))
+    async def page(self, request: Request) -> Response:
+        """The whole page: one look is enough for all who come within a second."""
+        kind = holds_session(request), self.audience.full
+        async with self._drawing:
+            now, seen = self._clock.monotonic(), self._seen
+            status = seen[1] if seen is not None and now - seen[0] < FRESH else await self._look()
+            if kind not in self._pages:
+                self._pages[kind] = await _drawn("page", status, *kind)
+            return _html(self._pages[kind])
 
     async def events(self) -> Response:
         """Its live part, again and again."""
@@ -100,14 +115,20 @@ class Display:
         """End all streams."""
         self.audience.close()
 
+    async def _look(self) -> Status:
+        began = self._clock.monotonic()
+        status = await self._survey.take()
+        self._seen, self._pages = (began, status), {}
+        return status
+
     async def _event(self) -> bytes:
         self._turn += 1
-        picture = await _drawn("picture", await self._survey.take(), self._turn)
+        picture = await _drawn("picture", await self._look(), self._turn)
         return event(picture)
 
 
 class _Events(Response):
-    """The stream to one watcher, who is given up where nothing is read."""
+    """The stream to one watcher, for as long as its seat is. It is given up where writing has to wait."""
 
     def __init__(self, audience: Audience) -> None:
         super().__init__(headers={**HEADERS, "content-type": "text/event-stream", "x-accel-buffering": "no"})
@@ -115,15 +136,26 @@ class _Events(Response):
         self._audience = audience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's)
+        until = asyncio.get_running_loop().time() + self._audience.pace.stay
         with self._audience.seat():
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while (picture := await self._audience.next()) is not None:
+            more = True
+            while more:
+                picture = await self._next(until)
+                more = picture is not None
                 try:
                     async with asyncio.timeout(self._audience.pace.unread):
-                        await send({"type": "http.response.body", "body": picture, "more_body": True})
+                        await send({"type": "http.response.body", "body": picture or b"", "more_body": more})
                 except TimeoutError:
                     return  # the answer is not whole, so its connection is closed
-        await send({"type": "http.response.body", "body": b""})
+
+    async def _next(self, until: float) -> bytes | None:
+        """The next picture; None where the seat is given up: who still watches comes again by itself."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._audience.next()
+        except TimeoutError:
+            return None
 
 
 def event(picture: str) -> bytes:

@@ -1,14 +1,17 @@
 """Who may call the operations port: the probes for all, the rest for who has the token.
 
 Programs send the token with each request. A browser cannot, so it gives it once, in a form, for a cookie that
-this process alone accepts, and only where nothing is changed. Other sites' pages get nowhere: whatever would
-change something is refused where another site's page sends it, and without a token only names that no
-resolver of theirs can point here are answered.
+this process alone accepts, for half a day, and only where nothing is changed. Other sites' pages get nowhere:
+whatever they ask for is refused, but for the way to the page itself, and without a token only names that no
+resolver of theirs can point here are answered. A browser says whose page it was of all that may change
+something, and of the rest where it comes over https or to this machine: elsewhere its answers are unreadable
+to that page, but they are made.
 """
 
 import asyncio
 import hmac
 import ipaddress
+import itertools
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,12 +20,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.answers import refusal_headers
+from proxy.clock import Clock, SystemClock
 from proxy.endpoints import PROBES, read_head
 from proxy.errors import Refusal
 from proxy.wire.chat.voice import ChatVoice
 
 LOGIN = "/login"
+LOGOUT = "/logout"
 HOME = "/"
+
+SESSION = 12 * 3600
+"""Seconds for which a cookie is good."""
 
 MOST = 4096
 """Bytes of a form."""
@@ -31,6 +39,9 @@ PATIENCE = 5.0
 """Seconds for it to arrive."""
 
 _SAFE = frozenset({"GET", "HEAD"})
+
+_ELSEWHERE = frozenset({"cross-site", "same-site"})
+"""What browsers call another site's page, and another port's of the same host."""
 
 LoginPage = Callable[[bool], Awaitable[Response]]
 """The page that asks for the token; given whether a wrong one was just said."""
@@ -44,13 +55,18 @@ class Doorkeeper:
     """
 
     def __init__(
-        self, app: ASGIApp, token: str | None, pepper: bytes, login: LoginPage | None = None
+        self,
+        app: ASGIApp,
+        token: str | None,
+        pepper: bytes,
+        login: LoginPage | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._app = app
         self._pepper = pepper
         self._digest = self._of(token.encode()) if token is not None else None
-        self._session = self._of(b"session " + (self._digest or b"")).hex()
         self._login = login
+        self._sessions = _Sessions(self._of(b"session " + (self._digest or b"")), clock or SystemClock())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whatever is asked, known route or not."""
@@ -62,26 +78,33 @@ class Doorkeeper:
     async def _refused(self, request: Request) -> Response | None:
         """What is answered in the application's place; None where the request may pass."""
         host = request.headers.get("host", "")
-        if request.method not in _SAFE and _foreign(request.headers.get("origin"), host):
+        if _foreign(request, host):
             return _answer(_FOREIGN)
-        if self._digest is None:
-            return None if _ours(host) else _answer(_NAMED)
-        path, login = request.scope["path"], self._login
-        if login is not None and (request.method, path) == ("POST", LOGIN):
+        if self._digest is None and not _ours(host):
+            return _answer(_NAMED)
+        if self._login is not None and (request.method, request.scope["path"]) == ("POST", LOGOUT):
+            return self._let_out(request)
+        return await self._stranger(request) if self._digest is not None else None
+
+    async def _stranger(self, request: Request) -> Response | None:
+        """What who is not known is answered; None for the others."""
+        asked, login = (request.method, request.scope["path"]), self._login
+        if login is not None and asked == ("POST", LOGIN):
             return await self._let_in(request, login)
         if self._known(request):
             return None
         wants_page = "text/html" in request.headers.get("accept", "")
-        if login is not None and wants_page and (request.method, path) == ("GET", HOME):
+        if login is not None and wants_page and asked == ("GET", HOME):
             return await login(False)
         return _answer(_UNKNOWN)
 
     def _known(self, request: Request) -> bool:
+        """By the token; else by a cookie: a gateway on the way may say something else as `Authorization`."""
         credential = read_head(request.scope["headers"]).credential
-        if credential is not None:
-            return self._is_token(credential)
+        if credential is not None and self._is_token(credential):
+            return True
         told = request.cookies.get(_cookie(request)) if request.method == "GET" and self._login else None
-        return told is not None and hmac.compare_digest(told.encode(), self._session.encode())
+        return told is not None and self._sessions.good(told)
 
     async def _let_in(self, request: Request, login: LoginPage) -> Response:
         """The answer to a form."""
@@ -92,14 +115,61 @@ class Doorkeeper:
         if not self._is_token(token):
             return await login(True)
         entered = RedirectResponse(HOME, 303, {"cache-control": "no-store"})
-        entered.set_cookie(_cookie(request), self._session, httponly=True, samesite="strict", path="/")
+        entered.set_cookie(
+            _cookie(request), self._sessions.begin(), SESSION, httponly=True, samesite="strict", path="/"
+        )
         return entered
+
+    def _let_out(self, request: Request) -> Response:
+        """The cookie is good no more, wherever it is."""
+        self._sessions.end(request.cookies.get(_cookie(request), ""))
+        left = RedirectResponse(HOME, 303, {"cache-control": "no-store"})
+        left.delete_cookie(_cookie(request), httponly=True, samesite="strict", path="/")
+        return left
 
     def _is_token(self, given: bytes) -> bool:
         return self._digest is not None and hmac.compare_digest(self._of(given), self._digest)
 
     def _of(self, token: bytes) -> bytes:
         return hmac.digest(self._pepper, token, "sha256")
+
+
+class _Sessions:
+    """Makes and knows cookies: until when, which one, and a digest of both under `key`.
+
+    None is kept but those that were ended before their time.
+    """
+
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._key = key
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._ended: dict[str, float] = {}
+
+    def begin(self) -> str:
+        """The cookie of a new session."""
+        return self._signed(f"{self._clock.monotonic() + SESSION:.0f}.{next(self._numbers)}")
+
+    def good(self, cookie: str) -> bool:
+        """Whether it is one of ours, in its time."""
+        signed = self._signed(cookie.rpartition(".")[0])
+        if not hmac.compare_digest(cookie.encode(), signed.encode()) or cookie in self._ended:
+            return False
+        return self._clock.monotonic() < _until(cookie)
+
+    def end(self, cookie: str) -> None:
+        """It is good no more."""
+        now = self._clock.monotonic()
+        if self.good(cookie):
+            self._ended = {one: until for one, until in self._ended.items() if until > now}
+            self._ended[cookie] = _until(cookie)
+
+    def _signed(self, said: str) -> str:
+        return f"{said}.{hmac.digest(self._key, said.encode(), 'sha256').hex()}"
+
+
+def _until(cookie: str) -> float:
+    return float(cookie.partition(".")[0])
 
 
 async def _field(request: Request) -> bytes:
@@ -124,9 +194,21 @@ def _cookie(request: Request) -> str:
     return f"apex-session-{_split(request.headers.get('host', ''))[1] or 80}"
 
 
-def _foreign(origin: str | None, host: str) -> bool:
-    """Whether a page of another site sends it; browsers say `Origin` with all that may change something."""
-    return origin is not None and origin.lower().partition("://")[2] != host.lower()
+def holds_session(request: Request) -> bool:
+    """Whether a browser sends a cookie of this port, good or not."""
+    return _cookie(request) in request.cookies
+
+
+def _foreign(request: Request, host: str) -> bool:
+    """Whether a page of another site asks for it, and not for a way here in the browser's own window."""
+    headers = request.headers
+    if request.method not in _SAFE:
+        origin = headers.get("origin")
+        return origin is not None and origin.lower().partition("://")[2] != host.lower()
+    if headers.get("sec-fetch-site") not in _ELSEWHERE:
+        return False
+    opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+    return not (opened and request.scope["path"] in (HOME, LOGIN))
 
 
 def _ours(host: str) -> bool:

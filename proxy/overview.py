@@ -68,11 +68,21 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def overview(fleet: Fleet) -> list[Standing]:
     """Every target of every model."""
-    return [
-        _standing(fleet, alias, target)
-        for alias, model in fleet.snapshot.models.items()
-        for target in model.targets
-    ]
+    return list(standings(fleet))
+
+
+def standings(fleet: Fleet) -> Iterator[Standing]:
+    """The same one after the other, for who stops in between: each as it stands when it is asked for."""
+    for alias, model in fleet.snapshot.models.items():
+        now = fleet.now()
+        tried = _well(model.targets, fleet, now)
+        healthy = (
+            tried if len(tried) == len(model.targets) else _well(model.targets, _Health(fleet, now), now)
+        )
+        for target in model.targets:
+            ready = target.id in tried and not fleet.full(target)
+            busy = not ready and target.id in healthy
+            yield _standing(fleet, alias, target, ready=ready, busy=busy)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,15 +100,14 @@ class _Health:
         return self.fleet.health.standing(target, self.now)
 
 
-def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
-    now, standing, targets = fleet.now(), fleet.standing(target), fleet.snapshot.models[alias].targets
-    ready = _well(target, targets, fleet, now) and not fleet.full(target)
+def _standing(fleet: Fleet, alias: str, target: Target, *, ready: bool, busy: bool) -> Standing:
+    now, standing = fleet.now(), fleet.standing(target)
     known = tuple(_circuits(fleet, target, now))
     return Standing(
         model=alias,
         target=target.id,
         ready=ready,
-        busy=not ready and _well(target, targets, _Health(fleet, now), now),
+        busy=busy,
         wait=None if standing.drained else _seconds(standing.until, now),
         share=round(standing.share, 3) if standing.share < 1 else None,
         in_flight=fleet.in_flight.get(target.id, 0),
@@ -121,11 +130,11 @@ def _standing(fleet: Fleet, alias: str, target: Target) -> Standing:
 _BAD = (State.CLOSED, State.HALF_OPEN, State.OPEN)
 
 
-def _well(target: Target, targets: Sequence[Target], known: Known, now: int) -> bool:
-    """Whether it may be tried by what is `known`."""
-    standing = known.standing(target)
-    spared = target.id in routing.spared_by_rate(targets, known, now)
-    return spared or (standing.until <= now and not standing.trial)
+def _well(targets: Sequence[Target], known: Known, now: int) -> frozenset[str]:
+    """Which of a model's targets may be tried by what is `known`."""
+    found = ((target.id, known.standing(target)) for target in targets)
+    well = {name for name, standing in found if standing.until <= now and not standing.trial}
+    return routing.spared_by_rate(targets, known, now) | well
 
 
 def _circuits(fleet: Fleet, target: Target, now: int) -> Iterator[Circuit]:

@@ -4,6 +4,8 @@ What is of this replica alone is said so; the rest is the cluster's, as far as t
 """
 
 import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -60,17 +62,27 @@ class TargetSeen(msgspec.Struct, frozen=True):
 
 
 class ModelSeen(msgspec.Struct, frozen=True):
-    """A model, its targets and how many requests wait for one."""
+    """A model, its targets and how many requests wait for one.
+
+    Of `more` targets that did not fit `more_takers` take requests.
+    """
 
     alias: str
     strategy: str
     targets: tuple[TargetSeen, ...]
     waiting: int = 0
+    more: int = 0
+    more_takers: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many targets it has, shown or not."""
+        return len(self.targets) + self.more
 
     @property
     def takers(self) -> int:
-        """How many of its targets take requests."""
-        return sum(target.takes for target in self.targets)
+        """How many of them take requests."""
+        return sum(target.takes for target in self.targets) + self.more_takers
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -86,6 +98,48 @@ class Holder(msgspec.Struct, frozen=True):
     left: float
     reached: bool = False
     refused: int = 0
+
+
+NAMED: Final = 3
+"""As many of a kind are called by name."""
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Of everything, whether it fits or not.
+
+    `dark` models have targets of which none takes requests; `out` are the targets that take none, by how they
+    stand. The first few that are `dark` or whose limit is `reached` are named.
+    """
+
+    models: int = 0
+    targets: int = 0
+    takers: int = 0
+    dark: int = 0
+    dark_names: tuple[str, ...] = ()
+    out: Mapping[Shape, int] = {}
+    reached: int = 0
+    reached_names: tuple[str, ...] = ()
+
+
+def totals(models: Sequence[ModelSeen], limits: Iterable[Holder] = (), reached: int = 0) -> Totals:
+    """What `models` come to that are not cut yet, and limits, of which so many are reached: those first."""
+    dark = [model.alias for model in models if model.count and not model.takers]
+    out = Counter(target.shape for model in models for target in model.targets if not target.takes)
+    return Totals(
+        models=len(models),
+        targets=sum(model.count for model in models),
+        takers=sum(model.takers for model in models),
+        dark=len(dark),
+        dark_names=tuple(dark[:NAMED]),
+        out=dict(out),
+        reached=reached,
+        reached_names=tuple(f"{limit.kind} {limit.name}" for limit in limits if limit.reached)[:NAMED],
+    )
+
+
+def differ(members: Iterable[About]) -> bool:
+    """Whether replicas do in version or configuration."""
+    return len({(one.version, one.config_hash) for one in members}) > 1
 
 
 class Failover(msgspec.Struct, frozen=True):
@@ -126,7 +180,7 @@ class Store(enum.StrEnum):
 class Status(msgspec.Struct, frozen=True):
     """The cluster at one moment (`at`: Unix time). What did not fit is counted: `more_targets` and so on.
 
-    `expected` is how many replicas there should be, where that is configured.
+    `reckoned`: limits are divided by no fewer replicas while the store is away. `mixed`: replicas differ.
     """
 
     at: float
@@ -139,14 +193,16 @@ class Status(msgspec.Struct, frozen=True):
     models: tuple[ModelSeen, ...]
     members: tuple[About, ...]
     live: int
-    expected: int | None
+    reckoned: int
+    totals: Totals
     limits: tuple[Holder, ...]
     failovers: tuple[Failover, ...]
     more_targets: int = 0
     more_members: int = 0
     more_limits: int = 0
+    mixed: bool = False
 
     @property
-    def mixed(self) -> bool:
-        """Whether replicas differ in version or configuration."""
-        return len({(one.version, one.config_hash) for one in self.members}) > 1
+    def more_models(self) -> int:
+        """How many models did not fit at all."""
+        return self.totals.models - len(self.models)

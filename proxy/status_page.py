@@ -6,7 +6,7 @@ the browser itself calls it stale, whatever broke.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import htpy as h
@@ -14,13 +14,16 @@ from htpy import Element, Node
 from markupsafe import Markup
 
 from proxy.drawing import BAD, OK, WARN, bar, clock, course, figure, many, sign
-from proxy.status import Shape, Status, Store, TargetSeen
-from proxy.status_panels import failovers, limits, models, replicas
+from proxy.status import Status, Store
+from proxy.status_panels import failovers, limits, models, reckoned, replicas
 
 _TITLE = "Apex AI Proxy"
 _TURNS = 3
-_NAMED = 3
-"""As many are called by name in a verdict."""
+
+_TRIES = "load, every 15s"
+"""When it begins to follow, if it does not yet."""
+
+_FULL = "As many watch this replica as may. This page does not follow until one of them leaves."
 
 _HTMX: Final = json.dumps(
     {
@@ -33,17 +36,21 @@ _HTMX: Final = json.dumps(
 )
 
 
-def page(status: Status) -> str:
-    """The whole page."""
+def page(status: Status, leave: bool = False, full: bool = False) -> str:  # noqa: FBT001, FBT002  (told by place)
+    """The whole page; with a button to `leave`, or said to be one that is not followed: the house is `full`.
+
+    It tries to follow now and then; the first picture takes the place of what says that it does not.
+    """
     head = [
         h.meta(name="htmx-config", content=_HTMX),
         h.link(rel="icon", type="image/svg+xml", href="/static/icon.svg"),
         h.link(rel="stylesheet", href="/static/status.css"),
     ]
-    live = h.div("#live", {"hx-sse:connect": "/events", "hx-swap": "innerMorph"})
+    live = h.div("#live", {"hx-sse:connect": "/events", "hx-trigger": _TRIES, "hx-swap": "innerMorph"})
     body = [
         h.a(".skip", href="#models")["To the models"],
-        live[_picture(status, 0)],
+        live[full and h.p(".full", role="note")[_FULL], _picture(status, 0)],
+        leave and h.form(".leave", method="post", action="/logout")[h.button(type="submit")["Log out"]],
         h.script(src="/static/htmx.min.js"),  # deferred, it would begin without what comes next
         h.script(src="/static/hx-sse.min.js"),
     ]
@@ -142,9 +149,9 @@ def _verdict(status: Status) -> Element:
     """The worst of it in one line each, or that there is nothing to say."""
     found = list(_troubles(status))
     worst = BAD if any(how == BAD for how, _ in found) else WARN if found else OK
-    count = sum(len(model.targets) for model in status.models) + status.more_targets
-    well = f"All is well with {many(count, 'target')} of {many(len(status.models), 'model')}."
-    if not count:
+    total = status.totals
+    well = f"All is well with {many(total.targets, 'target')} of {many(total.models, 'model')}."
+    if not total.targets:
         well = "No models are configured."
     return h.section(class_=f"verdict {worst}", role="status", aria_label="Verdict")[
         h.ul[
@@ -157,41 +164,31 @@ def _verdict(status: Status) -> Element:
 def _troubles(status: Status) -> Iterator[tuple[str, str]]:
     if not status.ready:
         yield WARN, "This replica takes no new requests: it starts, or is on its way out."
-    dark = [model.alias for model in status.models if model.targets and not model.takers]
-    for alias in dark[:_NAMED]:
+    total = status.totals
+    for alias in total.dark_names:
         yield BAD, f"No target of {alias} takes requests."
-    if len(dark) > _NAMED:
-        yield BAD, f"Nor does any of {many(len(dark) - _NAMED, 'more model')}."
-    out = [target for model in status.models for target in model.targets if not target.takes]
-    if out:
-        count = sum(len(model.targets) for model in status.models)
-        yield WARN, f"{len(out)} of {many(count, 'target')} take no requests: {_shapes(out)}."
-    reached = [f"{limit.kind} {limit.name}" for limit in status.limits if limit.reached]
-    if reached:
-        others = f" and {len(reached) - _NAMED} more" if len(reached) > _NAMED else ""
-        yield WARN, f"{many(len(reached), 'limit')} reached: {', '.join(reached[:_NAMED])}{others}."
+    if total.dark > len(total.dark_names):
+        yield BAD, f"Nor does any of {many(total.dark - len(total.dark_names), 'more model')}."
+    if total.out:
+        shapes = ", ".join(f"{count} {shape}" for shape, count in total.out.items())
+        yield (
+            WARN,
+            f"{sum(total.out.values())} of {many(total.targets, 'target')} take no requests: {shapes}.",
+        )
+    if total.reached:
+        more = total.reached - len(total.reached_names)
+        others = f" and {more} more" if more else ""
+        yield WARN, f"{many(total.reached, 'limit')} reached: {', '.join(total.reached_names)}{others}."
     if status.traffic.waiting:
         yield WARN, f"{many(status.traffic.waiting, 'request')} waiting for a target."
     if status.store is Store.AWAY:
         yield BAD, "The shared store does not answer: limits fall to each replica's share."
-    if status.expected is not None and status.live < status.expected:
-        yield WARN, f"{status.live} of {status.expected} expected replicas live."
     if status.mixed:
         yield WARN, "Replicas differ in version or configuration."
 
 
-def _shapes(targets: Iterable[TargetSeen]) -> str:
-    counts: dict[Shape, int] = {}
-    for target in targets:
-        counts[target.shape] = counts.get(target.shape, 0) + 1
-    return ", ".join(f"{count} {shape}" for shape, count in counts.items())
-
-
 def _tiles(status: Status) -> Element:
-    traffic = status.traffic
-    takers = sum(model.takers for model in status.models)
-    count = sum(len(model.targets) for model in status.models)
-    expected = status.expected or status.live
+    traffic, total = status.traffic, status.totals
     return h.section(aria_labelledby="now")[
         h.h2("#now.unseen")["Now"],
         h.dl(".tiles")[
@@ -199,8 +196,8 @@ def _tiles(status: Status) -> Element:
             _tile("Failed", "—" if traffic.errors is None else f"{traffic.errors:.1%}"),
             _tile("In flight", str(traffic.in_flight)),
             _tile("Waiting", str(traffic.waiting)),
-            _tile("Targets", f"{takers} of {count}", bar(takers / count if count else 0.0)),
-            _tile("Replicas", f"{status.live} of {expected}", bar(min(status.live / max(expected, 1), 1.0))),
+            _tile("Targets", f"{total.takers} of {total.targets}", bar(total.takers / max(total.targets, 1))),
+            _tile("Replicas", str(status.live), reckoned(status)),
             _tile("Store", status.store.value),
         ],
     ]

@@ -17,6 +17,7 @@ def models(status: Status) -> Element:
         status.more_targets > 0
         and h.p(".more")[
             many(status.more_targets, "more target"),
+            status.more_models > 0 and f", {many(status.more_models, 'more model')} among them,",
             " at ",
             h.a(href="/admin/targets")["/admin/targets"],
             ".",
@@ -25,10 +26,10 @@ def models(status: Status) -> Element:
 
 
 def _card(number: int, model: ModelSeen) -> Element:
-    count = len(model.targets)
+    count = model.count
     how = OK if model.takers == count else WARN if model.takers else BAD
     ranked = len({target.priority for target in model.targets}) > 1
-    keyed = len({target.place for target in model.targets}) < count
+    keyed = len({target.place for target in model.targets}) < len(model.targets)
     said = [model.strategy.replace("_", " "), f"{model.takers} of {count} take requests"]
     if model.waiting:
         said.append(f"{model.waiting} waiting")
@@ -47,6 +48,7 @@ def _card(number: int, model: ModelSeen) -> Element:
             ],
             h.tbody[[_target(target, ranked=ranked, keyed=keyed) for target in model.targets]],
         ],
+        model.more > 0 and h.p(".more")[f"{model.more} more, of which {model.more_takers} take requests."],
     ]
 
 
@@ -158,8 +160,7 @@ def _limit(limit: Holder) -> Element:
 
 def replicas(status: Status) -> Element:
     """Who lives, and whether they agree."""
-    mine = status.version, status.config_hash
-    expected = f" of {status.expected} expected" if status.expected is not None else ""
+    mine, few = (status.version, status.config_hash), reckoned(status)
     rows = [
         h.tr[
             h.th(scope="row")[
@@ -176,9 +177,18 @@ def replicas(status: Status) -> Element:
     more = max(status.more_members, status.live - len(status.members))
     return h.section(".panel", aria_labelledby="replicas")[
         h.h2("#replicas")["Replicas"],
-        h.p(".said")[f"{status.live}{expected} live", status.mixed and ", and they differ", "."],
+        h.p(".said")[f"{status.live} live", status.mixed and ", and they differ", few and [", ", few], "."],
         _table("Replicas that live", ("Name", "Version", "Config", "In flight"), rows),
         more > 0 and h.p(".more")[many(more, "more replica"), " not shown."],
+    ]
+
+
+def reckoned(status: Status) -> Element | None:
+    """By how many limits are divided while the store is away: the most there may be, which are not always."""
+    if status.reckoned <= status.live:
+        return None
+    return h.small(title="redis.min_replicas: while the store is away")[
+        f"limits reckon with {status.reckoned}"
     ]
 
 

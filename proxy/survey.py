@@ -4,11 +4,13 @@ All that is kept meanwhile are the ids of the last requests that needed more tha
 became of them is in the ledger.
 """
 
+import asyncio
+import heapq
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,9 +21,21 @@ from proxy.circuit import Cause, State
 from proxy.explanation import path
 from proxy.fleet import Fleet
 from proxy.ledger import Ledger
-from proxy.overview import Circuit, Standing, overview
+from proxy.overview import Circuit, Standing, standings
 from proxy.replicas import About
-from proxy.status import OUT, Failover, Holder, ModelSeen, Shape, Status, Store, TargetSeen, Traffic
+from proxy.status import (
+    OUT,
+    Failover,
+    Holder,
+    ModelSeen,
+    Shape,
+    Status,
+    Store,
+    TargetSeen,
+    Traffic,
+    differ,
+    totals,
+)
 from proxy.targets import Model
 from proxy.vitals import Organs
 from ratelimit.quota import Quota, Room
@@ -44,6 +58,14 @@ GAP: Final = 5.0
 
 OVER: Final = 10.0
 """Seconds over which a rate is told."""
+
+LEAST: Final = 0.5
+"""Seconds between two looks that count for the rate: what two requests make of 20 ms is none."""
+
+PIECE: Final = 50
+"""Targets or limits looked at in one go: others have their turn between two."""
+
+T = TypeVar("T")
 
 
 class StatusParts(NamedTuple):
@@ -73,12 +95,13 @@ class Survey:
 
     async def take(self) -> Status:
         """The moment, now."""
-        organs, snapshot = self._parts.organs, self._parts.organs.fleet.snapshot
-        name, expected = self._parts.ledger.name, snapshot.config.redis.min_replicas
-        members = sorted(await self._parts.members(), key=lambda one: (one.id != name, one.id))
-        models, more = _models(organs.fleet, organs.waiting.lengths())
-        limits = sorted(self._limits(), key=lambda one: (not one.reached, one.left, one.kind, one.name))
-        shared = organs.links.get("shared")
+        organs, name = self._parts.organs, self._parts.ledger.name
+        members = await self._members(name)
+        snapshot, shared = organs.fleet.snapshot, organs.links.get("shared")
+        whole = await _models(organs.fleet, organs.waiting.lengths())
+        limits, count, reached = await _scarcest(self._limits())
+        shown = _fitted(whole)
+        total = totals(whole, limits, reached)
         return Status(
             at=organs.clock.wall(),
             replica=name,
@@ -87,16 +110,24 @@ class Survey:
             ready=organs.ready(),
             store=Store.NONE if shared is None else Store.SHARED if shared.available else Store.AWAY,
             traffic=self._traffic(),
-            models=models,
+            models=shown,
             members=tuple(members[:MEMBERS]),
             live=organs.live(),
-            expected=expected if expected > 1 else None,
-            limits=tuple(limits[:LIMITS]),
+            reckoned=snapshot.config.redis.min_replicas,
+            totals=total,
+            limits=tuple(limits),
             failovers=tuple(self._failovers()),
-            more_targets=more,
+            more_targets=total.targets - sum(len(model.targets) for model in shown),
             more_members=max(len(members) - MEMBERS, 0),
-            more_limits=max(len(limits) - LIMITS, 0),
+            more_limits=count - len(limits),
+            mixed=differ(members),
         )
+
+    async def _members(self, name: str) -> list[About]:
+        """Who lives: this one, then who differs from it."""
+        found = await self._parts.members()
+        mine = {(one.version, one.config_hash) for one in found if one.id == name}
+        return sorted(found, key=lambda one: (one.id != name, (one.version, one.config_hash) in mine, one.id))
 
     def _traffic(self) -> Traffic:
         organs, counted = self._parts.organs, self._parts.instruments.requests.values
@@ -104,22 +135,20 @@ class Survey:
         failed = sum(count for (*_, outcome), count in counted.items() if outcome in _FAILED)
         if self._looks and now - self._looks[-1][0] > GAP:
             self._looks.clear()
-        self._looks.append((now, sum(counted.values()), failed))
+        if not self._looks or now - self._looks[-1][0] >= LEAST:
+            self._looks.append((now, sum(counted.values()), failed))
         looks = tuple(self._looks)
-        then = next((look for look in looks if now - look[0] <= OVER), looks[0])
-        if now <= then[0]:
+        last = looks[-1]
+        then = next(look for look in looks if last[0] - look[0] <= OVER)
+        if then is last:
             return Traffic(in_flight, waiting)
-        many = looks[-1][1] - then[1]
+        many = last[1] - then[1]
         return Traffic(
             in_flight,
             waiting,
-            rate=many / (now - then[0]),
-            errors=(failed - then[2]) / many if many else 0.0,
-            course=tuple(
-                (new[1] - old[1]) / (new[0] - old[0])
-                for old, new in itertools.pairwise(looks)
-                if new[0] > old[0]
-            ),
+            rate=many / (last[0] - then[0]),
+            errors=(last[2] - then[2]) / many if many else 0.0,
+            course=tuple((new[1] - old[1]) / (new[0] - old[0]) for old, new in itertools.pairwise(looks)),
         )
 
     def _limits(self) -> Iterator[Holder]:
@@ -154,26 +183,59 @@ class Survey:
 _FAILED: Final = frozenset({FAILED, BROKEN, CRASHED})
 
 
-def _models(fleet: Fleet, waiting: Mapping[str, int]) -> tuple[tuple[ModelSeen, ...], int]:
-    """The models with their targets, and how many targets did not fit: those in trouble go first."""
+async def _models(fleet: Fleet, waiting: Mapping[str, int]) -> list[ModelSeen]:
+    """All models with all their targets."""
     known = fleet.snapshot.models
-    standings: dict[str, list[Standing]] = {alias: [] for alias in known}
-    for standing in overview(fleet):
-        standings[standing.model].append(standing)
-    seen = [_model(model, standings[alias], waiting.get(alias, 0)) for alias, model in known.items()]
-    count = sum(len(model.targets) for model in seen)
-    if count > TARGETS:
-        seen.sort(key=lambda model: (model.takers == len(model.targets), model.takers > 0))
-    room, shown = TARGETS, []
-    for model in seen:
-        if room > 0:
-            shown.append(msgspec.structs.replace(model, targets=model.targets[:room]))
-        room -= len(model.targets)
-    return tuple(shown), max(count - TARGETS, 0)
+    found: dict[str, list[TargetSeen]] = {alias: [] for alias in known}
+    async for piece in _pieces(standings(fleet)):
+        for standing in piece:
+            found[standing.model].append(_target(standing))
+    return [_model(model, found[alias], waiting.get(alias, 0)) for alias, model in known.items()]
 
 
-def _model(model: Model, standings: Iterable[Standing], waiting: int) -> ModelSeen:
-    seen = [_target(standing) for standing in standings]
+def _fitted(models: Sequence[ModelSeen]) -> tuple[ModelSeen, ...]:
+    """As many as fit, as they are where all do. What takes no requests goes first, in all of them."""
+    if sum(model.count for model in models) <= TARGETS:
+        return tuple(models)
+    ranked = sorted(models, key=lambda model: (model.takers == model.count, model.takers > 0))
+    left = TARGETS
+    kept = [0] * len(ranked)
+    for wanted in ([model.count - model.takers for model in ranked], [model.takers for model in ranked]):
+        for place, many in enumerate(wanted):
+            kept[place] += min(many, left)
+            left -= min(many, left)
+    return tuple(_cut(model, count) for model, count in zip(ranked, kept, strict=True) if count)
+
+
+def _cut(model: ModelSeen, count: int) -> ModelSeen:
+    """So many of its targets."""
+    ranked = sorted(model.targets, key=lambda target: target.takes)
+    more = ranked[count:]
+    takers = sum(target.takes for target in more)
+    return msgspec.structs.replace(model, targets=tuple(ranked[:count]), more=len(more), more_takers=takers)
+
+
+async def _scarcest(limits: Iterator[Holder]) -> tuple[list[Holder], int, int]:
+    """Those with the least left, the reached ones first; of how many, and how many are reached."""
+    kept: list[Holder] = []
+    count = reached = 0
+    async for piece in _pieces(limits):
+        count += len(piece)
+        reached += sum(one.reached for one in piece)
+        kept = heapq.nsmallest(
+            LIMITS, [*kept, *piece], key=lambda one: (not one.reached, one.left, one.kind, one.name)
+        )
+    return kept, count, reached
+
+
+async def _pieces(rows: Iterator[T]) -> AsyncIterator[list[T]]:
+    """A few at a time."""
+    while piece := list(itertools.islice(rows, PIECE)):
+        yield piece
+        await asyncio.sleep(0)
+
+
+def _model(model: Model, seen: Iterable[TargetSeen], waiting: int) -> ModelSeen:
     placed = [
         msgspec.structs.replace(one, priority=target.priority)
         for one, target in zip(seen, model.targets, strict=True)

@@ -16,8 +16,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import Message
 
 from proxy.audience import PACE, Pace
-from proxy.clock import SystemClock
-from proxy.display import FILES, HEADERS, Display, event
+from proxy.clock import Clock, ManualClock, SystemClock
+from proxy.display import FILES, FRESH, HEADERS, Display, event
 from proxy.errors import Refusal
 from proxy.status import Status
 from proxy.survey import Survey
@@ -41,12 +41,16 @@ async def _refused(request: Request, refusal: Exception) -> Response:
     return Response(status_code=refusal.status)
 
 
-def shown(scenario: Callable[[Display, FastAPI], Awaitable[None]], pace: Pace = PACE) -> int:
+def shown(
+    scenario: Callable[[Display, FastAPI], Awaitable[None]],
+    pace: Pace = PACE,
+    clock: Clock | None = None,
+) -> int:
     """Run a scenario; how often somebody looked."""
 
     async def main() -> int:
         survey, tasks, app = Unchanging(), Tasks(), FastAPI(exception_handlers={Refusal: _refused})
-        made = Display(survey, SystemClock(), tasks, pace)
+        made = Display(survey, clock or SystemClock(), tasks, pace)
         made.attach(app)
         try:
             async with asyncio.timeout(20):
@@ -187,7 +191,7 @@ def test_the_stream_brings_pictures() -> None:
             names = {name for name, _ in start["headers"]}
             assert {b"content-type", b"cache-control", b"content-security-policy"} <= names
             assert b"content-length" not in names
-            assert last == {"type": "http.response.body", "body": b""}
+            assert last == {"type": "http.response.body", "body": b"", "more_body": False}
             first, second = watcher.events[:2]
             assert b'class="turn-1"' in first
             assert b'class="turn-2"' in second
@@ -209,6 +213,77 @@ def test_who_reads_nothing_is_given_up() -> None:
         assert len(made.audience) == 0
 
     shown(scenario, Pace(every=0.01, unread=0.02))
+
+
+def test_a_seat_is_given_up_after_a_while() -> None:
+    """Whoever has left without a word would keep it for as long as pictures fit into buffers."""
+
+    async def scenario(made: Display, app: FastAPI) -> None:
+        watcher = Watcher()
+        await watcher.watch(app)
+        assert watcher.events
+        assert watcher.heard[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+        assert len(made.audience) == 0
+
+    shown(scenario, Pace(every=0.01, stay=0.1))
+
+
+def test_one_look_is_enough_for_all_who_come_within_a_second() -> None:
+    """Together or one after the other; then another is taken."""
+
+    async def scenario(made: Display, app: FastAPI) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
+            answers = await asyncio.gather(*(client.get("/") for _ in range(20)))
+            assert {answer.text for answer in answers} == {answers[0].text}
+            assert (await client.get("/")).text == answers[0].text
+
+    clock = ManualClock()
+    assert shown(scenario, clock=clock) == 1
+
+    async def later(made: Display, app: FastAPI) -> None:
+        await scenario(made, app)
+        clock.advance(FRESH)
+        await scenario(made, app)
+
+    assert shown(later, clock=clock) == 2
+
+
+def test_who_comes_is_shown_what_watchers_have_just_seen() -> None:
+    """Nothing is looked at for it."""
+
+    async def scenario(made: Display, app: FastAPI) -> None:
+        watcher = Watcher()
+        watching = asyncio.ensure_future(watcher.watch(app))
+        await watcher.seen(1)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
+            assert "All is well" in (await client.get("/")).text
+        made.close()
+        await watching
+
+    assert shown(scenario, Pace(every=100), ManualClock()) == 1
+
+
+def test_who_has_a_cookie_may_leave() -> None:
+    """Nobody else is asked whether he wants to."""
+
+    async def scenario(made: Display, app: FastAPI) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x:9") as client:
+            assert "Log out" not in (await client.get("/")).text
+            answer = await client.get("/", headers={"cookie": "apex-session-9=1"})
+            assert "Log out" in answer.text
+            assert "form-action 'self'" in answer.headers["content-security-policy"]
+
+    shown(scenario)
+
+
+def test_a_full_house_is_said_on_the_page() -> None:
+    """Which does not follow."""
+
+    async def scenario(made: Display, app: FastAPI) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client:
+            assert "As many watch this replica as may." in (await client.get("/")).text
+
+    shown(scenario, Pace(seats=0))
 
 
 def test_a_full_house_is_said() -> None:

@@ -1,6 +1,7 @@
 """Tests of `proxy.doorkeeper`: who gets to the operations port, and who does not."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import doorkeeper
+from proxy.clock import Clock, ManualClock
 from proxy.doorkeeper import Doorkeeper, LoginPage
 
 TOKEN = "sk-operators-0123"
@@ -27,9 +29,14 @@ async def form(wrong: bool) -> Response:
     return Response(b"wrong" if wrong else b"who are you?", 401)
 
 
-def door(token: str | None = TOKEN, login: LoginPage | None = form, pepper: bytes = b"pepper") -> ASGIApp:
+def door(
+    token: str | None = TOKEN,
+    login: LoginPage | None = form,
+    pepper: bytes = b"pepper",
+    clock: Clock | None = None,
+) -> ASGIApp:
     """A door of one process."""
-    return Doorkeeper(inside, token, pepper, login)
+    return Doorkeeper(inside, token, pepper, login, clock or ManualClock())
 
 
 def asked(
@@ -56,9 +63,10 @@ def entered(app: ASGIApp | None = None, host: str = HOST) -> httpx.Response:
     return asked("POST", "/login", app, host, data={"token": TOKEN}, headers={"origin": host})
 
 
-def cookie(host: str = HOST) -> str:
+def cookie(host: str = HOST, app: ASGIApp | None = None) -> str:
     """What a browser sends after that."""
-    return entered(host=host).headers["set-cookie"].partition(";")[0]
+    found: str = entered(app, host).headers["set-cookie"].partition(";")[0]
+    return found
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/static/status.css", "/events", "/admin/targets", "/x"])
@@ -100,8 +108,13 @@ def test_the_right_token_is_changed_for_a_cookie() -> None:
     name, _, rest = answer.headers["set-cookie"].partition("=")
     assert name == "apex-session-9090"
     value, *attributes = rest.split("; ")
-    assert {one.lower() for one in attributes} == {"httponly", "path=/", "samesite=strict"}
-    assert len(value) == 64
+    assert {one.lower() for one in attributes} == {
+        "httponly",
+        "path=/",
+        "samesite=strict",
+        "max-age=43200",
+    }
+    assert re.fullmatch(r"\d+\.\d+\.[0-9a-f]{64}", value)
     assert TOKEN not in value
     assert answer.headers["cache-control"] == "no-store"
 
@@ -115,10 +128,65 @@ def test_the_cookie_opens_what_changes_nothing() -> None:
         assert asked(method, "/admin/targets/x/drain", headers=held).status_code == 401
 
 
-def test_a_wrong_token_beside_a_good_cookie_is_wrong() -> None:
-    """What is said counts before what is kept."""
-    held = {"cookie": cookie(), "authorization": "Bearer wrong"}
-    assert asked("GET", "/", headers=held).status_code == 401
+def test_a_good_cookie_counts_beside_a_wrong_token() -> None:
+    """A gateway may put its own credential on the way; it changes nothing, as ever."""
+    held = {"cookie": cookie(), "authorization": "Bearer of-the-gateway"}
+    assert asked("GET", "/", headers=held).text == "inside"
+    assert asked("POST", "/admin/reload", headers=held).status_code == 401
+    assert asked("GET", "/", headers={**held, "cookie": "apex-session-9090=1.0.0"}).status_code == 401
+
+
+def test_a_session_ends_after_half_a_day() -> None:
+    """Whoever keeps the cookie."""
+    clock = ManualClock()
+    app = door(clock=clock)
+    held = {"cookie": cookie(app=app)}
+    clock.advance(doorkeeper.SESSION - 1)
+    assert asked("GET", "/", app, headers=held).text == "inside"
+    clock.advance(1)
+    assert asked("GET", "/", app, headers=held).status_code == 401
+
+
+def test_no_session_lasts_longer_than_it_was_made_for() -> None:
+    """What it says of itself is part of its digest."""
+    name, _, value = cookie().partition("=")
+    until, number, digest = value.split(".")
+    for made in (f"{until}0.{number}.{digest}", f"{until}.1{number}.{digest}", f"inf.{number}.{digest}"):
+        assert asked("GET", "/", headers={"cookie": f"{name}={made}"}).status_code == 401
+
+
+def test_logging_out_ends_a_session_and_no_other() -> None:
+    """The browser forgets the cookie, and who has kept it has nothing."""
+    app = door()
+    held, other = {"cookie": cookie(app=app)}, {"cookie": cookie(app=app)}
+    assert held != other
+    answer = asked("POST", "/logout", app, headers={**held, "origin": HOST})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert 'apex-session-9090=""; ' in answer.headers["set-cookie"]
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert asked("GET", "/", app, headers=held).status_code == 401
+    assert asked("GET", "/", app, headers=other).text == "inside"
+
+
+def test_sessions_that_were_ended_are_forgotten_when_they_would_have_ended() -> None:
+    """And what is no session is not remembered at all."""
+    clock = ManualClock()
+    sessions = doorkeeper._Sessions(b"key", clock)
+    for made in (sessions.begin(), "", "1.0.0", "x"):
+        sessions.end(made)
+    assert len(sessions._ended) == 1
+    clock.advance(doorkeeper.SESSION)
+    sessions.end(sessions.begin())
+    assert len(sessions._ended) == 1
+
+
+def test_anybody_may_log_out() -> None:
+    """Who is not in, and where no token is asked for any more; but for other sites' pages."""
+    for app in (door(), door(None)):
+        assert asked("POST", "/logout", app).headers["location"] == "/"
+        evil = asked("POST", "/logout", app, headers={"origin": "http://evil.example"})
+        assert code(evil) == "origin_not_allowed"
+    assert asked("POST", "/logout", door(login=None)).status_code == 401
 
 
 @pytest.mark.parametrize("value", ["", "x", "ü", "0" * 64])
@@ -176,6 +244,37 @@ def test_pages_of_other_sites_change_nothing(origin: str, app: ASGIApp) -> None:
         answer = asked(method, path, app, headers=headers)
         assert (answer.status_code, code(answer)) == (403, "origin_not_allowed")
     assert asked("GET", "/metrics", app, headers=headers).text == "inside"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("app", [door(), door(None)])
+def test_pages_of_other_sites_get_nothing_done(site: str, app: ASGIApp) -> None:
+    """What they ask for they could not read; it is not even made. Nor in a frame of theirs."""
+    held = {"authorization": f"Bearer {TOKEN}", "sec-fetch-site": site}
+    for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe"), ("navigate", "")):
+        told = {**held, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+        for path in ("/", "/admin/decisions?limit=50000", "/metrics", "/events", "/static/status.css"):
+            for method in ("GET", "HEAD"):
+                assert asked(method, path, app, headers=told).status_code == 403
+    opened = {**held, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert code(asked("GET", "/admin/decisions", app, headers=opened)) == "origin_not_allowed"
+
+
+@pytest.mark.parametrize("app", [door(), door(None)])
+def test_a_link_on_another_site_leads_to_the_page(app: ASGIApp) -> None:
+    """In the browser's own window; a browser that is sent away from here says nothing of the kind."""
+    held = {"authorization": f"Bearer {TOKEN}"}
+    opened = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    for path in ("/", "/login"):
+        assert asked("GET", path, app, headers={**held, **opened}).text == "inside"
+    for site in ("same-origin", "none"):
+        assert asked("GET", "/metrics", app, headers={**held, "sec-fetch-site": site}).text == "inside"
+
+
+def test_probes_are_no_other_sites_business() -> None:
+    """They are for all, and cost nothing."""
+    told = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert asked("GET", "/readyz", headers=told).text == "inside"
 
 
 def test_its_own_pages_may() -> None:

@@ -8,8 +8,10 @@ from proxy.circuit import Kind
 from proxy.clock import ManualClock
 from proxy.fleet import Fleet
 from proxy.health import Effect, Report
+from proxy.health import Standing as Health
 from proxy.overview import Trouble, overview
 from proxy.routing import Plan
+from proxy.targets import Target
 from proxy.tenants import Tenants
 
 CONFIG = config({"a": 1, "b": 1})
@@ -138,3 +140,30 @@ def test_a_key_without_a_free_place_is_well() -> None:
     for _ in range(5):
         replica.report(first, Report(Effect.FAILURE))
     assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, False)
+
+
+class Counted(Fleet):
+    """Counts how often it is asked how a target stands."""
+
+    asked = 0
+
+    def standing(self, target: Target) -> Health:
+        """As the fleet says."""
+        self.asked += 1
+        return super().standing(target)
+
+
+def test_the_cost_grows_with_the_targets_and_not_with_their_square() -> None:
+    """Who is spared is asked once for a model."""
+
+    def cost(count: int) -> int:
+        made = config({"a": count})
+        replica = Counted(
+            fleet.snapshot(made, Tenants(made.clients, b"pepper"), 7), ManualClock(), random.Random(1)
+        )
+        for target in targets_of(made)[:9]:
+            replica.order(target, Kind.DRAIN)
+        assert sum(not standing.ready for standing in overview(replica)) == 9
+        return replica.asked
+
+    assert cost(200) == 10 * cost(20)

@@ -7,7 +7,7 @@ import pytest
 from fakes.statuses import EJECTED, LIMIT, READY, STATUS, status
 
 from proxy.replicas import About
-from proxy.status import ModelSeen, Status, Store
+from proxy.status import ModelSeen, Shape, Status, Store, Totals
 from proxy.status_page import login, page, picture
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -72,7 +72,7 @@ CROWD = tuple(
         (status(models=CROWD), "bad", "Nor does any of 2 more models."),
         (status(ready=False), "warn", "This replica takes no new requests"),
         (status(store=Store.AWAY), "bad", "The shared store does not answer"),
-        (status(expected=3), "warn", "2 of 3 expected replicas live."),
+        (status(reckoned=12), "ok", "All is well"),
         (status(members=(STATUS.members[0], About("two", "2", "abc", 6))), "warn", "Replicas differ"),
         (
             status(limits=(msgspec.structs.replace(LIMIT, reached=True),)),
@@ -97,6 +97,49 @@ def test_the_verdict_says_what_is_wrong(changed: Status, how: str, said: str) ->
     verdict = told[told.index('class="verdict') : told.index("</section>")]
     assert verdict.startswith(f'class="verdict {how}"')
     assert said in verdict
+
+
+def test_the_verdict_and_the_tiles_are_of_what_does_not_fit_as_well() -> None:
+    """In both directions: what is shown may be all well, and what is not shown all out."""
+    shown = (ModelSeen("small", "weighted", (READY,), 0, 199, 119),)
+    total = Totals(300, 200, 120, dark=5, dark_names=("a", "b", "c"), out={Shape.EJECTED: 80})
+    told = picture(status(models=shown, totals=total, more_targets=199), 0)
+    assert "All is well" not in told
+    assert "80 of 200 targets take no requests: 80 ejected." in told
+    assert "No target of c takes requests." in told
+    assert "Nor does any of 2 more models." in told
+    assert ">120 of 200<" in told
+    assert "199 more targets, 299 more models among them," in told
+    well = status(models=shown, totals=Totals(300, 300, 300), more_targets=180)
+    assert "All is well with 300 targets of 300 models." in picture(well, 0)
+
+
+def test_limits_that_are_not_shown_count() -> None:
+    """Only the first few are named."""
+    told = picture(status(totals=Totals(1, 1, 1, reached=50, reached_names=("client a", "client b"))), 0)
+    assert "50 limits reached: client a, client b and 48 more." in told
+
+
+def test_fewer_replicas_than_limits_reckon_with_are_no_trouble() -> None:
+    """A cluster that grows with its load has fewer most of the time."""
+    told = picture(status(reckoned=12), 0)
+    assert "limits reckon with 12" in told
+    assert 'class="verdict ok"' in told
+    assert "limits reckon" not in picture(status(reckoned=2), 0)
+
+
+def test_who_has_logged_in_can_log_out() -> None:
+    """Beside the live part, which is the same for all."""
+    assert '<form class="leave" method="post" action="/logout">' in page(STATUS, True)
+    assert "/logout" not in page(STATUS)
+
+
+def test_a_full_house_is_said_until_there_is_a_picture() -> None:
+    """What says it is within the part that is replaced."""
+    told = page(STATUS, False, True)
+    assert told.index('id="live"') < told.index("As many watch this replica as may.") < told.index("picture")
+    assert "every 15s" in told
+    assert "As many" not in page(STATUS)
 
 
 def test_hostile_names_are_only_names() -> None:

@@ -1,5 +1,7 @@
 """Tests of `proxy.status_panels`: models, failovers, limits and replicas as HTML."""
 
+import re
+
 import msgspec
 from fakes.statuses import EJECTED, FAILOVER, LIMIT, READY, STATUS, status
 
@@ -78,11 +80,27 @@ def test_replicas_that_differ_are_marked() -> None:
     """This one as well."""
     told = str(replicas(STATUS))
     assert told.count("this one") == 1
-    assert "2 of 2 expected live." in told
+    assert "2 live." in told
     mixed = str(replicas(status(members=(STATUS.members[0], About("two", "1.2.4", "abc", 6)))))
     assert mixed.count("differs") == 1
     assert "and they differ" in mixed
-    assert "expected" not in str(replicas(status(expected=None)))
+
+
+def test_replicas_that_limits_reckon_with_are_told_without_alarm() -> None:
+    """Where they are more than live."""
+    told = str(replicas(status(reckoned=12)))
+    assert re.search(r"2 live, <small title=[^>]*>limits reckon with 12</small>\.", told)
+    assert "warn" not in told
+    assert "bad" not in told
+
+
+def test_a_model_of_which_a_part_is_shown_says_so() -> None:
+    """With those that are not shown it counts what it has."""
+    told = str(models(status(models=(ModelSeen("small", "weighted", (EJECTED,), 0, 4, 3),))))
+    assert "3 of 5 take requests" in told
+    assert "4 more, of which 3 take requests." in told
+    assert 'class="card warn"' in told
+    assert "more models" not in told
 
 
 def test_hostile_names_are_only_names() -> None:

@@ -1,5 +1,6 @@
 """Tests of `proxy.survey`: what is seen of a replica and of its cluster."""
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
@@ -109,12 +110,12 @@ def fail(fleet: Fleet, effect: Effect, hint: float | None = None, times: int = 1
 def test_a_replica_in_which_nothing_has_happened() -> None:
     """This one is the first of the members; what nobody has counted yet is not told."""
     seen = look()
-    assert (seen.replica, seen.version, seen.ready, seen.live, seen.expected) == (
+    assert (seen.replica, seen.version, seen.ready, seen.live, seen.reckoned) == (
         NAME,
         "1.2.3",
         True,
         3,
-        None,
+        1,
     )
     assert seen.store is Store.NONE
     assert [one.id for one in seen.members] == [NAME, "aa", "zz"]
@@ -125,9 +126,25 @@ def test_a_replica_in_which_nothing_has_happened() -> None:
     assert (seen.limits, seen.failovers, seen.more_targets) == ((), (), 0)
 
 
-def test_how_many_there_should_be() -> None:
-    """Where it was said; one alone expects nobody."""
-    assert look(made=config({"a": 1}, redis={"min_replicas": 4})).expected == 4
+def test_how_many_limits_reckon_with() -> None:
+    """As it was said."""
+    assert look(made=config({"a": 1}, redis={"min_replicas": 4})).reckoned == 4
+
+
+def test_replicas_that_differ_are_seen_though_they_do_not_fit() -> None:
+    """And go before the others."""
+
+    async def crowd() -> Sequence[About]:
+        alike = [About(f"{number:03}", "1", "x", 5) for number in range(2 * survey.MEMBERS)]
+        return *alike, About(NAME, "1", "x", 5), About("zz", "2", "x", 5)
+
+    async def main() -> None:
+        seen = await Survey(Seen.of().parts._replace(members=crowd)).take()
+        assert ([one.id for one in seen.members[:3]], seen.mixed) == ([NAME, "zz", "000"], True)
+        assert (len(seen.members), seen.more_members) == (survey.MEMBERS, survey.MEMBERS + 2)
+
+    run(main())
+    assert not look().mixed
 
 
 @pytest.mark.parametrize(
@@ -218,8 +235,8 @@ def test_models_in_trouble_are_shown_first_where_not_all_fit() -> None:
         fleet = seen.organs.fleet
         fleet.order(fleet.snapshot.models["b"].targets[0], Order.DRAIN)
 
-    told = [(model.alias, len(model.targets)) for model in look(drain, crowded).models]
-    assert told == [("b", 1), ("a", survey.TARGETS - 1)]
+    told = [(model.alias, len(model.targets), model.count) for model in look(drain, crowded).models]
+    assert told == [("b", 1, 1), ("a", survey.TARGETS - 1, survey.TARGETS)]
     assert [model.alias for model in look(made=crowded).models] == ["a"]
 
 
@@ -228,6 +245,118 @@ def test_how_many_targets_do_not_fit_is_told() -> None:
     many = config({"a": survey.TARGETS + 5, "b": 1})
     seen = look(made=many)
     assert (sum(len(model.targets) for model in seen.models), seen.more_targets) == (survey.TARGETS, 6)
+
+
+def drained(count: int) -> Callable[[Seen], None]:
+    """So many of the last targets of the model take nothing."""
+
+    def drain(seen: Seen) -> None:
+        fleet = seen.organs.fleet
+        for target in fleet.snapshot.models[MODEL].targets[-count:]:
+            fleet.order(target, Order.DRAIN)
+
+    return drain
+
+
+@pytest.mark.parametrize("out", [80, 120, 199])
+def test_what_does_not_fit_counts(out: int) -> None:
+    """Neither is all well because what is shown is, nor the other way round; those in trouble are shown."""
+    seen = look(drained(out), config({"a": 200}))
+    (model,) = seen.models
+    assert (seen.totals.targets, seen.totals.takers, seen.totals.out) == (
+        200,
+        200 - out,
+        {Shape.DRAINED: out},
+    )
+    assert (model.count, model.takers, seen.totals.dark, seen.more_targets) == (200, 200 - out, 0, 80)
+    assert sum(not target.takes for target in model.targets) == min(out, survey.TARGETS)
+
+
+def test_many_models_of_one_target_are_all_counted() -> None:
+    """Though not all are shown."""
+    accounts = {f"p{number}": {"base_url": "http://a.test/v1", "api_keys": ["k"]} for number in range(300)}
+    models = {name: {"providers": [{"provider": name}]} for name in accounts}
+    seen = look(made=Config.model_validate({"providers": accounts, "models": models}))
+    assert (seen.totals.models, seen.totals.targets, seen.totals.takers) == (300, 300, 300)
+    assert (len(seen.models), seen.more_models, seen.more_targets) == (120, 180, 180)
+
+
+def test_a_crowd_in_trouble_hides_no_trouble_of_another_model() -> None:
+    """What takes no requests is shown of every model before what does."""
+    accounts = {
+        name: {"base_url": f"http://{name}.test/v1", "api_keys": [f"{name}{key}" for key in range(count)]}
+        for name, count in (("a", 2 * survey.TARGETS), ("b", 2))
+    }
+    models = {name: {"providers": [{"provider": name}]} for name in accounts}
+    crowded = Config.model_validate({"providers": accounts, "models": models})
+
+    def drain(seen: Seen) -> None:
+        for model in seen.organs.fleet.snapshot.models.values():
+            seen.organs.fleet.order(model.targets[-1], Order.DRAIN)
+
+    told = {model.alias: [target.takes for target in model.targets] for model in look(drain, crowded).models}
+    assert told["a"][:2] == [False, True]
+    assert told["b"] == [False]
+
+
+def test_limits_that_do_not_fit_are_counted() -> None:
+    """As well as those that are reached; they go first."""
+    clients = [
+        {"name": f"c{number:03}", "key": f"sk-{number:020}", "limits": {"requests_per_minute": 60}}
+        for number in range(200)
+    ]
+    crowded = Config.model_validate({**CONFIG.model_dump(mode="json"), "clients": clients})
+
+    def refuse(seen: Seen) -> None:
+        told = Decision(False, Dimension.REQUESTS, retry_after=5.0)
+        for number in range(100, 200):
+            seen.organs.allowances.note(Kind.CLIENT, f"c{number:03}", told, seen.clock.monotonic())
+
+    seen = look(refuse, crowded)
+    assert (len(seen.limits), seen.more_limits, seen.totals.reached) == (survey.LIMITS, 160, 100)
+    assert all(one.reached for one in seen.limits)
+    assert seen.totals.reached_names == ("client c100", "client c101", "client c102")
+
+
+def test_others_have_their_turn_while_much_is_looked_at() -> None:
+    """Nothing waits for all of it."""
+
+    async def main() -> None:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        busy = asyncio.ensure_future(other())
+        await Survey(Seen.of(config({"a": 20 * survey.PIECE})).parts).take()
+        busy.cancel()
+        assert turns >= 20
+
+    run(main())
+
+
+def test_two_looks_in_a_row_make_no_rate() -> None:
+    """The second of them counts for nothing."""
+
+    async def main() -> None:
+        seen = Seen.of()
+        watch = Survey(seen.parts)
+        await watch.take()
+        seen.count("completed", 10)
+        seen.clock.advance(0.02)
+        assert (await watch.take()).traffic.rate is None
+        seen.clock.advance(0.98)
+        assert (await watch.take()).traffic.rate == pytest.approx(10.0)
+        seen.count("completed", 10)
+        seen.clock.advance(0.02)
+        told = (await watch.take()).traffic
+        assert told.rate == pytest.approx(10.0)
+        assert len(told.course) == 1
+
+    run(main())
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:

@@ -3,7 +3,19 @@
 import msgspec
 
 from proxy.replicas import About
-from proxy.status import Failover, Holder, ModelSeen, Shape, Status, Store, TargetSeen, Traffic
+from proxy.status import (
+    Failover,
+    Holder,
+    ModelSeen,
+    Shape,
+    Status,
+    Store,
+    TargetSeen,
+    Totals,
+    Traffic,
+    differ,
+    totals,
+)
 
 READY = TargetSeen("a/small@0123456789", Shape.READY, here=2, first_content=0.25, share=0.75)
 EJECTED = TargetSeen("b/small@abcdef0123", Shape.EJECTED, lasts=42.0, trouble="status_503, 3 s ago")
@@ -23,7 +35,8 @@ STATUS = Status(
     models=(ModelSeen("small", "weighted", (READY,)),),
     members=(About("one", "1.2.3", "abc", 5, 3), About("two", "1.2.3", "abc", 6)),
     live=2,
-    expected=2,
+    reckoned=1,
+    totals=Totals(1, 1, 1),
     limits=(LIMIT,),
     failovers=(FAILOVER,),
 )
@@ -31,5 +44,10 @@ STATUS = Status(
 
 
 def status(**changes: object) -> Status:
-    """The same with changes."""
-    return msgspec.structs.replace(STATUS, **changes)
+    """The same with changes, and with what follows from them."""
+    made = msgspec.structs.replace(STATUS, **changes)
+    told = {
+        "totals": totals(made.models, made.limits, sum(limit.reached for limit in made.limits)),
+        "mixed": differ(made.members),
+    }
+    return msgspec.structs.replace(made, **{**told, **changes})
