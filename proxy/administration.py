@@ -19,7 +19,7 @@ import dataclasses
 import itertools
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -37,7 +37,7 @@ from proxy.inquiries import Inquiries, Silence
 from proxy.ledger import Ledger
 from proxy.overview import overview
 from proxy.rehearsal import Rehearsal
-from proxy.targets import Target
+from proxy.targets import Target, direct
 from proxy.tenants import Tenant
 from proxy.wire import envelope
 from proxy.wire.envelope import encode
@@ -54,6 +54,12 @@ LONGEST: Final = 8 * 1024 * 1024
 PIECE: Final = 32
 """Decisions read and written in one go: others have their turn between two."""
 
+READERS: Final = 4
+"""Lists of decisions that may be on their way at one time."""
+
+LONG: Final = 120.0
+"""Seconds that one may take."""
+
 ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
 
 
@@ -66,6 +72,7 @@ class Administration:
     ledger: Ledger
     rehearsal: Rehearsal
     inquiries: Callable[[], Inquiries | None]
+    reading: set[object] = dataclasses.field(default_factory=set)
 
     def attach(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -102,7 +109,8 @@ class Administration:
         kind = ORDERS.get(order)
         if kind is None:
             raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {self._shown(order)}.")
-        meant = {target.id: target for target in self._all() if name in (target.id, target.label)}
+        anybody = itertools.chain(self._all(), self._addressed())
+        meant = {target.id: target for target in anybody if name in (target.id, target.label)}
         if not meant:
             raise Refusal(404, f"There is no target '{self._shown(name)}'; GET /admin/targets names all.")
         for target in meant.values():
@@ -144,16 +152,18 @@ class Administration:
         limit = asked.get("limit", str(FEW))
         if not limit.isdecimal() or len(limit) > 9:
             raise Refusal(400, "`limit` is a whole number.", param="limit")
+        if len(self.reading) >= READERS:
+            raise Refusal(503, "As many read decisions as may.", code="overloaded", retry_after=1.0)
         kept = itertools.islice(self.ledger.latest(), int(limit))
         if asked.get("format") == "lines":
             lines = (encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
-            return StreamingResponse(_pieces(lines), media_type="application/x-ndjson")
+            return _Listed(self.reading, _pieces(lines), "application/x-ndjson")
         rows = itertools.chain(
             (b'{"replica":' + encode(self.fleet.name) + b',"decisions":[',),
             _separated(encode(_row(one.decision)) for one in kept),
             (b"]}",),
         )
-        return StreamingResponse(_pieces(rows), media_type="application/json")
+        return _Listed(self.reading, _pieces(rows), "application/json")
 
     async def decision(self, request: Request) -> Response:
         """Why a request went where it went; asked of the replica that took it."""
@@ -195,6 +205,13 @@ class Administration:
         for model in self.fleet.snapshot.models.values():
             yield from model.targets
 
+    def _addressed(self) -> Iterator[Target]:
+        """What stands for all models of a provider that clients address and nobody has configured."""
+        config = self.fleet.snapshot.config
+        for provider in config.providers:
+            found = direct(config, provider, "*")
+            yield from found.targets if found is not None else ()
+
     def _tenant(self, name: str | None) -> Tenant:
         tenants = self.fleet.snapshot.tenants
         names = tenants.names()
@@ -205,6 +222,24 @@ class Administration:
             missing = f"There is no client '{self._shown(name)}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
+
+
+class _Listed(StreamingResponse):
+    """A list of decisions: one of those that are `reading`, until it has been read or takes too long."""
+
+    def __init__(self, reading: set[object], pieces: AsyncIterator[bytes], kind: str) -> None:
+        super().__init__(pieces, media_type=kind)
+        self._reading = reading
+
+    async def __call__(self, *asgi: Any, **named: Any) -> None:
+        self._reading.add(self)
+        try:
+            async with asyncio.timeout(LONG):
+                await super().__call__(*asgi, **named)
+        except TimeoutError:
+            return  # the answer is not whole, so its connection is closed
+        finally:
+            self._reading.discard(self)
 
 
 def _unpacked(answer: bytes) -> bytes | None:

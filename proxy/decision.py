@@ -14,7 +14,7 @@ from proxy import retry
 from proxy.errors import Fault
 from proxy.exchange import Exchange
 from proxy.health import Effect
-from proxy.moment import Pick
+from proxy.moment import Came, Pick
 from proxy.wire.model import MOST_TOKENS, Endpoint
 
 NAME: Final = 256 + 1 + 64 + 1
@@ -83,6 +83,15 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Decision).decode
 
 
+def whole(made: Decision) -> bool:
+    """Whether all that it speaks of is there: the target of each pick, the try of each that came to one."""
+    known = range(len(made.targets))
+    places = [place for pick in made.picks for place in (pick.sights or {})]
+    places += [pick.target for pick in made.picks if pick.target >= 0]
+    tried = sum(pick.came is Came.TRIED for pick in made.picks)
+    return all(place in known for place in places) and tried == len(made.tries)
+
+
 def decided(
     exchange: Exchange, at: float, redact: Callable[[str], str] = str, *, supposed: bool = False
 ) -> Decision:
@@ -118,7 +127,8 @@ def decided(
 def _asked(exchange: Exchange, redact: Callable[[str], str]) -> str:
     """The model as it was named; what leads nowhere may be anything, and has been somebody's key."""
     named = exchange.envelope.model if exchange.envelope is not None else ""
-    return (named if exchange.model is not None else redact(named))[:NAME]
+    known = exchange.model is not None or named in exchange.snapshot.models
+    return (named if known else redact(named))[:NAME]
 
 
 def _tries(exchange: Exchange) -> list[Try]:

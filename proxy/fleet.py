@@ -186,7 +186,7 @@ class Fleet:
         self.blunders, self._untold = Blunders(), Untold(self.snapshot.health.rules)
         self.dirty, self._standings, self._listeners = self._untold.dirty, {}, []
         self.in_flight, self._succeeded = dict(self.in_flight), dict(self._succeeded)
-        self.latencies, self.throttle = copy.deepcopy(self.latencies), copy.deepcopy(self.throttle)
+        self.latencies, self.throttle = self.latencies.twin(), copy.deepcopy(self.throttle)
         self._probes, self._places = copy.deepcopy(self._probes), self._places.twin(self._draw)
 
     # Turns.

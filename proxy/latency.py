@@ -60,6 +60,13 @@ class Latencies:
         ]
         return max(known, default=0.0)
 
+    def twin(self) -> "Latencies":
+        """A copy as of now."""
+        twin = Latencies()
+        twin._own = {name: dataclasses.replace(found) for name, found in self._own.items()}
+        twin._others = self._others
+        return twin
+
     def told(self, now: float) -> dict[str, float]:
         """This replica's own, for the others."""
         return {name: found.seen(now) for name, found in self._own.items()}

@@ -72,7 +72,7 @@ class Pulse:
 
     def _ring(self) -> None:
         now = self._loop.time()
-        if now - self.written >= self._every:
+        if now >= self.written + self._every:  # the very sum of the timer: another may round it out of reach
             if self._beat is None or self._beat.done():
                 self._beat = self._tasks.spawn(self._send(), "pulse")
             self.written = now

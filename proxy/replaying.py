@@ -89,7 +89,8 @@ class _Course:
         self._made = made
         self._snapshot = snapshot
         self._lots = Lots()
-        self._plan = Plan(model, self._lots, whole=not made.stream)
+        most = snapshot.config.health.max_ejected
+        self._plan = Plan(model, self._lots, whole=not made.stream, most_ejected=most)
         self._ids = tuple(target.id for target in model.targets)
         self._came, self._tried = _by_target(made)
         self._tries: list[Try] = []

@@ -25,8 +25,8 @@ from proxy.health import Standing
 from proxy.moment import Came, Known, Moment, Noting, Pick
 from proxy.targets import Model, Target
 
-MOST: Final = 64
-"""Picks that are noted of one request, beside those that came to a try."""
+MOST: Final = 256
+"""Picks that are noted of one request, or two of each target; beyond it a replay is not to the letter."""
 
 
 class Reason(enum.StrEnum):
@@ -53,13 +53,18 @@ Told = Callable[[Target, Reason, float], None]
 class Plan:
     """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream.
 
+    `most_ejected` is the bound of the configuration that it began under; else the moment's holds.
+
     `picks` are those that were made, and what came of them: with these the same plan can be made again. What
     changed nothing is not among them: the waiting of a request may be long, and its picks many. Beyond `MOST`
     only the last of those that came to no try is.
     """
 
-    def __init__(self, model: Model, draw: random.Random, *, whole: bool = False) -> None:
+    def __init__(
+        self, model: Model, draw: random.Random, *, whole: bool = False, most_ejected: float | None = None
+    ) -> None:
         self.targets = model.targets
+        self._most_ejected = most_ejected
         self.picks: list[Pick] = []
         self._left = list(model.targets)
         self._again: list[Target] = []
@@ -93,7 +98,7 @@ class Plan:
         last = self.picks[-1] if self.picks else None
         if last is not None and last.came is not Came.TRIED:
             unchanged = last.target < 0 or (repeated and last.came is Came.CROWDED)
-            if unchanged or len(self.picks) >= MOST:
+            if unchanged or len(self.picks) >= max(MOST, 2 * len(self.targets)):
                 self.picks[-1] = pick
                 return
         self.picks.append(pick)
@@ -124,7 +129,7 @@ class Plan:
     def wanted(self, moment: Moment) -> list[Target]:
         """Half-open targets that this request would have taken, if somebody were to probe them."""
         now = moment.now()
-        spared = spared_by_rate(self.targets, moment, now) if moment.tripped else frozenset()
+        spared = self._spared(moment, now) if moment.tripped else frozenset()
         halves: list[tuple[Target, Standing]] = []
         ready: list[tuple[Target, Standing]] = []
         for target in (*self._left, *self._again):
@@ -160,13 +165,13 @@ class Plan:
     def ready_at(self, moment: Moment) -> int:
         """When the first of those left may be tried: now, where that hangs on others and not on time."""
         now = moment.now()
-        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = self._spared(moment, now), (*self._left, *self._again)
         return min((self._earliest(target, moment, now, spared) for target in left), default=now)
 
     def next_at(self, moment: Moment) -> int | None:
         """When time alone will next change something: a target may be tried, or its probe has lapsed."""
         now = moment.now()
-        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = self._spared(moment, now), (*self._left, *self._again)
         times = [self._earliest(target, moment, now, spared) for target in left]
         times += [moment.standing(target).probed_until for target in left]
         return min((time for time in times if time > now), default=None)
@@ -174,23 +179,26 @@ class Plan:
     def back_at(self, moment: Moment) -> int:
         """When the first of all its targets may be tried: then another request has a chance."""
         now = moment.now()
-        spared = spared_by_rate(self.targets, moment, now)
+        spared = self._spared(moment, now)
         return min(self._earliest(target, moment, now, spared) for target in self.targets)
 
     def anybody(self, moment: Moment) -> bool:
         """Whether any of all its targets may be tried now."""
         now = moment.now()
-        spared = spared_by_rate(self.targets, moment, now)
+        spared = self._spared(moment, now)
         return any(self._free(target, moment, now, spared) for target in self.targets)
 
     def limited(self, moment: Moment) -> bool:
         """Whether it is a limit, a provider's or its key's, that keeps the first of those left away."""
         now = moment.now()
-        spared, left = spared_by_rate(self.targets, moment, now), (*self._left, *self._again)
+        spared, left = self._spared(moment, now), (*self._left, *self._again)
         first = min(left, key=lambda target: self._earliest(target, moment, now, spared), default=None)
         if first is None:
             return False
         return moment.standing(first).backing_off or self._after.get(first.id, 0) > now
+
+    def _spared(self, moment: Moment, now: int) -> frozenset[str]:
+        return spared_by_rate(self.targets, moment, now, self._most_ejected)
 
     def _earliest(self, target: Target, moment: Moment, now: int, spared: frozenset[str]) -> int:
         until = 0 if target.id in spared else moment.standing(target).until
@@ -199,7 +207,7 @@ class Plan:
     def _ready(self, targets: Sequence[Target], moment: Moment, told: Told | None) -> list[Target]:
         """Those that may be tried now. Who starts slowly is left out by lot, if others are there."""
         now = moment.now()
-        spared = spared_by_rate(self.targets, moment, now)
+        spared = self._spared(moment, now)
         ready: list[Target] = []
         slow: list[Target] = []
         for target in targets:
@@ -302,10 +310,13 @@ def _tell(
             told(target, reason, figure(target))
 
 
-def spared_by_rate(targets: Sequence[Target], known: Known, now: int) -> frozenset[str]:
+def spared_by_rate(
+    targets: Sequence[Target], known: Known, now: int, most: float | None = None
+) -> frozenset[str]:
     """Targets that stay in use although their failure rate is high: too many would be out at once.
 
-    The worst stay out, which are those that have to for the longest; of two alike the id decides.
+    `most` is the part of them that may be out, else it is what is known. The worst stay out, which are those
+    that have to for the longest; of two alike the id decides.
     """
     standings = [(target, known.standing(target)) for target in targets]
     rated = [(target, standing) for target, standing in standings if standing.rate]
@@ -314,7 +325,7 @@ def spared_by_rate(targets: Sequence[Target], known: Known, now: int) -> frozens
     out = sum(
         not standing.rate and (standing.until > now or bool(standing.trial)) for _, standing in standings
     )
-    room = max(int(len(targets) * known.most_ejected) - out, 0)
+    room = max(int(len(targets) * (known.most_ejected if most is None else most)) - out, 0)
     rated.sort(key=lambda one: (-one[1].until, one[0].id))
     return frozenset(target.id for target, _ in rated[room:])
 

@@ -22,7 +22,7 @@ from test_ledger import BYTES
 from test_rehearsal import effects, rehearsal
 
 from metrics.instruments import Instruments
-from proxy import operations, telling
+from proxy import administration, operations, telling
 from proxy.administration import Administration
 from proxy.decision import Decision
 from proxy.explanation import Explanation
@@ -33,6 +33,7 @@ from proxy.rehearsal import viewed
 from proxy.replaying import replayed
 from proxy.replicas import About
 from proxy.snapshot import snapshot
+from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.wire.envelope import encode
 from proxy.wire.model import Endpoint
@@ -208,6 +209,18 @@ def test_all_of_a_label_are_ordered_at_once() -> None:
         return drained
 
     assert len(run(main())) == 3
+
+
+def test_what_clients_address_directly_can_be_drained() -> None:
+    """All models of a provider that nobody has configured stand under one name."""
+
+    async def main() -> list[str]:
+        scene = Scene(config({"a": 2}), {"a": [GOOD]})
+        answer = await Desk(scene).raw("POST", "/admin/targets/a/*/drain")
+        found: list[str] = answer.json()["targets"]
+        return found
+
+    assert [name.partition("@")[0] for name in run(main())] == ["a/*", "a/*"]
 
 
 @pytest.mark.parametrize(
@@ -501,6 +514,31 @@ def test_lines_are_what_replay_wants() -> None:
         assert encode(replayed(read[0], viewed(limited(retry={"attempts": ERAS})))) == encode(read[0])
         listed = (await desk.get("/admin/decisions"))["decisions"]
         assert (len(listed), listed[-1]["path"]) == (ERAS + 1, "200")
+
+    run(main())
+
+
+def test_only_so_many_lists_are_on_their_way_at_one_time() -> None:
+    """A reader that does not read keeps its place for a while, and not for ever."""
+
+    async def nothing(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        scene = scene_of()
+        await scene.ask(request())
+        desk, tasks = Desk(scene), Tasks()
+        asked = {"type": "http", "method": "GET", "path": "/admin/decisions", "query_string": b""}
+        for _ in range(administration.READERS):
+            scope = {**asked, "headers": [(b"host", b"localhost")]}
+            tasks.spawn(desk.app(scope, nothing, nothing), "reader")
+        await asyncio.sleep(1)
+        for form in ("", "?format=lines"):
+            status, said = await desk.refused("GET", f"/admin/decisions{form}")
+            assert (status, said) == (503, "As many read decisions as may.")
+        await asyncio.sleep(administration.LONG)
+        for _ in range(2 * administration.READERS):
+            assert len((await desk.get("/admin/decisions"))["decisions"]) == 1
 
     run(main())
 

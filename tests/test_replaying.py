@@ -14,16 +14,18 @@ from fakes.scenes import Scene
 from fakes.virtual_loop import run
 from test_rehearsal import CHUNKS, SEEDS, Case
 
-from proxy import decision
+from proxy import decision, fleet
 from proxy.config.settings import Config
 from proxy.decision import Decision
 from proxy.errors import Fault, FaultKind
 from proxy.explanation import explained, path
+from proxy.health import Effect, Report
 from proxy.ledger import Kept
-from proxy.moment import Came
+from proxy.moment import Came, Pick, Sight
 from proxy.rehearsal import viewed
 from proxy.replaying import replayed
 from proxy.routing import MOST, Plan
+from proxy.tenants import Tenants
 from proxy.wire.model import Endpoint
 
 BUSY = Answer([], 503)
@@ -419,3 +421,90 @@ def test_a_listener_hears_why() -> None:
         lambda number, target, why, _: heard.append((number, target.provider, why)),
     )
     assert heard == [(0, "b", "strategy")]
+
+
+def exact(kept: Kept) -> bool:
+    """Whether the same configuration gives the same of it, to the byte, and it can be told."""
+    assert kept.snapshot is not None
+    again = replayed(kept.decision, kept.snapshot)
+    same = decision.encode(again) == decision.encode(kept.decision)
+    return same and explained(kept.decision, kept.snapshot, "replica").agrees
+
+
+def test_a_reload_in_between_changes_nothing_of_a_request() -> None:
+    """It keeps the bound of what may be ejected that it began under."""
+
+    async def main() -> Kept:
+        rules: dict[str, Any] = {"queue": {"max_wait": "0s"}}
+        providers = dict.fromkeys("abcd", 1)
+        scene = Scene(
+            config(providers, health={"max_ejected": 0.5}, **rules), {name: [GOOD] for name in "abcd"}
+        )
+        for number in range(2):
+            for _ in range(15):
+                scene.teach(Report(Effect.SUCCESS, answered=0.1), Report(Effect.FAILURE), number=number)
+        exchange = scene.exchange(request())
+        other = config(providers, health={"max_ejected": 0.0}, **rules)
+        scene.fleet.renew(fleet.snapshot(other, Tenants(other.clients, b"pepper"), 1))
+        await scene.pipeline.handle(exchange)
+        kept = scene.ledger.find(exchange.request_id)
+        assert kept is not None
+        return kept
+
+    kept = run(main())
+    assert kept.decision.outcome == "completed"
+    assert exact(kept)
+
+
+@pytest.mark.parametrize("keys", [3, 80])
+def test_many_targets_that_could_not_be_asked(keys: int) -> None:
+    """Each of them was taken off the plan: none is forgotten."""
+
+    async def main() -> list[Kept]:
+        names = [f"k{number}" for number in range(keys)]
+        other = {"base_url": "http://a.test/v1", "api_keys": names, "dialects": ["messages"]}
+        scene = Scene(config({"a": other, "b": 1}), {"a": [GOOD], "b": [GOOD]})
+        await scene.ask(request(n=2, tools=[{"type": "web_search"}]))
+        return list(scene.ledger.latest())
+
+    (kept,) = run(main())
+    assert len(kept.decision.picks) == keys + 1
+    assert exact(kept)
+
+
+def test_a_model_that_is_named_like_a_host_keeps_its_name() -> None:
+    """Though hosts are secrets: what is in the configuration is no key that somebody sent."""
+
+    async def main() -> list[Kept]:
+        made = config(
+            {"small": {"base_url": "http://small.test:1/v1", "api_keys": ["k"], "dialects": ["messages"]}}
+        )
+        scene = Scene(made, {"small": [GOOD]})
+        await scene.ask(request(), endpoint=Endpoint.EMBEDDINGS)
+        return list(scene.ledger.latest())
+
+    (kept,) = run(main())
+    assert (kept.decision.asked, kept.decision.status) == (MODEL, 400)
+    assert exact(kept)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"targets": ()},
+        {"tries": ()},
+        {"picks": [Pick(0, sights={7: Sight()}, came=Came.TRIED)]},
+        {"picks": [Pick(7, came=Came.TRIED)]},
+    ],
+)
+def test_what_was_cut_or_edited_is_not_whole(broken: dict[str, Any]) -> None:
+    """Whoever reads decisions from a file asks first."""
+
+    async def main() -> Decision:
+        scene = Scene(config({"a": 1}), {"a": [GOOD]})
+        await scene.ask(request())
+        return next(scene.ledger.latest()).decision
+
+    made = run(main())
+    assert decision.whole(made)
+    assert not decision.whole(msgspec.structs.replace(made, **broken))

@@ -58,7 +58,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     environ = environment()
     config = configured(path, environ)
     query = {name: value for name, value in (("client", client), ("endpoint", endpoint)) if value}
-    if what.startswith("req_") and not Path(what).exists():
+    if what.startswith("req_") and not _there(what):
         answer = Operator(config, url, environ).ask("GET", f"/admin/decisions/{quote(what, safe='')}", {})
     elif offline:
         answer = _offline(config, _body(what), query, environ)
@@ -69,6 +69,14 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     except (msgspec.MsgspecError, UnicodeError):
         raise click.ClickException("that was no answer of an operations port of this version") from None
     click.echo(msgspec.json.format(answer, indent=2).decode() if as_json else telling.explanation(told))
+
+
+def _there(name: str) -> bool:
+    """Whether there is such a file."""
+    try:
+        return Path(name).exists()
+    except OSError:  # it is longer than the name of any
+        return False
 
 
 def _body(name: str) -> bytes:

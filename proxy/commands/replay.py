@@ -8,7 +8,7 @@ import msgspec
 from proxy import telling
 from proxy.commands.operator import Operator, configured
 from proxy.commands.process import environment
-from proxy.decision import Decision
+from proxy.decision import Decision, whole
 from proxy.rehearsal import viewed
 from proxy.replaying import replayed
 
@@ -70,8 +70,8 @@ def _decisions(lines: list[bytes], source: str) -> Iterator[Decision]:
             continue
         try:
             made = read(line)
-            if any(pick.target >= len(made.targets) for pick in made.picks):
-                raise msgspec.ValidationError("a pick of no target")
+            if not whole(made):
+                raise msgspec.ValidationError("a pick of no target, or of no try")
             yield made
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise click.ClickException(
