@@ -75,7 +75,8 @@ class Vitals:
     def _replica(self) -> Iterator[Reading]:
         organs = self._organs
         yield Reading(catalogue.REPLICAS, organs.live())
-        expected = organs.fleet.snapshot.config.redis.min_replicas
+        redis = organs.fleet.snapshot.config.redis
+        expected = redis.expected_replicas or redis.min_replicas
         if expected > 1:
             yield Reading(catalogue.EXPECTED, expected)
         yield Reading(catalogue.READY, organs.ready())

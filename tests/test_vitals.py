@@ -109,8 +109,13 @@ def test_how_many_replicas_there_should_be_is_told_where_it_was_said() -> None:
     def three(seen: Organs) -> Organs:
         return dataclasses.replace(seen, fleet=fleet_of(config({"a": 1}, redis={"min_replicas": 3})))
 
+    def grows(seen: Organs) -> Organs:
+        redis = {"min_replicas": 12, "expected_replicas": 2}
+        return dataclasses.replace(seen, fleet=fleet_of(config({"a": 1}, redis=redis)))
+
     assert of(catalogue.EXPECTED) == {}
     assert of(catalogue.EXPECTED, three) == {(): 3}
+    assert of(catalogue.EXPECTED, grows) == {(): 2}
 
 
 def test_reloads_are_told_by_how_they_ended() -> None:

@@ -111,6 +111,11 @@ class Redis(Section):
         description="While Redis is away, limits are divided by the replicas last seen alive, but by no "
         "fewer than this. Set it to the most replicas there may be.",
     )
+    expected_replicas: Positive | None = Field(
+        default=None,
+        description="How many replicas there should be at least: with fewer an alert fires. Unless given it is "
+        "`min_replicas`; a cluster that grows and shrinks with its load says the least.",
+    )
 
 
 class Limits(Section):
