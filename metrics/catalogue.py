@@ -193,7 +193,7 @@ REPLICAS = Metric("apex_replicas_live", G, "Replicas last seen alive.")
 EXPECTED = Metric(
     "apex_replicas_expected",
     G,
-    "How many there should be at least: `redis.expected_replicas`, or `redis.min_replicas`, if more than one.",
+    "How many there should be: `redis.expected_replicas`, or `redis.min_replicas`, if more than one.",
 )
 CONFIG_INFO = Metric("apex_config_info", G, "The configuration in force, by its digest; always 1.", ("hash",))
 READY = Metric("apex_ready", G, "Whether this replica takes requests: 1 or 0.")

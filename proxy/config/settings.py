@@ -113,8 +113,8 @@ class Redis(Section):
     )
     expected_replicas: Positive | None = Field(
         default=None,
-        description="How many replicas there should be at least: with fewer an alert fires. Unless given it is "
-        "`min_replicas`; a cluster that grows and shrinks with its load says the least.",
+        description="How many replicas there should be at least: with fewer an alert fires. Unless given it "
+        "is `min_replicas`; a cluster that grows and shrinks with its load says the least.",
     )
 
 
