@@ -5,8 +5,8 @@ Any transport behind this seam passes the same conformance tests (tests/upstream
 - `send` returns when the response head is there. It raises `Fault` of kind DNS, CONNECT,
   CONNECT_TIMEOUT, TLS, RESET or PROTOCOL; nothing else. It knows only the connect timeout: how long to
   wait for a head or for bytes is the caller's to decide, and the caller says so by cancelling.
-- Cancelling `send` or `read`, or `Reply.close` before the end, closes the connection at once: a caller
-  that leaves stops the provider's meter.
+- Cancelling `send`, `read` or `pour`, or `Reply.close` before the end, closes the connection at once: a
+  caller that leaves stops the provider's meter.
 - A connection taken from the pool that dies within a second after the request was written, before one byte
   of the response, is replaced by a fresh one, once; the reply says so in `resent`. One that dies later is
   RESET, for the server may have worked on the request. A fresh connection is never tried twice.
@@ -70,7 +70,12 @@ class Reply(Protocol):
     async def pour(self, taker: Taker) -> None:
         """Hand what comes of the body to `taker` at once, until it wants no more or something has to be read.
 
-        A transport may come back without having handed on anything: `read` has it all. Nothing is raised.
+        A transport may come back without having handed on anything: `read` has it all. Nothing is raised: how
+        the body ends, for better or for worse, is `read`'s to say, after what came along with the end. What
+        `taker` wants no more of waits to be read, within the same bound. `close` ends the wait.
+
+        `taker` must not raise. If it does, the connection is closed, `read` raises RESET then, and the event
+        loop's exception handler is told what it was.
         """
 
     def close(self) -> None:

@@ -64,7 +64,9 @@ class Peer(asyncio.Protocol):
             await self._news.wait()
 
     def say(self, data: bytes) -> None:
-        """Send `data`."""
+        """Send `data`. Raises `ConnectionError` where the client has left."""
+        if self.closed.is_set():
+            raise ConnectionError("the client left before it was told all")
         self._said += len(data)
         self.transport.write(data)
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ import trustme
 import uvloop
 from hostile import HostileServer, Peer, Script, serving
 
-from proxy.errors import Fault
+from proxy.errors import Fault, FaultKind
 from proxy.upstream import Call, Reply, Upstream
 from proxy.upstream.transport import PooledUpstream
 
@@ -94,8 +94,8 @@ class Lab:
     transport: Transport
     loop: Callable[[], asyncio.AbstractEventLoop]
 
-    def run(self, scenario: Scenario) -> None:
-        """Run `scenario`; fails where it fails, or where anything was told to the loop's error handler."""
+    def run(self, scenario: Scenario, raised: Sequence[Exception] = ()) -> None:
+        """Run `scenario`; fails where it fails, or where the loop was told of other errors than `raised`."""
         unhandled: list[dict[str, Any]] = []
 
         async def main() -> None:
@@ -105,7 +105,7 @@ class Lab:
 
         with asyncio.Runner(loop_factory=self.loop) as runner:
             runner.run(main())
-        assert unhandled == []
+        assert [context.get("exception") for context in unhandled] == [*raised], unhandled
 
 
 conforms = pytest.mark.parametrize(
@@ -149,6 +149,30 @@ async def broken_end(reply: Reply) -> tuple[bytes, Fault]:
     fault = await fault_of(drink())
     reply.close()
     return b"".join(parts), fault
+
+
+async def poured(reply: Reply, wants: Callable[[], bool] = lambda: True) -> tuple[bytes, FaultKind | None]:
+    """What of the body of `reply` was handed on or read, in order, and the fault it ended with.
+
+    `wants` is asked, each time that something is handed on, whether more is to be.
+    """
+    parts: list[bytes] = []
+
+    def taker(part: bytes) -> bool:
+        parts.append(part)
+        return wants()
+
+    while True:
+        await reply.pour(taker)
+        try:
+            part = await reply.read()
+        except Fault as fault:
+            reply.close()
+            return b"".join(parts), fault.kind
+        if not part:
+            reply.close()
+            return b"".join(parts), None
+        parts.append(part)
 
 
 async def leaves_promptly(peer: Peer) -> None:
