@@ -33,6 +33,12 @@ LARGEST = 128 * 1024
 MOST = 64
 """The most questions of one replica that wait for answers."""
 
+TRIES = 2
+"""How often a letter is sent that Redis did not take in time: one late call does not mean that it is away.
+
+One that was carried all the same is heard twice, and its second answer is dropped.
+"""
+
 RATE = 50
 """The most questions answered within a second; what is asked beyond is not heard."""
 
@@ -159,8 +165,12 @@ class Inquiries:
 
     async def _send(self, name: str, letter: Letter) -> int | None:
         """How many were seen to listen; None where it could not be sent."""
-        try:
-            count = await self._link.call("PUBLISH", [], [CHANNEL + name, msgspec.msgpack.encode(letter)])
-        except (Unavailable, ScriptError):
-            return None
-        return int(count)
+        message: list[Argument] = [CHANNEL + name, msgspec.msgpack.encode(letter)]
+        for _ in range(TRIES):
+            try:
+                return int(await self._link.call("PUBLISH", [], message))
+            except Unavailable:  # where its breaker is open the next try is refused at once
+                continue
+            except ScriptError:
+                break
+        return None

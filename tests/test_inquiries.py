@@ -12,7 +12,7 @@ from fakes.virtual_loop import LoopClock, run
 from private_store import PrivateStore
 
 from proxy.clock import SystemClock
-from proxy.inquiries import CHANNEL, DEAF, LARGEST, MOST, PATIENCE, RATE, Inquiries, Letter, Silence
+from proxy.inquiries import CHANNEL, DEAF, LARGEST, MOST, PATIENCE, RATE, TRIES, Inquiries, Letter, Silence
 from proxy.link import Argument, Link, Reason, ScriptError, Unavailable, parse
 from proxy.tasks import Tasks
 
@@ -30,12 +30,17 @@ class Ear:
 
 
 class Bus:
-    """Redis as far as it is used: messages take a millisecond. `error` is what calls meet."""
+    """Redis as far as it is used: messages take a millisecond.
+
+    `error` is what calls meet; the next `failing` of them have no answer in time.
+    """
 
     def __init__(self) -> None:
         self.ears: dict[str, Ear] = {}
         self.sent: list[tuple[str, Letter]] = []
         self.error: Exception | None = None
+        self.failing = 0
+        self.calls = 0
         self.clustered = False
 
     def subscribe(self, channel: str, handler: Callable[[bytes], None]) -> Ear:
@@ -48,6 +53,10 @@ class Bus:
         assert (what, list(keys)) == ("PUBLISH", [])
         channel, payload = args
         assert isinstance(payload, bytes)
+        self.calls += 1
+        if self.failing:
+            self.failing -= 1
+            raise Unavailable(Reason.TIMEOUT)
         if self.error is not None:
             raise self.error
         self.sent.append((str(channel), msgspec.msgpack.decode(payload, type=Letter)))
@@ -153,6 +162,53 @@ def test_without_redis_nothing_is_waited_for(error: Exception) -> None:
         assert await mute.ask("two", b"x") is Silence.AWAY
         assert cluster.bus.sent == []
         assert asyncio.get_running_loop().time() == 1_000.0
+
+    run(scenario())
+
+
+def test_one_late_call_does_not_mean_that_redis_is_away() -> None:
+    """The question is sent once more, and so is the answer; two in a row do."""
+
+    async def scenario() -> None:
+        cluster = Cluster()
+        cluster.bus.failing = 1
+        assert await cluster.one.ask("two", b"x") == b"X"
+        asking = asyncio.create_task(cluster.one.ask("two", b"x"))
+        await asyncio.sleep(0)
+        cluster.bus.failing = 1
+        assert await asking == b"X"
+        cluster.bus.failing = TRIES
+        assert await cluster.one.ask("two", b"x") is Silence.AWAY
+        assert (cluster.bus.failing, cluster.bus.calls) == (0, 3 + 3 + TRIES)
+
+    run(scenario())
+
+
+def test_what_redis_forbids_is_not_tried_again() -> None:
+    """It would be forbidden again."""
+
+    async def scenario() -> None:
+        cluster = Cluster()
+        cluster.bus.error = ScriptError("NOPERM no permission to access the channel")
+        assert await cluster.one.ask("two", b"x") is Silence.AWAY
+        assert cluster.bus.calls == 1
+
+    run(scenario())
+
+
+def test_a_question_that_was_carried_twice_is_answered_once() -> None:
+    """Nobody hears of the second answer."""
+
+    async def scenario() -> None:
+        cluster = Cluster()
+        asking = asyncio.create_task(cluster.one.ask("two", b"x"))
+        await asyncio.sleep(0)
+        channel, question = cluster.bus.sent[0]
+        cluster.bus.ears[channel].handler(msgspec.msgpack.encode(question))
+        assert await asking == b"X"
+        await asyncio.sleep(1)
+        assert [letter.body for _, letter in cluster.bus.sent] == [b"x", b"X", b"X"]
+        assert await cluster.one.ask("two", b"y") == b"Y"
 
     run(scenario())
 
