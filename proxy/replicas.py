@@ -73,6 +73,7 @@ class Replicas:
         self._seen: tuple[int, bytes] | None = None
         self._listed: tuple[int, bytes] | None = None
         self._relist = 0
+        self._gone = False
         self.members: tuple[About, ...] = ()
 
     @property
@@ -90,13 +91,22 @@ class Replicas:
             self._heard(count)
 
     async def ask(self) -> tuple[About, ...]:
-        """Who lives, as each has last said; while Redis is away, as it was last told."""
-        with contextlib.suppress(Unavailable, ScriptError):
-            await self._say(listed=True)
-        return self.members or (self._about(),)
+        """Who lives, as each has last said; while Redis is away, as it was last told.
+
+        What is said of this replica itself is what holds now. One that has left tells nobody that it lives.
+        """
+        if not self._gone:
+            with contextlib.suppress(Unavailable, ScriptError):
+                await self._say(listed=True)
+        own = self._about()
+        told = self.members
+        if all(member.id != own.id for member in told):
+            return (own, *told)
+        return tuple(own if member.id == own.id else member for member in told)
 
     async def leave(self) -> None:
-        """Say goodbye."""
+        """Say goodbye. Whoever asks from now on does not bring it back."""
+        self._gone = True
         with contextlib.suppress(Unavailable, ScriptError):
             await self._call(self._about().id, b"", news=False, listed=False)
 

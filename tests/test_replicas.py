@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from fakes.virtual_loop import run
 from private_store import PrivateStore
@@ -171,6 +172,56 @@ def test_without_the_store_the_last_count_holds() -> None:
         assert here.members[1].in_flight == 3
 
     asyncio.run(scenario())
+
+
+def test_what_a_replica_says_of_itself_is_never_old() -> None:
+    """The others are shown as they were last told; in its place is what holds now."""
+    away = False
+    now = [about("two", in_flight=1)]
+    words = [
+        word
+        for each in (about("one", 4), now[0], about("zoe", 5))
+        for word in (b"", msgspec.json.encode(each))
+    ]
+
+    def answer() -> Sequence[Any]:
+        if away:
+            raise Unavailable(Reason.OPEN)
+        return 3, b"7", words
+
+    async def scenario() -> None:
+        nonlocal away
+        here = Replicas(Line(answer), SCRIPT, lambda: now[0], random.Random(1))
+        await here.beat()
+        away = True
+        now[0] = msgspec.structs.replace(now[0], config_hash="new", in_flight=9)
+        assert await here.ask() == (about("one", 4), now[0], about("zoe", 5))
+
+    asyncio.run(scenario())
+
+
+def test_who_is_not_in_the_list_that_was_last_told_is_in_it() -> None:
+    """Its own words got lost, but it is there to be asked."""
+    words = [b"one", msgspec.json.encode(about("one"))]
+    here = replica(Line(lambda: (1, b"7", words)), "two")
+    assert asyncio.run(here.ask()) == (about("two"), about("one"))
+
+
+def test_who_asks_does_not_bring_back_a_replica_that_has_left() -> None:
+    """It is told what was last known, and the store is told nothing."""
+    words = [b"one", msgspec.json.encode(about("one"))]
+
+    async def scenario() -> list[list[Any]]:
+        line = Line(lambda: (1, b"7", words))
+        here = replica(line, "one")
+        asking = asyncio.ensure_future(here.ask())
+        await asyncio.sleep(0)
+        await here.leave()
+        assert await asking == await here.ask() == (about("one"),)
+        return line.said
+
+    asked, goodbye = asyncio.run(scenario())
+    assert (bool(asked[1]), goodbye[1]) == (True, b"")
 
 
 def test_who_has_never_heard_of_anybody_names_itself() -> None:

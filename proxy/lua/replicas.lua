@@ -8,7 +8,10 @@
 --       4 '1' where the JSON has news; 5 '1' to be told who lives.
 -- Returns: {how many live, the version, the living as a flat list id, JSON, id, JSON, ... or nothing}.
 -- Versions grow, and not by one: who has missed that all was lost is not told a version that it knows.
--- Version 1 gives none: who comes or leaves by it is noticed by the number of the living.
+-- Version 1 gives none: who comes or leaves by it is noticed by the number of the living, and by nothing
+-- where that stays the same: in a rolling update of it one leaves and another comes between two signs of
+-- life, or one has another configuration. Who asks for the list is told; what replicas keep of it for when
+-- the store is away is the old one until something else changes it.
 -- Idempotent: saying it again only renews it. Bounded by the number of replicas.
 local call = redis.call
 local time = call('TIME')
