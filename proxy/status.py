@@ -180,7 +180,8 @@ class Store(enum.StrEnum):
 class Status(msgspec.Struct, frozen=True):
     """The cluster at one moment (`at`: Unix time). What did not fit is counted: `more_targets` and so on.
 
-    `reckoned`: limits are divided by no fewer replicas while the store is away. `mixed`: replicas differ.
+    `expected`: fewer replicas are trouble, where that is configured. `reckoned`: limits are divided by no
+    fewer while the store is away, which are the most there may be. `mixed`: replicas differ.
     """
 
     at: float
@@ -193,6 +194,7 @@ class Status(msgspec.Struct, frozen=True):
     models: tuple[ModelSeen, ...]
     members: tuple[About, ...]
     live: int
+    expected: int | None
     reckoned: int
     totals: Totals
     limits: tuple[Holder, ...]

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from proxy.drawing import BAD, OK, WARN, bar, clock, course, figure, many, sign
 from proxy.status import Status, Store
-from proxy.status_panels import failovers, limits, models, reckoned, replicas
+from proxy.status_panels import failovers, limits, live, models, reckoned, replicas
 
 _TITLE = "Apex AI Proxy"
 _TURNS = 3
@@ -183,6 +183,8 @@ def _troubles(status: Status) -> Iterator[tuple[str, str]]:
         yield WARN, f"{many(status.traffic.waiting, 'request')} waiting for a target."
     if status.store is Store.AWAY:
         yield BAD, "The shared store does not answer: limits fall to each replica's share."
+    if status.expected is not None and status.live < status.expected:
+        yield WARN, f"{status.live} of {many(status.expected, 'expected replica')} live."
     if status.mixed:
         yield WARN, "Replicas differ in version or configuration."
 
@@ -197,7 +199,7 @@ def _tiles(status: Status) -> Element:
             _tile("In flight", str(traffic.in_flight)),
             _tile("Waiting", str(traffic.waiting)),
             _tile("Targets", f"{total.takers} of {total.targets}", bar(total.takers / max(total.targets, 1))),
-            _tile("Replicas", str(status.live), reckoned(status)),
+            _tile("Replicas", live(status), reckoned(status)),
             _tile("Store", status.store.value),
         ],
     ]

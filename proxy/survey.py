@@ -113,6 +113,7 @@ class Survey:
             models=shown,
             members=tuple(members[:MEMBERS]),
             live=organs.live(),
+            expected=snapshot.config.redis.expected_replicas,
             reckoned=snapshot.config.redis.min_replicas,
             totals=total,
             limits=tuple(limits),

@@ -73,6 +73,8 @@ CROWD = tuple(
         (status(ready=False), "warn", "This replica takes no new requests"),
         (status(store=Store.AWAY), "bad", "The shared store does not answer"),
         (status(reckoned=12), "ok", "All is well"),
+        (status(expected=3), "warn", "2 of 3 expected replicas live."),
+        (status(expected=None), "ok", "All is well"),
         (status(members=(STATUS.members[0], About("two", "2", "abc", 6))), "warn", "Replicas differ"),
         (
             status(limits=(msgspec.structs.replace(LIMIT, reached=True),)),

@@ -110,11 +110,12 @@ def fail(fleet: Fleet, effect: Effect, hint: float | None = None, times: int = 1
 def test_a_replica_in_which_nothing_has_happened() -> None:
     """This one is the first of the members; what nobody has counted yet is not told."""
     seen = look()
-    assert (seen.replica, seen.version, seen.ready, seen.live, seen.reckoned) == (
+    assert (seen.replica, seen.version, seen.ready, seen.live, seen.expected, seen.reckoned) == (
         NAME,
         "1.2.3",
         True,
         3,
+        None,
         1,
     )
     assert seen.store is Store.NONE
@@ -126,9 +127,11 @@ def test_a_replica_in_which_nothing_has_happened() -> None:
     assert (seen.limits, seen.failovers, seen.more_targets) == ((), (), 0)
 
 
-def test_how_many_limits_reckon_with() -> None:
-    """As it was said."""
-    assert look(made=config({"a": 1}, redis={"min_replicas": 4})).reckoned == 4
+def test_how_many_replicas_there_should_be() -> None:
+    """As it was said; the most there may be are not expected."""
+    most = look(made=config({"a": 1}, redis={"min_replicas": 12}))
+    assert (most.expected, most.reckoned) == (None, 12)
+    assert look(made=config({"a": 1}, redis={"expected_replicas": 4})).expected == 4
 
 
 def test_replicas_that_differ_are_seen_though_they_do_not_fit() -> None:

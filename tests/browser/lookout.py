@@ -5,10 +5,12 @@ The replicas are workers of one `serve`, so they share a store, and each has an 
 
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,7 +114,7 @@ def _config(base: int, mocks: Mapping[str, Mock], token: str | None) -> dict[str
         "listen": {"port": 0},
         "operations": {"port": base, **({"token": token} if token else {})},
         "drain_grace": 0,
-        "redis": {"min_replicas": 2},
+        "redis": {"min_replicas": 12, "expected_replicas": 2},
         "clients": [
             {"name": "checkout", "key": KEY, "limits": {"requests_per_minute": 6_000, "concurrency": 50}},
             {"name": "batch", "key": TIGHT_KEY, "limits": {"requests_per_minute": 6, "burst": 5}},
@@ -144,6 +146,30 @@ def _config(base: int, mocks: Mapping[str, Mock], token: str | None) -> dict[str
         },
         "health": {"ejection": "120s"},
     }
+
+
+@contextlib.contextmanager
+def site(page: str) -> Iterator[int]:
+    """The port of somebody else's site, which has one page."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @contextlib.contextmanager

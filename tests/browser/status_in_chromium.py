@@ -3,6 +3,8 @@
 `$APEX_SCREENSHOTS` is where pictures of it go.
 """
 
+import contextlib
+import http.client
 import itertools
 import re
 import signal
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lookout import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, window
+from lookout import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, site, window
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = [
@@ -50,6 +52,13 @@ def shot(page: Page, name: str) -> None:
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
+def http_status(port: int, path: str, headers: dict[str, str]) -> int:
+    """How a replica answers who is no browser."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+
+
 def pictures(page: Page, count: int) -> None:
     """Wait until the stream has brought so many pictures more."""
     for _ in range(count):
@@ -74,12 +83,18 @@ def test_who_has_no_token_sees_a_form_and_nothing_else(stage: Stage, browser: Br
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
         [cookie] = context.cookies()
+        held = f"{cookie['name']}={cookie['value']}"
         assert cookie["name"] == f"apex-session-{stage.ports[0]}"
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert TOKEN not in cookie["value"]
         other = page.goto(f"http://127.0.0.1:{stage.ports[1]}/")
         assert other is not None
         assert other.status == 401
+        page.goto(f"http://127.0.0.1:{stage.ports[0]}/")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Operations token")).to_be_visible()
+        assert context.cookies() == []
+        assert http_status(stage.ports[0], "/", {"cookie": held}) == 401
 
 
 def test_an_idle_cluster(stage: Stage, browser: Browser) -> None:
@@ -93,7 +108,7 @@ def test_an_idle_cluster(stage: Stage, browser: Browser) -> None:
         )
         expect(page.get_by_role("table", name="Targets of gpt-4o").get_by_role("row")).to_have_count(3)
         replicas = page.get_by_role("region", name="Replicas")
-        expect(replicas).to_contain_text("2 of 2 expected live", timeout=SOON)
+        expect(replicas).to_contain_text("2 of 2 live, limits reckon with 12.", timeout=SOON)
         expect(replicas.get_by_role("row").filter(has_text="this one")).to_have_count(1)
         expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
         assert page.locator("img").count() == 0
@@ -160,6 +175,17 @@ def test_a_drained_target_one_that_is_refused_and_one_that_backs_off(stage: Stag
         shot(page, "dark")
 
 
+GAPS = """heads => {
+  const words = heads.map(head => {
+    const range = document.createRange();
+    range.selectNodeContents(head);
+    return range.getBoundingClientRect();
+  });
+  return words.slice(1).map((word, place) => word.left - words[place].right);
+}"""
+"""Between the words of a table's heads, in pixels."""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone(stage: Stage, browser: Browser, scheme: str) -> None:
     """Nothing is wider than 360 pixels, whatever happened."""
@@ -170,6 +196,9 @@ def test_a_phone(stage: Stage, browser: Browser, scheme: str) -> None:
         stage.chat("gpt-4o", TIGHT_KEY, 20)
         pictures(page, 3)
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+        heads = page.get_by_role("table", name="Targets of gpt-4o").get_by_role("columnheader")
+        gaps = heads.evaluate_all(GAPS)
+        assert min(gaps) >= 5, gaps
         shot(page, f"phone-{scheme}")
 
 
@@ -223,6 +252,46 @@ def test_what_a_screen_reader_finds(stage: Stage, browser: Browser) -> None:
         expect(page.get_by_role("link", name="To the models")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Models", exact=True)).to_be_focused()
+
+
+EVIL = """<!doctype html><title>evil</title><a href="{there}/">there</a><script>
+  const done = Promise.allSettled([
+    fetch("{there}/admin/decisions?limit=50000", {{mode: "no-cors"}}),
+    fetch("{there}/metrics", {{mode: "no-cors"}}),
+    ...["img", "script", "iframe"].map(kind => new Promise(settled => {{
+      const element = document.createElement(kind);
+      element.onload = element.onerror = settled;
+      element.src = "{there}/admin/decisions?limit=50000&by=" + kind;
+      document.head.append(element);
+      if (kind === "iframe") document.documentElement.append(element);
+    }})),
+  ]);
+</script>"""
+
+
+@pytest.mark.parametrize("host", ["evil.localhost", "127.0.0.1"])
+@pytest.mark.parametrize("token", [TOKEN, None])
+def test_a_page_of_another_site_has_no_work_done(browser: Browser, token: str | None, host: str) -> None:
+    """Whatever it loads of a replica is refused at the door; a link on it leads to the page all the same."""
+    with Stage.set(token=token) as stage, window(browser) as context:
+        there = f"http://127.0.0.1:{stage.ports[0]}"
+        page = entered(context, stage.ports[0]) if token else context.new_page()
+        with site(EVIL.format(there=there)) as port:
+            page.goto("about:blank")
+            asked: list[str] = []
+            told: list[int] = []  # fewer: what is no picture and no script is kept from the page unheard
+            page.on("request", lambda sent: asked.append(sent.url) if there in sent.url else None)
+            page.on("response", lambda got: told.append(got.status) if there in got.url else None)
+            page.goto(f"http://{host}:{port}/")
+            page.evaluate("done")
+            assert len(set(asked)) == 5
+            assert set(told) == {403}
+            page.get_by_role("link", name="there").click()
+            page.wait_for_url(f"{there}/")
+        if host == "127.0.0.1" or token is None:
+            expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+        else:
+            expect(page.get_by_label("Operations token")).to_be_visible()
 
 
 def test_without_a_token_it_is_open_on_this_machine(browser: Browser) -> None:
