@@ -97,8 +97,10 @@ class Peer(asyncio.Protocol):
         self.transport.abort()
 
     def reset(self) -> None:
-        """Close with a TCP reset."""
+        """Close with a TCP reset. Raises `ConnectionError` where the client has left."""
         raw = self.transport.get_extra_info("socket")
+        if raw is None or raw.fileno() < 0:  # as may be seen before it is told
+            raise ConnectionError("the client left before it was reset")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 

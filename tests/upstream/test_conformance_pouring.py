@@ -314,7 +314,6 @@ class Course:
                 await turns(self._draw.randrange(1, 12))
         if self.leave is not None:
             await turns(60)  # a reset may overtake what was said before it
-            peer.say(b"")  # fails where the client has left
             self.leave(peer)
         elif self.framing == "close":
             peer.hang_up()
