@@ -6,6 +6,7 @@ Without Redis requests are answered all the same: what cannot be stored waits in
 answer says so in `x-apex-store`.
 """
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from proxy.responses.background import BackgroundRuns
 from proxy.responses.document import Stored, lineage
 from proxy.responses.following import Following
 from proxy.responses.store import Outcome, ResponseStore, unavailable
-from proxy.wire.envelope import Envelope, Fields, encode, weight_of
+from proxy.wire.envelope import Envelope, Fields, encode, weighing
 from proxy.wire.responses.stored import check_outputs, replayable, shown, stored_input
 
 _FOREIGN: Final = ("conversation", "prompt")
@@ -90,7 +91,7 @@ class Archive:
         if before or found:
             sent = [_without_id(item) for item in history]
             sent += [_without_id(item) if item["id"] in found else item for item in named]
-            exchange.envelope = _grown(envelope, encode(sent))
+            exchange.envelope = await _grown(envelope, encode(sent))
         if _kept(thread):
             thread.items = tuple(msgspec.Raw(encode(item)) for item in named)
             thread.ancestors = lineage(chain[-1]) if chain else ()
@@ -220,13 +221,24 @@ def _refuse_foreign(fields: Fields) -> None:
             )
 
 
-def _grown(envelope: Envelope, sent: bytes) -> Envelope:
+async def _grown(envelope: Envelope, sent: bytes) -> Envelope:
     """The envelope with the whole history as its input: that is what it will cost."""
     before = bytes(envelope.fields.get("input", b""))
     fields = {**envelope.fields, "input": msgspec.Raw(sent)}
     size = envelope.size + len(sent) - len(before)
-    weight = envelope.weight + weight_of(sent) - weight_of(before)
+    weight = envelope.weight + await _weight_of(sent) - await _weight_of(before)
     return msgspec.structs.replace(envelope, fields=fields, size=size, weight=weight)
+
+
+async def _weight_of(body: bytes) -> int:
+    """What a body counts as. Others have their turn while a long one is weighed."""
+    steps = weighing(body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+        await asyncio.sleep(0)
 
 
 def _refers(item: Json) -> bool:

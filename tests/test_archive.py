@@ -293,6 +293,23 @@ def test_pictures_that_were_sent_before_weigh_little(url: str) -> None:
     run(url, scenario)
 
 
+def test_others_have_a_turn_while_a_long_conversation_is_weighed() -> None:
+    """Where nothing else is waited for, and a short one is weighed at once."""
+
+    async def scenario(desk: Desk) -> None:
+        turns = []
+        for said in ("Hi", "data:image/png;base64,AAAA " * 10_000):
+            local: Local = {}
+            first = await desk.answers(local=local, input=said, store=False)
+            exchange = desk.asks(local, input="And?", store=False, previous_response_id=name(first))
+            steps = desk.archive.recall(exchange).__await__()
+            turns.append(len(list(steps)))
+        assert turns[0] == 0
+        assert turns[1] >= 10_000 // 256
+
+    without_store(scenario)
+
+
 def test_calls_are_answered_in_the_next_turn(url: str) -> None:
     """A result needs its call before it, which may be anywhere in the chain."""
 

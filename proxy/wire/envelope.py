@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator
 import msgspec
 
 from proxy.errors import Refusal
+from proxy.wire.nesting import Nesting
 
 Fields = dict[str, msgspec.Raw]
 """The top level of a JSON object: each value as the bytes that came."""
@@ -31,30 +32,31 @@ encode = msgspec.json.Encoder().encode
 _BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """What bounds the output: in Chat, in Chat and Messages, in Responses."""
 
-_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _NOT_OPENING = bytes(set(range(256)) - set(b"[{"))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _MODEL = b'"model"'
 _DATA_URL = b";base64,"
 _FEW_SEMICOLONS = 64
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=-]{1,256}")
 _BASE64_LETTERS = bytes(code for code in range(256) if _BASE64.fullmatch(bytes((code,))))
+_FEW_LETTERS = 256  # as many as the expression takes
 FILE = 4096
 """What a file counts as, in bytes: about a thousand tokens."""
 
-_KEY = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"([^"\\]{0,64})"[ \t\r\n]*:[ \t\r\n]*')
-_END = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*")
+FIELDS = 1000
+"""The most top-level fields. No dialect has a tenth of them; a million would take a second to decode."""
+
+_BLANK = rb"[ \t\r\n]{0,64}"
+_KEY = re.compile(rb'%b[{,]%b"([^"\\]{0,64})"%b:%b' % (_BLANK, _BLANK, _BLANK, _BLANK))
+_END = re.compile(rb"%b}%b" % (_BLANK, _BLANK))
 _WALKED = 64  # fields
 _SHORT = 8 * 1024
 """Bytes in which it is quicker to count all of something than to go from one to the next."""
 
 PIECE = 128 * 1024
-"""Bytes that are looked at in one go: a fraction of a millisecond."""
+"""Bytes that are looked at in one go: a fraction of a millisecond. At least 4, the longest character."""
 
-_STEP = {ord("["): 1, ord("]"): -1}
-_ROUNDS = 8
-INTRICATE = 1024 * 1024
-"""The most brackets, and quotes of strings with brackets, in a body whose depth is checked."""
+_SEARCHED = 8 * PIECE
+_PER_FILE = PIECE // 256  # bytes that could be looked at while a file is found
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -85,7 +87,11 @@ def read(body: bytes, max_depth: int) -> Envelope:
 
 
 def reading(body: bytes, max_depth: int) -> Iterator[Envelope | None]:
-    """As `read`, in steps: None where others may have a turn, in long bodies alone; the envelope at last."""
+    """As `read`, in steps: None where others may have a turn, the envelope at last.
+
+    A step is about a `PIECE`, but for what is one call: decoding, which takes a quarter of a millisecond a
+    megabyte (of blanks: three), and the look for a second `model`, which takes half a one.
+    """
     yield from _checks(body, max_depth)
     if len(body) > PIECE:
         yield None
@@ -94,7 +100,7 @@ def reading(body: bytes, max_depth: int) -> Iterator[Envelope | None]:
         yield None
     model = _model(fields, body)
     stream = _boolean(fields, "stream")
-    weight = yield from _weighing(body)
+    weight = yield from weighing(body)
     yield Envelope(
         model=model,
         stream=stream,
@@ -114,13 +120,42 @@ def decode(body: bytes, max_depth: int) -> Fields:
     return _decode(body)
 
 
+class _Key(str):
+    """A key that the decoder asks us about: that is where keys are counted."""
+
+    __slots__ = ()
+
+
+_Counted = dict[_Key, msgspec.Raw]
+
+
 def _decode(body: bytes) -> Fields:
     try:
-        return _fields.decode(body)
+        fields = _fields.decode(body) if len(body) <= PIECE else _decode_counted(body)
     except msgspec.ValidationError:
         raise Refusal(400, "The request body must be a JSON object.") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refusal(400, f"The request body is not valid JSON: {error}.") from None
+    if len(fields) > FIELDS:
+        raise _too_many()
+    return fields
+
+
+def _decode_counted(body: bytes) -> Fields:
+    """The same fields; one too many ends it at once."""
+    left = itertools.repeat(True, FIELDS)
+
+    def key(_: type, name: str) -> _Key:
+        if next(left, None) is None:
+            raise _too_many()
+        return _Key(name)
+
+    counted = msgspec.json.Decoder(_Counted, dec_hook=key).decode(body)
+    return {str(name): value for name, value in counted.items()}
+
+
+def _too_many() -> Refusal:
+    return Refusal(400, f"The request body has more than {FIELDS} top-level fields.")
 
 
 def body_of(fields: Fields) -> bytes:
@@ -178,70 +213,6 @@ def _has_few_brackets(body: bytes, most: int) -> bool:
     return True
 
 
-class Nesting:
-    """How deep brackets are nested, brackets inside strings not counted; a text is fed piece by piece.
-
-    All in C: escaped quotes are removed, then all but brackets (of one kind from here on) and quotes, then
-    the strings. What is left is either too few brackets to matter or loses its innermost pairs round by
-    round, and only what is still too much then is counted through. More than `INTRICATE` of what is left
-    counts as too deep: to look closer would hold everybody else up.
-    """
-
-    __slots__ = ("_depth", "_escaping", "_inside", "_left", "_limit", "_quotes", "too_deep")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._depth = 0
-        self._inside = 0  # a string: 1
-        self._escaping = b""  # the backslash that the last piece ended with
-        self._left = INTRICATE  # brackets
-        self._quotes = INTRICATE
-        self.too_deep = False
-
-    def feed(self, piece: bytes) -> None:
-        """Look at the next piece."""
-        if self._escaping:
-            piece = self._escaping + piece
-            self._escaping = b""
-        if b"\\" in piece:
-            if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
-                self._escaping = b"\\"
-                piece = piece[:-1]
-            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
-        marks = piece.translate(_ONE_KIND, _STRUCTURE).replace(b'""', b"")
-        parts = marks.split(b'"')
-        brackets = b"".join(parts[self._inside :: 2])
-        self._inside = (self._inside + len(parts) - 1) % 2
-        self._quotes -= len(parts) - 1
-        self._left -= len(brackets)
-        self.too_deep = min(self._quotes, self._left) < 0 or self._exceeds(brackets)
-        opened = brackets.count(b"[")
-        self._depth = max(self._depth + 2 * opened - len(brackets), 0)
-
-    def _exceeds(self, brackets: bytes) -> bool:
-        """Whether the limit is passed within them. What closes more than was opened is no JSON anyway."""
-        rest, room = brackets, self._limit - self._depth
-        for _ in range(_ROUNDS):
-            if len(rest) <= room:
-                return False
-            room -= 1  # for the pairs that go
-            rest = rest.replace(b"[]", b"")
-        heights = list(itertools.accumulate(map(_STEP.__getitem__, brackets), initial=self._depth))
-        return max(heights) - min(*heights, 0) > self._limit
-
-
-def too_deep(body: bytes, limit: int) -> bool:
-    """Whether a body is nested deeper than `limit`, or too intricate to tell."""
-    if _has_few_brackets(body, limit):
-        return False
-    nesting = Nesting(limit)
-    for start in range(0, len(body), PIECE):
-        nesting.feed(body[start : start + PIECE])
-        if nesting.too_deep:
-            return True
-    return False
-
-
 def _model(fields: Fields, body: bytes) -> str:
     raw = fields.get("model")
     if raw is None:
@@ -291,50 +262,53 @@ def _repeats(fields: Fields, times: int) -> bool:
     return times - sum(bytes(raw).count(_MODEL) for raw in fields.values()) > 1
 
 
-def weight_of(body: bytes) -> int:
-    """What a body counts as, in bytes: each file in it as `FILE`."""
-    steps = _weighing(body)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return int(end.value)
-
-
-def _weighing(body: bytes) -> Generator[None, None, int]:
-    """The same in steps."""
+def weighing(body: bytes) -> Generator[None, None, int]:
+    """What a body counts as, in bytes: each file in it as `FILE`. In steps, as `reading`."""
     weight = len(body)
-    at = _first_file(body)
-    while at >= 0:
-        end = at + len(_DATA_URL)
-        begin = _BASE64.match(body, end)
-        if begin is not None:
-            end = begin.end()
-            if end == begin.start() + 256:
-                end = yield from _end_of_file(body, end)
-            weight += FILE - (end - at)
-        at = body.find(_DATA_URL, end)
+    end = _first_semicolon(body)
+    turn = end + PIECE
+    while 0 <= end < len(body):
+        at = body.find(_DATA_URL, end, end + _SEARCHED)
+        if at < 0:
+            end += _SEARCHED - len(_DATA_URL) + 1
+        else:
+            begin = end = at + len(_DATA_URL)
+            letters = _BASE64.match(body, begin)
+            if letters is not None:
+                end = letters.end()
+                if end - begin == _FEW_LETTERS:
+                    end = yield from _end_of_file(body, begin)
+                weight += FILE - (end - at)
+            turn -= _PER_FILE
+        if turn <= end < len(body):
+            yield None
+            turn = end + PIECE
     return weight
 
 
-def _first_file(body: bytes) -> int:
-    """Where the first data URL may be, -1 if there is none: behind one of few semicolons, or searched for."""
+def _first_semicolon(body: bytes) -> int:
+    """Where data URLs may begin: at one of the few first, or somewhere behind them; -1 if nowhere."""
     at = body.find(b";")
     for _ in range(_FEW_SEMICOLONS):
         if at < 0 or body.startswith(_DATA_URL, at):
-            return at
+            break
         at = body.find(b";", at + 1)
-    return body.find(_DATA_URL, at) if at >= 0 else at
+    return at
 
 
-def _end_of_file(body: bytes, at: int) -> Generator[None, None, int]:
-    """Where the base64 ends that goes on at `at`."""
-    while piece := body[at : at + PIECE]:
+def _end_of_file(body: bytes, begin: int) -> Generator[None, None, int]:
+    """Where the base64 ends that begins at `begin`, and is more than a few letters.
+
+    What is looked at next is four times what has been passed, so that no file costs much more than its size.
+    """
+    at = begin + _FEW_LETTERS
+    while piece := body[at : at + min(4 * (at - begin), PIECE)]:
         other = piece.translate(None, _BASE64_LETTERS)
         if other:
             return at + piece.find(other[:1])
         at += len(piece)
-        yield None
+        if len(piece) == PIECE:
+            yield None
     return at
 
 

@@ -13,31 +13,21 @@ from proxy.wire import envelope
 DEPTH = 16
 
 
+def weight_of(body: bytes) -> int:
+    """What `body` counts as."""
+    steps = envelope.weighing(body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+
+
 def refused(body: bytes) -> Refusal:
     """The refusal that `body` is answered with."""
     with pytest.raises(Refusal) as caught:
         envelope.read(body, DEPTH)
     return caught.value
-
-
-def deepest(text: str) -> int:
-    """How deep the brackets of a JSON text are nested, by reading it letter by letter."""
-    depth = most = 0
-    inside = escaped = False
-    for letter in text:
-        if escaped:
-            escaped = False
-        elif inside:
-            escaped = letter == "\\"
-            inside = letter != '"'
-        elif letter == '"':
-            inside = True
-        elif letter in "[{":
-            depth += 1
-            most = max(most, depth)
-        elif letter in "]}":
-            depth -= 1
-    return most
 
 
 TEXTS = st.text(alphabet='a"\\[]{}ü', max_size=8)
@@ -46,31 +36,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=25,
 )
-
-
-@given(VALUES, st.integers(1, 8))
-def test_too_deep_agrees_with_a_plain_reader(value: Any, limit: int) -> None:
-    """The fast look at nesting says what counting bracket by bracket says, strings and escapes included."""
-    text = json.dumps(value, ensure_ascii=False)
-    assert envelope.too_deep(text.encode(), limit) == (deepest(text) > limit)
-
-
-@pytest.mark.parametrize(
-    ("body", "deep"),
-    [
-        (b"[" * 4 + b"]" * 4, False),
-        (b"[" * 5 + b"]" * 5, True),
-        (b"[" * 5, True),
-        (b"[]" * 50, False),
-        (b"]" * 3 + b"[" * 5, True),
-        (b'{"a": "[[[[[[[["}', False),
-        (b"[" * 10_000, True),
-        (b'["\\\\", [[[[1]]]]]', True),
-    ],
-)
-def test_too_deep(body: bytes, deep: bool) -> None:
-    """Four levels are allowed here; what is in strings does not count; what is unbalanced may."""
-    assert envelope.too_deep(body, 4) == deep
 
 
 def test_an_envelope_holds_what_routing_needs() -> None:
@@ -141,6 +106,41 @@ def test_what_a_body_must_be(body: bytes, says: str, param: str | None, code: st
     assert (refusal.param, refusal.code) == (param, code)
 
 
+def object_of(count: int) -> bytes:
+    """A body of so many fields."""
+    return b'{"model":"a",%b}' % b",".join(b'"%d":1' % number for number in range(count - 1))
+
+
+@pytest.mark.parametrize("padding", [b"", b" " * envelope.PIECE])
+def test_fields_are_bounded(padding: bytes) -> None:
+    """A thousand are taken as they are, one more is refused; what is deeper down is not counted."""
+    whole = envelope.decode(padding + object_of(envelope.FIELDS), DEPTH)
+    assert len(whole) == envelope.FIELDS
+    assert {type(name) for name in whole} == {str}
+    assert refused(padding + object_of(envelope.FIELDS + 1)).message == (
+        "The request body has more than 1000 top-level fields."
+    )
+    inner = object_of(2 * envelope.FIELDS)
+    assert envelope.read(padding + b'{"model":"a","metadata":%b}' % inner, DEPTH).model == "a"
+
+
+def test_a_million_fields_are_not_decoded() -> None:
+    """The first that is too many ends it: what is wrong behind it is not seen."""
+    assert "1000 top-level" in refused(object_of(20_000) + b"!").message
+    twice = b'{"model":"a",%b"x":2}' % (b'"x":1,' * 40_000)
+    assert "1000 top-level" in refused(twice).message
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [(b"[]", "JSON object"), (b'{"model": "m"} x', "not valid JSON"), (b'{"\\ud800": 1}', "not valid JSON")],
+)
+def test_a_long_body_is_refused_in_the_same_words(body: bytes, says: str) -> None:
+    """As a short one."""
+    assert refused(b" " * envelope.PIECE + body).message.startswith(refused(body).message[:37])
+    assert says in refused(body).message
+
+
 def test_a_model_named_again_deeper_down_is_no_duplicate() -> None:
     """Only the top level counts; beyond it `model` is somebody else's field."""
     assert envelope.read(b'{"model": "a", "metadata": {"model": "b"}}', DEPTH).model == "a"
@@ -179,26 +179,6 @@ def test_bodies_made_of_brackets(inner: bytes, says: str | None) -> None:
         assert envelope.read(body, DEPTH).model == "a"
     else:
         assert says in refused(body).message
-
-
-def test_a_long_look_agrees_with_the_short_one() -> None:
-    """Beyond a size depth is counted in another way; both say the same at the limit."""
-    for depth in (4, 5):
-        for times in (1, 50_000):
-            body = (b"[" * depth + b"]" * depth) * times
-            assert envelope.too_deep(body, 4) == (depth > 4)
-
-
-@given(VALUES, st.integers(1, 8), st.lists(st.integers(1, 12), min_size=1))
-def test_nesting_is_the_same_however_a_text_is_cut(value: Any, limit: int, cuts: list[int]) -> None:
-    """Cut within strings, behind a backslash, between brackets: pieces say what the whole says."""
-    text = json.dumps(value, ensure_ascii=False)
-    nesting, left = envelope.Nesting(limit), text.encode()
-    while left and not nesting.too_deep:
-        piece, left = left[: cuts[0]], left[cuts[0] :]
-        cuts = [*cuts[1:], cuts[0]]
-        nesting.feed(piece)
-    assert nesting.too_deep == (deepest(text) > limit)
 
 
 PIECES = 3 * envelope.PIECE
@@ -307,12 +287,60 @@ def test_a_body_weighs_what_one_expression_says(parts: list[bytes]) -> None:
     """Files are found one by one, behind many semicolons too, and end where base64 ends."""
     body = b"".join(parts)
     files = [len(found) for found in PLAIN_FILE.findall(body)]
-    assert envelope.weight_of(body) == len(body) - sum(files) + envelope.FILE * len(files)
+    assert weight_of(body) == len(body) - sum(files) + envelope.FILE * len(files)
 
 
 @pytest.mark.parametrize("more", [0, 1, envelope.PIECE - 1, envelope.PIECE, 2 * envelope.PIECE + 5])
 def test_a_large_file_is_weighed_to_its_end(more: int) -> None:
     """In pieces, and what follows it counts in full."""
     file = b";base64," + b"A" * (256 + more)
-    assert envelope.weight_of(file) == envelope.FILE
-    assert envelope.weight_of(b"..%b$$AA" % file) == envelope.FILE + 6
+    assert weight_of(file) == envelope.FILE
+    assert weight_of(b"..%b$$AA" % file) == envelope.FILE + 6
+
+
+class Watched(bytes):
+    """A body that knows how many bytes were taken out of it."""
+
+    taken = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        self.taken += len(part)
+        return part
+
+
+@pytest.mark.parametrize("letters", [256, 257, 1_300, 5_000, 30_000])
+def test_no_file_costs_much_more_than_its_size(letters: int) -> None:
+    """Beside many others, whose bytes are not looked at again and again."""
+    file = b";base64," + b"A" * letters + b"."
+    count = 16 * envelope.PIECE // len(file)
+    body = Watched(file * count)
+    assert weight_of(body) == count * (envelope.FILE + 1)
+    assert body.taken <= 5 * len(body)
+
+
+@pytest.mark.parametrize(
+    ("part", "most"),
+    [
+        (b";base64,", 256),
+        (b";base64,A.", 256),
+        (b";base64," + b"A" * 257 + b".", 256),
+        (b";base64," + b"A" * 5_000 + b".", 27),
+        (b";base64," + b"A" * 3 * envelope.PIECE + b".", 1),
+    ],
+    ids=["none", "least", "small", "more", "large"],
+)
+def test_others_have_a_turn_among_many_files(part: bytes, most: int) -> None:
+    """After some hundreds of files, or a piece of them."""
+    count = 8 * 256
+    steps = len(list(envelope.weighing(part * count)))
+    assert count // most <= steps <= 6 * count // most + 1
+
+
+@pytest.mark.parametrize("at", range(envelope.PIECE * 8 - 9, envelope.PIECE * 8 + 2))
+def test_a_file_is_found_far_away(at: int) -> None:
+    """Behind many semicolons, wherever the search pauses; others have a turn then."""
+    semicolons = b";" * 65
+    body = semicolons + b"." * (at - len(semicolons)) + b";base64,AAAA" + b"." * envelope.PIECE * 8
+    assert weight_of(body) == len(body) - 12 + envelope.FILE
+    assert len(list(envelope.weighing(body))) == 2
