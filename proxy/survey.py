@@ -191,7 +191,10 @@ async def _models(fleet: Fleet, waiting: Mapping[str, int]) -> list[ModelSeen]:
     async for piece in _pieces(standings(fleet)):
         for standing in piece:
             found[standing.model].append(_target(standing))
-    return [_model(model, found[alias], waiting.get(alias, 0)) for alias, model in known.items()]
+    seen: list[ModelSeen] = []
+    async for some in _pieces(iter(known.items())):
+        seen += (_model(model, found[alias], waiting.get(alias, 0)) for alias, model in some)
+    return seen
 
 
 def _fitted(models: Sequence[ModelSeen]) -> tuple[ModelSeen, ...]:
@@ -241,9 +244,9 @@ def _model(model: Model, seen: Iterable[TargetSeen], waiting: int) -> ModelSeen:
         msgspec.structs.replace(one, priority=target.priority)
         for one, target in zip(seen, model.targets, strict=True)
     ]
-    takers = [one.priority for one in placed if one.takes]
+    first = min((one.priority for one in placed if one.takes), default=0)
     weights = [
-        target.weight if one.takes and one.priority == min(takers) else 0.0
+        target.weight if one.takes and one.priority == first else 0.0
         for one, target in zip(placed, model.targets, strict=True)
     ]
     whole = sum(weights)

@@ -3,6 +3,7 @@
 The replicas are workers of one `serve`, so they share a store, and each has an operations port of its own.
 """
 
+import asyncio
 import contextlib
 import http.client
 import http.server
@@ -15,8 +16,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fakes.statuses import STATUS, status
 from harness import PATIENCE, Mock, Serve, descendants, two_free_ports
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from prometheus_client import CollectorRegistry
+
+from metrics.instruments import Instruments
+from proxy.audience import Pace
+from proxy.clock import SystemClock
+from proxy.config.settings import Bounds
+from proxy.display import Display
+from proxy.listener import Listener, bind
+from proxy.operations import Watched, operations_app
+from proxy.replicas import About
+from proxy.status import Status
+from proxy.survey import Survey
+from proxy.tasks import Tasks
 
 CHROMIUM = "/usr/bin/chromium"
 TOKEN = "sk-token-of-operators"
@@ -170,6 +185,51 @@ def site(page: str) -> Iterator[int]:
         finally:
             server.shutdown()
             serving.join()
+
+
+class Unchanging(Survey):
+    """Sees the same moment again and again."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def take(self) -> Status:
+        """That moment, a second later each time."""
+        self.looks += 1
+        return status(at=STATUS.at + self.looks)
+
+
+@contextlib.contextmanager
+def paced(pace: Pace) -> Iterator[int]:
+    """The port of a page that goes at another pace."""
+
+    async def serve() -> None:
+        tasks, app = Tasks(), operations_app(lambda: True, watched)
+        shown = Display(Unchanging(), SystemClock(), tasks, pace)
+        shown.attach(app)
+        listener = Listener(app, 5.0, Bounds())
+        served.append((asyncio.get_running_loop(), listener, shown))
+        await listener.serve(sockets=[sock])
+        await tasks.close()
+
+    async def nothing() -> tuple[About, ...]:
+        return ()
+
+    async def prepare() -> None:
+        pass
+
+    watched = Watched(Instruments(CollectorRegistry(), "1"), nothing, prepare)
+    served: list[tuple[asyncio.AbstractEventLoop, Listener, Display]] = []
+    sock = bind("127.0.0.1", 0, shared=False)
+    serving = threading.Thread(target=lambda: asyncio.run(serve()))
+    serving.start()
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        [(loop, listener, shown)] = served
+        loop.call_soon_threadsafe(shown.close)
+        loop.call_soon_threadsafe(listener.stop)
+        serving.join()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lookout import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, site, window
+from lookout import CHROMIUM, HOSTILE, SHOTS, TIGHT_KEY, TOKEN, Stage, chromium, entered, paced, site, window
 from playwright.sync_api import Browser, Page, expect
+
+from proxy.audience import Pace
 
 pytestmark = [
     pytest.mark.process,
@@ -252,6 +254,33 @@ def test_what_a_screen_reader_finds(stage: Stage, browser: Browser) -> None:
         expect(page.get_by_role("link", name="To the models")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Models", exact=True)).to_be_focused()
+
+
+def test_who_is_sent_home_comes_again_by_itself(browser: Browser) -> None:
+    """Often enough for nobody to notice: the page is never stale."""
+    with paced(Pace(every=0.3, stay=1.0)) as port, window(browser) as context:
+        page = context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda sent: asked.append(sent.url) if sent.url.endswith("/events") else None)
+        page.goto(f"http://127.0.0.1:{port}/")
+        pictures(page, 10)
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert len(asked) >= 3
+
+
+def test_who_finds_no_seat_is_told_so_and_gets_one_later(browser: Browser) -> None:
+    """By itself, once another has left."""
+    with paced(Pace(every=0.3, seats=1)) as port, window(browser) as context:
+        first, second = context.new_page(), context.new_page()
+        first.goto(f"http://127.0.0.1:{port}/")
+        pictures(first, 1)
+        second.goto(f"http://127.0.0.1:{port}/")
+        note = second.get_by_role("note")
+        expect(note).to_contain_text("As many watch this replica as may.")
+        shot(second, "full")
+        first.close()
+        expect(note).to_be_hidden(timeout=20_000)
+        pictures(second, 2)
 
 
 EVIL = """<!doctype html><title>evil</title><a href="{there}/">there</a><script>
