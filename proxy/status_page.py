@@ -191,6 +191,7 @@ def _troubles(status: Status) -> Iterator[tuple[str, str]]:
 
 def _tiles(status: Status) -> Element:
     traffic, total = status.traffic, status.totals
+    share = bar(min(status.live / status.expected, 1.0)) if status.expected is not None else None
     return h.section(aria_labelledby="now")[
         h.h2("#now.unseen")["Now"],
         h.dl(".tiles")[
@@ -199,7 +200,7 @@ def _tiles(status: Status) -> Element:
             _tile("In flight", str(traffic.in_flight)),
             _tile("Waiting", str(traffic.waiting)),
             _tile("Targets", f"{total.takers} of {total.targets}", bar(total.takers / max(total.targets, 1))),
-            _tile("Replicas", live(status), reckoned(status)),
+            _tile("Replicas", live(status), [share, reckoned(status)]),
             _tile("Store", status.store.value),
         ],
     ]

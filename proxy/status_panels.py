@@ -177,7 +177,14 @@ def replicas(status: Status) -> Element:
     more = max(status.more_members, status.live - len(status.members))
     return h.section(".panel", aria_labelledby="replicas")[
         h.h2("#replicas")["Replicas"],
-        h.p(".said")[live(status), " live", status.mixed and ", and they differ", few and [", ", few], "."],
+        h.p(".said")[
+            live(status),
+            " expected" if status.expected is not None else "",
+            " live",
+            status.mixed and ", and they differ",
+            few and [", ", few],
+            ".",
+        ],
         _table("Replicas that live", ("Name", "Version", "Config", "In flight"), rows),
         more > 0 and h.p(".more")[many(more, "more replica"), " not shown."],
     ]

@@ -80,7 +80,7 @@ def test_replicas_that_differ_are_marked() -> None:
     """This one as well."""
     told = str(replicas(STATUS))
     assert told.count("this one") == 1
-    assert "2 of 2 live." in told
+    assert "2 of 2 expected live." in told
     assert ">2 live." in str(replicas(status(expected=None)))
     mixed = str(replicas(status(members=(STATUS.members[0], About("two", "1.2.4", "abc", 6)))))
     assert mixed.count("differs") == 1
@@ -90,7 +90,7 @@ def test_replicas_that_differ_are_marked() -> None:
 def test_replicas_that_limits_reckon_with_are_told_without_alarm() -> None:
     """Where they are more than live."""
     told = str(replicas(status(reckoned=12)))
-    assert re.search(r"2 of 2 live, <small title=[^>]*>limits reckon with 12</small>\.", told)
+    assert re.search(r"2 of 2 expected live, <small title=[^>]*>limits reckon with 12</small>\.", told)
     assert "warn" not in told
     assert "bad" not in told
 

@@ -110,7 +110,7 @@ def test_an_idle_cluster(stage: Stage, browser: Browser) -> None:
         )
         expect(page.get_by_role("table", name="Targets of gpt-4o").get_by_role("row")).to_have_count(3)
         replicas = page.get_by_role("region", name="Replicas")
-        expect(replicas).to_contain_text("2 of 2 live, limits reckon with 12.", timeout=SOON)
+        expect(replicas).to_contain_text("2 of 2 expected live, limits reckon with 12.", timeout=SOON)
         expect(replicas.get_by_role("row").filter(has_text="this one")).to_have_count(1)
         expect(page.get_by_role("heading", name=HOSTILE)).to_be_visible()
         assert page.locator("img").count() == 0
