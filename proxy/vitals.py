@@ -1,6 +1,7 @@
 """How this replica stands, read off for a scrape: nothing here is worked out on a request's way."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -97,8 +98,8 @@ class Vitals:
         standings = overview(fleet)
         for standing in {standing.target: standing for standing in standings}.values():
             yield from _target(standing, (standing.target, providers[standing.target]))
-        for alias in models:
-            ready = [standing.ready or standing.busy for standing in standings if standing.model == alias]
+        for alias, some in itertools.groupby(standings, key=lambda standing: standing.model):
+            ready = [standing.ready or standing.busy for standing in some]
             yield Reading(catalogue.MODEL_TARGETS, len(ready), (alias,))
             yield Reading(catalogue.MODEL_READY, sum(ready), (alias,))
 

@@ -60,8 +60,7 @@ def test_what_is_not_installed_is_told_with_its_remedy() -> None:
     for name in exporting.NEEDED:
         problem = exporting.missing(ON, {*exporting.NEEDED}.difference({name}).__contains__)
         assert str(problem) == (
-            "traces.endpoint: traces need OpenTelemetry, which is not installed: "
-            "pip install '.[traces]'"
+            "traces.endpoint: traces need OpenTelemetry, which is not installed: pip install '.[traces]'"
         )
 
 
