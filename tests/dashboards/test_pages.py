@@ -79,7 +79,7 @@ def test_panels_do_not_overlap(page: Any) -> None:
 
 
 def test_every_metric_is_shown_somewhere() -> None:
-    """On a page, or in an alert; but for the bytes of what is counted there, and for what few replicas have."""
+    """On a page, or in an alert; but for the bytes of what is counted there, and what few replicas have."""
     shown = " ".join(query for page in PAGES for query in queries(page))
     shown += (ROOT / "deploy" / "prometheus" / "rules" / "apex.yml").read_text(encoding="utf-8")
     missing = {metric.name for metric in CATALOGUE if metric.name not in shown}
