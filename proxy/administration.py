@@ -26,13 +26,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from proxy import ledger as ledgers
-from proxy.circuit import Kind
+from proxy.circuit import NOTHING, Kind, State
 from proxy.decision import Decision
 from proxy.endpoints import HttpSource, read_head
 from proxy.errors import Refusal
 from proxy.exchange import Head
 from proxy.explanation import Explanation, Touched, explained, outlined, path, touched
 from proxy.fleet import Fleet
+from proxy.health import names
 from proxy.inquiries import Inquiries, Silence
 from proxy.ledger import Ledger
 from proxy.overview import overview
@@ -115,7 +116,18 @@ class Administration:
             raise Refusal(404, f"There is no target '{self._shown(name)}'; GET /admin/targets names all.")
         for target in meant.values():
             self.fleet.order(target, kind)
-        return _json({"order": order, "targets": list(meant)})
+        held = {name: sorted(self._still(target)) for name, target in meant.items()}
+        return _json(
+            {"order": order, "targets": list(meant), "still": {n: by for n, by in held.items() if by}}
+        )
+
+    def _still(self, target: Target) -> Iterator[str]:
+        """The names, its origin's and its key's too, under which it is kept away all the same."""
+        now, records = self.fleet.now(), self.fleet.health.records
+        for name in names(target):
+            record = records.get(name, NOTHING)
+            if record.drained or record.matters(now) or record.state(now) is not State.CLOSED:
+                yield name
 
     async def limits(self, request: Request) -> Response:
         """What a client has left of each of its limits, over the whole cluster."""

@@ -18,7 +18,7 @@ from proxy import bounds, circuit, latency
 from proxy.blunders import Blunders
 from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
-from proxy.health import Effect, Health, Report, Standing, lessons, names
+from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Latencies
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
@@ -290,12 +290,10 @@ class Fleet:
         self._tell(self._probes.give_up())
 
     def order(self, target: Target, kind: Kind) -> None:
-        """What an operator says of `target`, in force here at once. A reset is of its origin and key too."""
-        now, more = self.now(), names(target)[1:] if kind is Kind.RESET else ()
-        whose = (target.id, *(name for name in more if name in self.health.records))
-        orders = [Change(kind, name, epoch=now) for name in whose]
-        self._swap(self.health.after(orders, now))
-        self._tell(orders)
+        """What an operator says of `target`: one of `circuit.ORDERS`. It holds here at once, and is told."""
+        order = Change(kind, target.id, epoch=self.now())
+        self._swap(self.health.after([order], self.now()))
+        self._tell([order])
 
     def refuse(self, claims: Sequence[Change]) -> None:
         """Nobody knows what became of `claims`: they count as not granted, and a lease lapses by itself."""

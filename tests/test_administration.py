@@ -178,7 +178,8 @@ def test_a_target_is_drained_and_comes_back(spell: str) -> None:
         found: list[Any] = []
         for order in ("drain", "restore", "reset"):
             answer = await desk.raw("POST", f"/admin/targets/{name[spell]}/{order}")
-            assert answer.json() == {"order": order, "targets": [target.id]}
+            still = {target.id: [target.id]} if order == "drain" else {}
+            assert answer.json() == {"order": order, "targets": [target.id], "still": still}
             found.append((await desk.get("/admin/targets"))["targets"][0].get("drained", False))
         return found
 

@@ -14,7 +14,8 @@ def test_an_exchange_tells_its_record() -> None:
     """The request id and the attempts are the record's own."""
     exchange = run(_exchange())
     exchange.attempts.append(Attempt("a/m", "a", 0.0))
-    assert exchange.request_id == exchange.record.request_id == "req_1"
+    assert exchange.request_id == exchange.record.request_id
+    assert exchange.request_id.startswith("req_")
     assert exchange.attempts is exchange.record.attempts
     assert not exchange.committed
     assert exchange.faults == []

@@ -570,16 +570,6 @@ def test_a_reset_forgets_what_is_held_against_a_target() -> None:
         assert each.dirty == set()
 
 
-def test_a_reset_forgets_what_is_held_against_its_origin_and_its_key() -> None:
-    """The operator has mended them; names of which nothing is held are not made up."""
-    replica = made()
-    teach(replica, Report(Effect.QUARANTINE_KEY))
-    assert replica.standing(FIRST).until
-    order(replica, Kind.RESET)
-    assert replica.standing(FIRST).until == 0
-    assert set(replica.health.records) == {FIRST.id, FIRST.key_id}
-
-
 def test_what_began_before_a_reset_teaches_nothing_of_the_target() -> None:
     """Of its origin and its key it does."""
     replica = made()

@@ -487,9 +487,10 @@ def test_what_leads_nowhere_is_kept_without_secrets() -> None:
     """A key may have been sent as the name of a model; the name of one that there is stays as it is."""
     made = Ledger(NAME, ManualClock(), random.Random(1), 1000, 100_000, redact=lambda text: "***" + text[3:])
     settled = config({"a": 1})
-    known, unknown = refused(settled, made.number()), refused(settled, made.number())
-    unknown.model = None
-    for exchange, asked in ((known, MODEL), (unknown, "***ll")):
+    for named, asked in ((MODEL, MODEL), ("sk-key", "***key")):
+        exchange = refused(settled, made.number())
+        exchange.model = None
+        exchange.envelope = envelope.Envelope(named, False, 1, {})
         made.keep(exchange)
         kept = made.find(exchange.request_id)
         assert kept is not None
