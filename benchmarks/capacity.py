@@ -26,7 +26,18 @@ import capacity_report
 import machine
 from capacity_costs import Life
 from capacity_meter import CONNECTIONS, CPU, Meter
-from capacity_model import BYTES_OUT, MEMBER, QUANTITIES, REPLICA, SCOPE, Observed, fitted, stage_of, total
+from capacity_model import (
+    BYTES_OUT,
+    DELIVERY,
+    MEMBER,
+    QUANTITIES,
+    REPLICA,
+    SCOPE,
+    Observed,
+    fitted,
+    stage_of,
+    total,
+)
 from capacity_rig import FailedError, Rig, Stretch
 from running import NotRunningError
 from sides import ROOT, Bench
@@ -93,12 +104,14 @@ def _measured() -> capacity_report.Document:
 def document(runs: Sequence[Run], costs: dict[str, float], life: Life) -> capacity_report.Document:
     """The constants, and what they say of every run.
 
-    What a member adds to a list is known from a large cluster: one replica and two hardly tell it.
+    What a member adds to a list, and a message costs each that hears it, is measured by itself: one replica
+    and two hardly tell it.
     """
     seen = [Observed(stretch.load.amounts(stretch.seconds), stretch.measured) for _, stretch in runs]
     known = [one for one, (count, _) in zip(seen, runs, strict=True) if count in FITTED]
     member = (life.listed - life.bytes_out) / life.members
-    constants = {**fitted(known, {BYTES_OUT: {MEMBER: member}}), CPU: costs}
+    told = {MEMBER: member, DELIVERY: life.delivered}
+    constants = {**fitted(known, {BYTES_OUT: told}), CPU: costs}
     return {
         "constants": constants,
         "connections": _connections(runs),

@@ -7,6 +7,7 @@ is measured at a small and at a large one.
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import socket
 import statistics
@@ -72,11 +73,15 @@ Work = Callable[[int, Link, int], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Bytes that a sign of life is answered with in a cluster of so many, and one that asks for the list."""
+    """Bytes that a sign of life is answered with in a cluster of so many, and one that asks for the list.
+
+    `delivered` are those that each replica hears of a target that backs off.
+    """
 
     members: int
     bytes_out: float
     listed: float
+    delivered: float = 0.0
 
 
 class Costs:
@@ -201,6 +206,8 @@ class Costs:
         alone = await self._spent(300, change("alone"), links=1)
         with _listeners(self._port, LISTENERS):
             heard = await self._spent(300, change("heard"), links=1)
+        _, told = two_points((0, alone[BYTES_OUT]), (LISTENERS, heard[BYTES_OUT]))
+        self.life = dataclasses.replace(self.life, delivered=told)
         return two_points((0, alone[CPU]), (LISTENERS, heard[CPU]))
 
     async def _responses(self) -> tuple[float, float]:

@@ -73,7 +73,8 @@ def _constants(document: Document) -> Grid:
     ]
     said = (
         f"Constants. Calls and bytes were fitted on the runs with {_fitted_on(document)} replicas, but for "
-        f"the bytes of a member: a sign of life among {life['members']:,} was answered with "
+        f"the bytes of a member and of a message ({life['delivered']:,.0f} to each that hears it): "
+        f"a sign of life among {life['members']:,} was answered with "
         f"{life['bytes_out']:,.0f} bytes, one that asked for the list with {life['listed']:,.0f}. CPU was "
         f"measured on a server that many connections keep busy. A scope took {busy} us there, and {quiet} us "
         "in the runs above, for a server with little to do wakes up for every call."

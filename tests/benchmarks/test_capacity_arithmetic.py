@@ -12,6 +12,7 @@ from capacity_model import (
     BYTES_IN,
     BYTES_OUT,
     CALLS,
+    DELIVERY,
     MEMBER,
     QUANTITIES,
     STAGES,
@@ -41,7 +42,7 @@ TRUE = {
     for scale, quantity in enumerate(QUANTITIES)
 }
 CORE = dict.fromkeys(NAMES, 10.0)
-LIFE = Life(500, 36.0, 36.0 + 500 * TRUE[BYTES_OUT][MEMBER])
+LIFE = Life(500, 36.0, 36.0 + 500 * TRUE[BYTES_OUT][MEMBER], TRUE[BYTES_OUT][DELIVERY])
 
 
 def _loads(count: int) -> list[tuple[str, Load]]:
