@@ -37,6 +37,7 @@ from proxy.health import names
 from proxy.inquiries import Inquiries, Silence
 from proxy.ledger import Ledger
 from proxy.overview import overview
+from proxy.pieces import pieces
 from proxy.rehearsal import Rehearsal
 from proxy.targets import Target, direct
 from proxy.tenants import Tenant
@@ -169,13 +170,13 @@ class Administration:
         kept = itertools.islice(self.ledger.latest(), int(limit))
         if asked.get("format") == "lines":
             lines = (encode(one.decision) + b"\n" for one in kept if one.snapshot is not None)
-            return _Listed(self.reading, _pieces(lines), "application/x-ndjson")
+            return _Listed(self.reading, _joined(lines), "application/x-ndjson")
         rows = itertools.chain(
             (b'{"replica":' + encode(self.fleet.name) + b',"decisions":[',),
             _separated(encode(_row(one.decision)) for one in kept),
             (b"]}",),
         )
-        return _Listed(self.reading, _pieces(rows), "application/json")
+        return _Listed(self.reading, _joined(rows), "application/json")
 
     async def decision(self, request: Request) -> Response:
         """Why a request went where it went; asked of the replica that took it."""
@@ -281,11 +282,10 @@ def _separated(rows: Iterable[bytes]) -> Iterator[bytes]:
         yield b",\n" + row if number else row
 
 
-async def _pieces(rows: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _joined(rows: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Rows, a few at a time: there may be tens of thousands, and each takes a tenth of a millisecond."""
-    while piece := b"".join(itertools.islice(rows, PIECE)):
-        yield piece
-        await asyncio.sleep(0)
+    async for piece in pieces(rows, PIECE):
+        yield b"".join(piece)
 
 
 def _endpoint(named: str | None, fields: envelope.Fields) -> Endpoint:

@@ -4,13 +4,12 @@ All that is kept meanwhile are the ids of the last requests that needed more tha
 became of them is in the ledger.
 """
 
-import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +21,7 @@ from proxy.explanation import path
 from proxy.fleet import Fleet
 from proxy.ledger import Ledger
 from proxy.overview import Circuit, Standing, standings
+from proxy.pieces import pieces
 from proxy.replicas import About
 from proxy.status import (
     OUT,
@@ -64,8 +64,6 @@ LEAST: Final = 0.5
 
 PIECE: Final = 50
 """Targets or limits looked at in one go: others have their turn between two."""
-
-T = TypeVar("T")
 
 
 class StatusParts(NamedTuple):
@@ -188,11 +186,11 @@ async def _models(fleet: Fleet, waiting: Mapping[str, int]) -> list[ModelSeen]:
     """All models with all their targets."""
     known = fleet.snapshot.models
     found: dict[str, list[TargetSeen]] = {alias: [] for alias in known}
-    async for piece in _pieces(standings(fleet)):
+    async for piece in pieces(standings(fleet), PIECE):
         for standing in piece:
             found[standing.model].append(_target(standing))
     seen: list[ModelSeen] = []
-    async for some in _pieces(iter(known.items())):
+    async for some in pieces(iter(known.items()), PIECE):
         seen += (_model(model, found[alias], waiting.get(alias, 0)) for alias, model in some)
     return seen
 
@@ -223,20 +221,13 @@ async def _scarcest(limits: Iterator[Holder]) -> tuple[list[Holder], int, int]:
     """Those with the least left, the reached ones first; of how many, and how many are reached."""
     kept: list[Holder] = []
     count = reached = 0
-    async for piece in _pieces(limits):
+    async for piece in pieces(limits, PIECE):
         count += len(piece)
         reached += sum(one.reached for one in piece)
         kept = heapq.nsmallest(
             LIMITS, [*kept, *piece], key=lambda one: (not one.reached, one.left, one.kind, one.name)
         )
     return kept, count, reached
-
-
-async def _pieces(rows: Iterator[T]) -> AsyncIterator[list[T]]:
-    """A few at a time."""
-    while piece := list(itertools.islice(rows, PIECE)):
-        yield piece
-        await asyncio.sleep(0)
 
 
 def _model(model: Model, seen: Iterable[TargetSeen], waiting: int) -> ModelSeen:
