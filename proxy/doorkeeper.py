@@ -24,6 +24,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.endpoints import PROBES, read_head
 from proxy.errors import Refusal
 from proxy.wire.chat.voice import ChatVoice
+from proxy.wire.codec import Voice
 
 LOGIN = "/login"
 LOGOUT = "/logout"
@@ -79,9 +80,9 @@ class Doorkeeper:
         """What is answered in the application's place; None where the request may pass."""
         host = request.headers.get("host", "")
         if _foreign(request, host):
-            return _answer(_FOREIGN)
+            return turned_away(_FOREIGN)
         if self._digest is None and not _ours(host):
-            return _answer(_NAMED)
+            return turned_away(_NAMED)
         if self._login is not None and (request.method, request.scope["path"]) == ("POST", LOGOUT):
             return self._let_out(request)
         return await self._stranger(request) if self._digest is not None else None
@@ -96,7 +97,7 @@ class Doorkeeper:
         wants_page = "text/html" in request.headers.get("accept", "")
         if login is not None and wants_page and asked == ("GET", HOME):
             return await login(False)
-        return _answer(_UNKNOWN)
+        return turned_away(_UNKNOWN)
 
     def _known(self, request: Request) -> bool:
         """By the token; else by a cookie: a gateway on the way may say something else as `Authorization`."""
@@ -111,7 +112,7 @@ class Doorkeeper:
         try:
             token = await _field(request)
         except Refusal as refusal:
-            return _answer(refusal)
+            return turned_away(refusal)
         if not self._is_token(token):
             return await login(True)
         entered = RedirectResponse(HOME, 303, {"cache-control": "no-store"})
@@ -230,9 +231,10 @@ def _split(host: str) -> tuple[str, int | None]:
         return host, None
 
 
-def _answer(refusal: Refusal) -> Response:
+def turned_away(refusal: Refusal, voice: Voice | None = None, request_id: str = "") -> Response:
+    """A refusal as an answer; in OpenAI's dialect unless another voice is given."""
     headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
-    return Response(ChatVoice().refusal(refusal, ""), refusal.status, headers)
+    return Response((voice or ChatVoice()).refusal(refusal, request_id), refusal.status, headers)
 
 
 _UNKNOWN = Refusal(401, "Operators call with a token.", code="invalid_api_key", should_retry=False)

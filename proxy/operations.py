@@ -13,15 +13,13 @@ from starlette.exceptions import HTTPException
 
 from metrics.instruments import Instruments
 from proxy.access import find_model
-from proxy.answers import moment, refusal_headers
-from proxy.doorkeeper import Doorkeeper, LoginPage
+from proxy.answers import moment
+from proxy.doorkeeper import Doorkeeper, LoginPage, turned_away
 from proxy.endpoints import ASIDES, HOT
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.replicas import About
 from proxy.retrieval import Retrieval
-from proxy.wire.chat.voice import ChatVoice
-from proxy.wire.codec import Voice
 from proxy.wire.envelope import encode
 from proxy.wire.model import Dialect
 
@@ -154,10 +152,6 @@ async def _refusal(request: Request, refusal: Exception) -> Response:
     """In the client's dialect; operators get OpenAI's."""
     assert isinstance(refusal, Refusal)
     exchange: Exchange | None = getattr(request.state, "exchange", None)
-    voice: Voice = exchange.voice if exchange is not None else ChatVoice()
-    return _answer(voice, refusal, exchange.request_id if exchange is not None else "")
-
-
-def _answer(voice: Voice, refusal: Refusal, request_id: str = "") -> Response:
-    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
-    return Response(voice.refusal(refusal, request_id), refusal.status, headers)
+    if exchange is None:
+        return turned_away(refusal)
+    return turned_away(refusal, exchange.voice, exchange.request_id)

@@ -11,7 +11,7 @@ import msgspec
 from proxy import telling
 from proxy.app import build
 from proxy.commands.operator import Operator, configured
-from proxy.commands.process import environment, surroundings_of
+from proxy.commands.process import content, environment, surroundings_of
 from proxy.config.settings import Config
 from proxy.errors import Refusal
 from proxy.exchange import Head
@@ -61,9 +61,9 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     if what.startswith("req_") and not _there(what):
         answer = Operator(config, url, environ).ask("GET", f"/admin/decisions/{quote(what, safe='')}", {})
     elif offline:
-        answer = _offline(config, _body(what), query, environ)
+        answer = _offline(config, content(what), query, environ)
     else:
-        answer = Operator(config, url, environ).ask("POST", "/admin/explain", query, _body(what))
+        answer = Operator(config, url, environ).ask("POST", "/admin/explain", query, content(what))
     try:
         told = msgspec.json.decode(answer, type=Explanation)
     except (msgspec.MsgspecError, UnicodeError):
@@ -77,14 +77,6 @@ def _there(name: str) -> bool:
         return Path(name).exists()
     except OSError:  # it is longer than the name of any
         return False
-
-
-def _body(name: str) -> bytes:
-    try:
-        with click.open_file(name, "rb") as file:
-            return bytes(file.read())
-    except OSError as error:
-        raise click.ClickException(f"{name}: no readable file ({error.strerror})") from None
 
 
 def _offline(

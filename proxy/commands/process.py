@@ -67,3 +67,12 @@ def check_extras(config: Config, source: str) -> None:
 def refused(error: ConfigError) -> click.ClickException:
     """All problems of a configuration as one error of the command line."""
     return click.ClickException(error.report())
+
+
+def content(name: str) -> bytes:
+    """What a file holds that was named to a command; `-` is standard input."""
+    try:
+        with click.open_file(name, "rb") as file:
+            return bytes(file.read())
+    except OSError as error:
+        raise click.ClickException(f"{name}: no readable file ({error.strerror})") from None

@@ -7,7 +7,7 @@ import msgspec
 
 from proxy import telling
 from proxy.commands.operator import Operator, configured
-from proxy.commands.process import environment
+from proxy.commands.process import content, environment
 from proxy.decision import Decision, whole
 from proxy.rehearsal import viewed
 from proxy.replaying import replayed
@@ -44,7 +44,7 @@ def replay(path: str | None, source: str | None, limit: int, *, as_json: bool) -
         query = {"format": "lines", "limit": str(limit)}
         lines = operator.ask("GET", "/admin/decisions", query).splitlines()
     else:
-        lines = _read(source)[:limit]
+        lines = content(source).split(b"\n")[:limit]
     view = viewed(config)
     pairs = [(made, replayed(made, view)) for made in _decisions(lines, source or "the replica")]
     found = telling.Replay(pairs)
@@ -53,14 +53,6 @@ def replay(path: str | None, source: str | None, limit: int, *, as_json: bool) -
         return
     for before, after in found.changed():
         click.echo(msgspec.json.encode({"before": before, "after": after}))
-
-
-def _read(name: str) -> list[bytes]:
-    try:
-        with click.open_file(name, "rb") as file:
-            return [line.encode() if isinstance(line, str) else line for line in file]
-    except OSError as error:
-        raise click.ClickException(f"{name}: no readable file ({error.strerror})") from None
 
 
 def _decisions(lines: list[bytes], source: str) -> Iterator[Decision]:
