@@ -22,7 +22,7 @@ from proxy.circuit import NOTHING, Change, Kind, Record, Rules
 
 sys.path.append(str(Path(__file__).with_name("ratelimit")))
 
-from limit_stand_ins import SERVERS, binary, fresh_tag, running
+from limit_stand_ins import SERVERS, fresh_tag, served
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -53,11 +53,8 @@ class Server(NamedTuple):
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server of each kind that there is here."""
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
     with (
-        running(program, tmp_path_factory.mktemp("health")) as path,
+        served(request.param, tmp_path_factory.mktemp("health")) as path,
         redis.Redis(unix_socket_path=path) as client,
     ):
         yield Server(path, client)

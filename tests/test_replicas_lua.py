@@ -17,7 +17,7 @@ from proxy import replicas
 
 sys.path.append(str(Path(__file__).with_name("ratelimit")))
 
-from limit_stand_ins import SERVERS, binary, fresh_tag, running
+from limit_stand_ins import SERVERS, fresh_tag, served
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -37,11 +37,8 @@ return redis.call('HGETALL', KEYS[2])
 @pytest.fixture(scope="module", params=SERVERS)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A client of a real server, of each kind that there is here."""
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
     with (
-        running(program, tmp_path_factory.mktemp("replicas")) as path,
+        served(request.param, tmp_path_factory.mktemp("replicas")) as path,
         redis.Redis(unix_socket_path=path) as found,
     ):
         yield found

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
+import pytest
 import redis.asyncio
 import redis.exceptions
 
@@ -55,6 +56,16 @@ def binary(kind: str) -> str | None:
         for path in pathlib.Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
             return str(path)
     return shutil.which("valkey-server")
+
+
+@contextlib.contextmanager
+def served(kind: str, folder: pathlib.Path) -> Iterator[str]:
+    """A running server of that kind, by the path of its socket; where there is none the test is skipped."""
+    program = binary(kind)
+    if program is None:
+        pytest.skip(f"no {kind} server here")
+    with running(program, folder) as path:
+        yield path
 
 
 @contextlib.contextmanager

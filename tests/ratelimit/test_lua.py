@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from limit_stand_ins import SERVERS, binary, fresh_tag, running
+from limit_stand_ins import SERVERS, fresh_tag, served
 
 from ratelimit import bucket
 from ratelimit.bucket import Admitted, Entry, Lease, Refused, Replay, State, Ticket
@@ -48,11 +48,8 @@ SOON = st.sampled_from([0, 999, 400_000, 1_000_000, 3_000_000, 17_000_000])
 @pytest.fixture(scope="module", params=SERVERS)
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A client of a real server."""
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
     with (
-        running(program, tmp_path_factory.mktemp("lua")) as path,
+        served(request.param, tmp_path_factory.mktemp("lua")) as path,
         redis.Redis(unix_socket_path=path) as client,
     ):
         yield client

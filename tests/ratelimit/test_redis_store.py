@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 import redis.asyncio
-from limit_stand_ins import SERVERS, binary, fresh_tag, linked, running
+from limit_stand_ins import SERVERS, fresh_tag, linked, served
 
 from ratelimit.bucket import Replay
 from ratelimit.quota import NOTHING, Demand, Dimension, Quota, Window
@@ -16,10 +16,7 @@ from ratelimit.store import Unavailable, load_scripts
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The socket of a real server."""
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
-    with running(program, tmp_path_factory.mktemp("redis")) as path:
+    with served(request.param, tmp_path_factory.mktemp("redis")) as path:
         yield path
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from limit_stand_ins import SERVERS, StillClock, binary, fresh_tag, linked, running
+from limit_stand_ins import SERVERS, StillClock, fresh_tag, linked, served
 
 from ratelimit.bucket import Replay
 from ratelimit.gauge import UNIT
@@ -25,10 +25,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "memory":
         yield memory_store
         return
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
-    with running(program, tmp_path_factory.mktemp("store")) as path:
+    with served(request.param, tmp_path_factory.mktemp("store")) as path:
         yield lambda: redis_store(path)
 
 

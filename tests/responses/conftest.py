@@ -8,14 +8,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.with_name("ratelimit")))
 
-from limit_stand_ins import SERVERS, binary, running
+from limit_stand_ins import SERVERS, served
 
 
 @pytest.fixture(scope="session", params=SERVERS)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server of each kind that there is here."""
-    program = binary(request.param)
-    if program is None:
-        pytest.skip(f"no {request.param} server here")
-    with running(program, tmp_path_factory.mktemp("responses")) as path:
+    with served(request.param, tmp_path_factory.mktemp("responses")) as path:
         yield f"unix://{path}"
