@@ -161,7 +161,11 @@ def _rig(
         found,
         Witness(ours, kept),
     )
-    return rig, origins, _answering(rig, origins)
+    remarks = _answering(rig, origins)
+    for peer in rig.peers:
+        for side in peer.values():
+            side.sleep()
+    return rig, origins, remarks
 
 
 def _answering(rig: Rig, origins: Origins) -> list[str]:

@@ -116,8 +116,7 @@ async def run(address: tuple[str, int], request: bytes, plan: Plan) -> dict[str,
     for _ in range(plan.streams):
         _, client = await loop.create_connection(lambda: Client(request, tally), *address)
         clients.append(client)
-        await asyncio.sleep(plan.warm / 2 / plan.streams)
-    await asyncio.sleep(plan.warm / 2)
+        await asyncio.sleep(plan.warm / plan.streams)
     tally.counting = True
     began, before = time.perf_counter(), tally.events
     await asyncio.sleep(plan.seconds)

@@ -38,6 +38,9 @@ _METHOD = """## Method
 - A round with any failed request is void and repeated. A side that fails twice is left out of that load,
   and the page says so.
 - After each measurement the next one waits until the side is at rest, for some work on what was cut off.
+  The other gateways stand still (SIGSTOP) while they are not measured: what they do by themselves would be
+  in the figures of whoever has the core.
+- Streams begin evenly over the length of one, so that as many begin in every moment of the measurement.
 - Flat out the load is wrk. A side whose answers take longer than 0.2 s at that many connections gets a closed
   loop that counts with all in flight, since a count from an empty start would be unfair to it.
 - At a fixed rate each request has its moment, latency counts from that, and the load tells how late it was

@@ -102,7 +102,7 @@ def litellm(
     }
     command = Command(arguments, bench.core, bench.folder, environ, bench.folder / f"litellm-{port}.log")
     pid = stack.enter_context(started(command, port))
-    side = Side(name, f"http://127.0.0.1:{port}{PATH}", pid, parented=True)
+    side = Side(name, f"http://127.0.0.1:{port}{PATH}", pid, parented=True, sleeps=True)
     return {PLAIN: side, TLS: side, STREAMS: side}
 
 
@@ -147,6 +147,7 @@ def portkey(stack: contextlib.ExitStack, bench: Bench, origins: Origins, program
             pid,
             ("x-portkey-provider: openai", f"x-portkey-custom-host: {url}/v1"),
             parented=True,
+            sleeps=True,
         )
         for way, url in origins.urls().items()
     }

@@ -134,11 +134,11 @@ def _round(level: Level, series: Series, number: int) -> None:
     # The floor goes first: where it is no floor, the others need not be measured.
     for side in (floor, *others[turn:], *others[:turn]):
         try:
-            found[side.name] = level.measure(side)
+            with side.awake():
+                found[side.name] = level.measure(side)
             why = level.check(side.name, found[side.name])
         except VoidRoundError as error:
             why = str(error)
-        side.rest()
         if why:
             series.voided.append(f"{side.name}: {why}")
             strikes = [reason for reason in series.voided if reason.startswith(f"{side.name}: ")]

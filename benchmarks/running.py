@@ -6,6 +6,7 @@ machine disturbs least.
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -43,7 +44,8 @@ class Side:
     """A way to the provider that is measured. `pid` is None for the direct one, which has no process.
 
     `headers` go with every request, as `name: value`. `parented`: the work is done by children of `pid`,
-    so that all of them count.
+    so that all of them count. `sleeps`: it stands still while others are measured, so that what it does by
+    itself (LiteLLM's jobs take tens of milliseconds of a core now and then) is not in their figures.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Side:
     pid: int | None = None
     headers: tuple[str, ...] = ()
     parented: bool = False
+    sleeps: bool = False
 
     def cpu(self) -> float:
         """Seconds of CPU time its process has used so far, user and system."""
@@ -68,6 +71,22 @@ class Side:
             time.sleep(_PAUSE)
             if self.cpu() - before <= _IDLE * _PAUSE:
                 return
+
+    def sleep(self) -> None:
+        """Stand still, if it is one that does."""
+        if self.sleeps:
+            tell(self._pids(), signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Run while the block does, and until what it was asked for is done."""
+        if self.sleeps:
+            tell(self._pids(), signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.rest()
+            self.sleep()
 
     def _pids(self) -> list[int]:
         if self.pid is None:
@@ -92,6 +111,13 @@ def family(pid: int) -> list[int]:
     threads = Path(f"/proc/{pid}/task").glob("*/children")
     born = [int(child) for file in threads for child in file.read_text(encoding="ascii").split()]
     return [pid, *(one for child in born for one in family(child))]
+
+
+def tell(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to all that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def free_port() -> int:
@@ -126,6 +152,8 @@ def started(command: Command, port: int) -> Iterator[int]:
         _await(process, port, command)
         yield process.pid
     finally:
+        if process.poll() is None:
+            tell(family(process.pid), signal.SIGCONT)  # who stands still does not hear that it shall end
         process.terminate()
         try:
             process.wait(10.0)

@@ -112,7 +112,7 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
     floor, nginx, ours, off = rig.sides(PLAIN)[:4]
     peers = [side for side in rig.sides(PLAIN)[4:] if side.name != GRANIAN]
     probe = levels.requests(rig.bench, Load(1.0), _MANY, peers)
-    able = {side.name: probe.measure(side)["rate"] * SHARE for side in peers}
+    able = {side.name: _pace(probe, side) * SHARE for side in peers}
     made = []
     for rate in RATES[::2] if scale.brief else RATES:
         # The fastest takes longest: a minute of the two that its bounds are about.
@@ -136,6 +136,12 @@ def fixed_rates(rig: Rig, scale: Scale, say: Say) -> list[Series]:
             name = f"{SHARE:g} of {LITELLM} flat out"
             made.append(levels.at_rate(rig.bench, Load(scale.seconds), rate, [floor, ours, side], name))
     return rounds.run(made, scale.rounds, say)
+
+
+def _pace(probe: Level, side: Side) -> float:
+    """Requests a second that a side does flat out."""
+    with side.awake():
+        return probe.measure(side)["rate"]
 
 
 def streaming(rig: Rig, scale: Scale, say: Say) -> list[Series]:
