@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from proxy.cycle import PUSH, WHOLE, Cycle, refusal
+from proxy.cycle import DIRECT, Cycle, refusal
 from proxy.house import House
 from proxy.intake import Header, Intake, Scope
 
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         scope.update(self._ends)
         free = self.idle
         cycle = self._cycle = Cycle(self, scope, keep_alive=keep_alive, expects=expects)
-        scope["extensions"] = {WHOLE: cycle.whole, PUSH: cycle.push}
+        scope["extensions"] = {DIRECT: cycle}
         if free:
             self._until = self._rest_until = None
             if self.write_paused:

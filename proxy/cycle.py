@@ -20,11 +20,8 @@ Message = Mapping[str, Any]
 HIGH_WATER = 64 * 1024
 """Bytes of a body that wait for the application; beyond it nothing more is read."""
 
-WHOLE = "apex.whole"
-"""The extension (of ASGI's `extensions`) by which an application gets a body that came with its head."""
-
-PUSH = "apex.push"
-"""The extension by which an application says more of an answer where that need not wait."""
+DIRECT = "apex.direct"
+"""The extension (of ASGI's `extensions`) that is the cycle: what need not wait is a plain call there."""
 
 SOON = "apex.soon"
 """In the start of an answer: a part of its body follows at once, so that they leave together."""
@@ -35,6 +32,7 @@ _REFUSAL = (
     b"x-apex-attempts: 0\r\nconnection: close\r\ncontent-length: %(length)d\r\n\r\n"
 )
 _BODILESS = frozenset({204, 304})
+_FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding"})
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 
 
@@ -200,17 +198,34 @@ class Cycle:
             self._say(data, more=True)
         return True
 
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Say a whole answer; its length is said for the application.
+
+        False where that would wait, or is not as plain as most: nothing was said then. Raises
+        `RuntimeError` as `send` does.
+        """
+        if self.gone:
+            return True
+        line = self._line
+        plain = not (self.started or self._expects or self._method == "HEAD" or status in _BODILESS)
+        if line.write_paused or not plain or not _FRAMING.isdisjoint([name for name, _ in headers]):
+            return False
+        self.started = True
+        fields = [*line.default_headers, *headers, (b"content-length", b"%d" % len(body))]
+        if not self.keep_alive:
+            fields.append((b"connection", b"close"))
+        line.write(_head_of(status, fields) + body)
+        self._end()
+        return True
+
     def _start(self, status: int, headers: Iterable[Header], *, soon: bool) -> None:
         self.started = True
         if self._expects and self.more and not self._parts:
             self.keep_alive = False  # the body may never come, or what comes next be taken for it
         self._expects = False
-        lines = [status_line(status)]
+        fields = [*self._line.default_headers, *headers]
         closing = framed = False
-        count = 1
-        for name, value in (*self._line.default_headers, *headers):
-            count += 1
-            lines += (name, b": ", value, b"\r\n")
+        for name, value in fields:
             if name == b"content-length":
                 self._left = int(value)
                 framed = True
@@ -220,25 +235,17 @@ class Cycle:
                 raise RuntimeError("framing is not the application's")
         self.keep_alive = self.keep_alive and not closing
         if not self.keep_alive and not closing:
-            lines.append(b"connection: close\r\n")
-            count += 1
+            fields.append((b"connection", b"close"))
         bodiless = self._method == "HEAD" or status in _BODILESS
         if not framed and not bodiless and self._version == "1.1":
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-            count += 1
+            fields.append((b"transfer-encoding", b"chunked"))
         self._counted = framed or bodiless
         if bodiless:
             self._left = 0
-        lines.append(b"\r\n")
-        self._open(b"".join(lines), count + 1, held=(framed or soon) and not bodiless)
-
-    def _open(self, head: bytes, count: int, *, held: bool) -> None:
-        """The head of the answer, of `count` lines, leaves now, or is held for the begin of its body."""
-        if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
-            raise RuntimeError("a line break in a header")
-        if held:
-            self._head = head
+        head = _head_of(status, fields)
+        if (framed or soon) and not bodiless:
+            self._head = head  # it leaves with the begin of its body
         else:
             self._line.write(head)
 
@@ -259,7 +266,19 @@ class Cycle:
         if data:
             self._line.write(data)
         if not more:
-            self.complete = True
-            self._parts.clear()
-            self.wake()
-            self._line.answered(self)
+            self._end()
+
+    def _end(self) -> None:
+        self.complete = True
+        self._parts.clear()
+        self.wake()
+        self._line.answered(self)
+
+
+def _head_of(status: int, fields: Sequence[Header]) -> bytes:
+    """The head of an answer. Raises `RuntimeError` where a field would not be one line."""
+    head = status_line(status) + b"\r\n".join([*map(b": ".join, fields), b"\r\n"])
+    lines = len(fields) + 2
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise RuntimeError("a line break in a header")
+    return head

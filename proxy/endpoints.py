@@ -9,7 +9,7 @@ every exception: a bug is a 500 in the caller's dialect, and a line in the log.
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -20,7 +20,7 @@ from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
-from proxy.cycle import PUSH, SOON, WHOLE
+from proxy.cycle import DIRECT, SOON
 from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
@@ -37,9 +37,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Whole = Callable[[], bytes | None]
-"""The body of a request if all of it is there already; see `cycle.WHOLE`."""
-Push = Callable[[bytes], bool]
-"""More of an answer, where that need not wait; see `cycle.PUSH`."""
+"""The body of a request if all of it is there already."""
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOT = {
@@ -67,8 +65,23 @@ _CREDENTIALS = frozenset({b"x-api-key", b"api-key"})
 _log = structlog.get_logger("edge")
 
 
+class Direct(Protocol):
+    """The connection, for what need not wait; see `cycle.DIRECT`."""
+
+    def whole(self) -> bytes | None:
+        """The body of the request, if all of it is there already."""
+
+    def push(self, data: bytes) -> bool:
+        """More of an answer that has begun; False where that would wait, and nothing was said."""
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """A whole answer without its length; False as above."""
+
+
 class HttpSource:
     """A request body from an ASGI connection. `record` is told how long was waited for it, where that was."""
+
+    __slots__ = ("_announced", "_bounds", "_receive", "_whole", "record")
 
     def __init__(
         self, receive: Receive, bounds: Bounds, announced: int | None, whole: Whole | None = None
@@ -123,10 +136,13 @@ class HttpSource:
 class HttpSink:
     """An answer over an ASGI connection. After the end, writes say nothing."""
 
-    def __init__(self, send: Send, extra: Headers, push: Push | None = None) -> None:
+    __slots__ = ("_direct", "_ended", "_extra", "_send", "push", "started")
+
+    def __init__(self, send: Send, extra: Headers, direct: Direct | None = None) -> None:
         self._send = send
         self._extra = extra
-        self.push: Push = push or _waits
+        self._direct = direct
+        self.push: Callable[[bytes], bool] = direct.push if direct is not None else _waits
         """Whole events, if the connection takes them at once. After the end it does not."""
         self.started = False
         self._ended = False
@@ -134,6 +150,8 @@ class HttpSink:
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Status, headers and the whole body."""
         self.started = self._ended = True
+        if self._direct is not None and self._direct.answer(status, [*headers, *self._extra], body):
+            return
         length = (b"content-length", b"%d" % len(body))
         await self._send(
             {"type": "http.response.start", "status": status, "headers": [*headers, length, *self._extra]}
@@ -205,8 +223,8 @@ class Edge:
         preflight = self.cors is not None and _is_preflight(scope)
         extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
-        push = scope.get("extensions", {}).get(PUSH)
-        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, push))
+        direct = scope.get("extensions", {}).get(DIRECT)
+        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, direct), direct)
         if self.cors is not None and preflight:
             headers = [*self.cors.preflight(origin), *identity_headers(exchange)]
             await exchange.sink.start(204, headers)
@@ -242,17 +260,15 @@ class Edge:
             _log.exception("socket_crashed")
 
     def _exchange(
-        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink
+        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink, direct: Direct | None
     ) -> Exchange:
-        bounds = self._fleet.snapshot.config.bounds
         head = read_head(scope["headers"])
-        cold = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
-        kind = endpoint or cold
-        whole = scope.get("extensions", {}).get(WHOLE)
         if endpoint is None:
-            return self._reception.open(kind, _voice(kind, scope), head, Body(b""), sink)
-        source = HttpSource(receive, bounds, head.length, whole)
-        exchange = self._reception.open(kind, _voice(kind, scope), head, source, sink)
+            kind = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
+            return self._reception.open(kind, _voice(scope), head, Body(b""), sink)
+        bounds = self._fleet.snapshot.config.bounds
+        source = HttpSource(receive, bounds, head.length, direct.whole if direct is not None else None)
+        exchange = self._reception.open(endpoint, CODECS[DIALECT_OF[endpoint]], head, source, sink)
         source.record = exchange.record
         return exchange
 
@@ -316,13 +332,10 @@ def _outcome(record: Record) -> str:
     return records.COMPLETED if status < 400 else records.REFUSED if status < 500 else records.FAILED
 
 
-def _voice(kind: Endpoint, scope: Scope) -> Voice:
-    """How errors are said: in the endpoint's dialect; elsewhere in that of the client's SDK."""
-    dialect = DIALECT_OF.get(kind)
-    if dialect is None:
-        messages = scope["path"].startswith("/v1/messages") or _header(scope, b"anthropic-version")
-        dialect = Dialect.MESSAGES if messages else Dialect.CHAT
-    return CODECS[dialect]
+def _voice(scope: Scope) -> Voice:
+    """How errors are said where no dialect is spoken: as in that of the client's SDK."""
+    messages = scope["path"].startswith("/v1/messages") or _header(scope, b"anthropic-version")
+    return CODECS[Dialect.MESSAGES if messages else Dialect.CHAT]
 
 
 def read_head(headers: list[tuple[bytes, bytes]]) -> Head:

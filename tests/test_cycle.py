@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cycle import HIGH_WATER, PUSH, SOON, WHOLE, Cycle, Message, refusal, status_line
+from proxy.cycle import DIRECT, HIGH_WATER, SOON, Cycle, Message, refusal, status_line
 
 
 class FakeLine:
@@ -303,7 +303,7 @@ def test_a_body_that_is_there_can_be_had_without_waiting() -> None:
     gone = Talk("POST")
     gone.cycle.more, gone.cycle.gone = False, True
     assert gone.cycle.whole() is None
-    assert (WHOLE, PUSH) == ("apex.whole", "apex.push")
+    assert DIRECT == "apex.direct"
 
 
 def test_the_scope_is_taken_once() -> None:
@@ -510,4 +510,62 @@ def test_what_is_pushed_to_a_client_that_is_gone_is_dropped() -> None:
     talk.line.written.clear()
     talk.cycle.gone = True
     assert talk.cycle.push(b"x")
+    assert talk.written == []
+
+
+def test_a_whole_answer_can_be_said_at_once() -> None:
+    """Head, length and body in one piece; the last of its connection says so."""
+    for keep_alive, close in ((True, b""), (False, b"connection: close\r\n")):
+        talk = Talk(keep_alive=keep_alive)
+        assert talk.cycle.answer(200, [(b"x", b"y")], b"ok")
+        assert talk.written == [HEAD + b"x: y\r\ncontent-length: 2\r\n" + close + b"\r\nok"]
+        assert talk.line.answers == [talk.cycle]
+        assert talk.cycle.keep_alive is keep_alive
+
+
+@pytest.mark.parametrize(
+    ("talk", "status", "header"),
+    [
+        (Talk("HEAD"), 200, b"x"),
+        (Talk(), 204, b"x"),
+        (Talk(expects=True), 200, b"x"),
+        (Talk(), 200, b"connection"),
+        (Talk(), 200, b"content-length"),
+        (Talk(), 200, b"transfer-encoding"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_send(talk: Talk, status: int, header: bytes) -> None:
+    """Nothing was said then, and nothing has begun."""
+    assert not talk.cycle.answer(status, [(header, b"1")], b"")
+    assert not talk.cycle.started
+    assert talk.written == []
+
+
+def test_a_whole_answer_is_not_said_where_that_would_wait_or_something_was_said() -> None:
+    """While the client does not read an earlier one, and twice."""
+    talk = Talk()
+    talk.line.write_paused = True
+    assert not talk.cycle.answer(200, [], b"ok")
+    talk.line.write_paused = False
+    assert talk.cycle.answer(200, [], b"ok")
+    assert not talk.cycle.answer(200, [], b"ok")
+    assert talk.written == [HEAD + b"content-length: 2\r\n\r\nok"]
+
+
+def test_a_whole_answer_to_a_client_that_is_gone_is_dropped() -> None:
+    """Whoever says it has nothing to wait for."""
+    talk = Talk()
+    talk.cycle.gone = True
+    assert talk.cycle.answer(200, [], b"ok")
+    assert talk.written == []
+    assert not talk.line.answers
+
+
+@pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\nb", b"a\rb", b"a\0"])
+def test_a_whole_answer_has_no_line_breaks_in_its_headers_either(value: bytes) -> None:
+    """It has begun then, as it would have with `send`: there is nothing else that could be said."""
+    talk = Talk()
+    with pytest.raises(RuntimeError, match="line break"):
+        talk.cycle.answer(200, [(b"x", value)], b"ok")
+    assert talk.cycle.started
     assert talk.written == []

@@ -18,7 +18,7 @@ from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
 from proxy.endpoints import Application, Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
-from proxy.exchange import Exchange, Head
+from proxy.exchange import Exchange, Head, Headers
 from proxy.fleet import Fleet, snapshot
 from proxy.pipeline import Pipeline
 from proxy.reception import Reception
@@ -277,6 +277,38 @@ def test_a_whole_answer_has_its_length_and_the_extra_headers() -> None:
         },
         {"type": "http.response.body", "body": b"body"},
     ]
+
+
+class FakeDirect:
+    """A connection that takes whole answers at once, or not."""
+
+    def __init__(self, *, takes: bool) -> None:
+        self._takes = takes
+        self.said: list[tuple[int, Headers, bytes]] = []
+
+    def whole(self) -> bytes | None:
+        """Nothing is there."""
+
+    def push(self, _data: bytes) -> bool:
+        """Not now."""
+        return False
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Keep it, if it is taken."""
+        if self._takes:
+            self.said.append((status, headers, body))
+        return self._takes
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_whole_answer_is_one_call_where_it_need_not_wait(takes: bool) -> None:
+    """The connection says its length itself; where it would have to wait, it gets the two messages."""
+    client, direct = Client(), FakeDirect(takes=takes)
+    sink = HttpSink(client.send, [(b"vary", b"origin")], direct)
+    asyncio.run(sink.answer(201, [(b"a", b"b")], b"body"))
+    assert sink.started
+    assert direct.said == ([(201, [(b"a", b"b"), (b"vary", b"origin")], b"body")] if takes else [])
+    assert len(client.sent) == (0 if takes else 2)
 
 
 def test_a_stream_ends_once() -> None:
