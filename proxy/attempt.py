@@ -6,7 +6,6 @@ left meanwhile. What it has used of limits is settled, and of what it was expect
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 
 from metrics import record as records
 from metrics.record import Attempt, Tokens
@@ -25,7 +24,6 @@ from proxy.targets import Target
 from proxy.tracing import Tracer
 from proxy.upstream import Call, Reply, Upstream, read_whole
 from proxy.wire.codec import Passage
-from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
 
@@ -47,33 +45,6 @@ class Means:
     clock: Clock
     prices: PriceList = dataclasses.field(default_factory=PriceList)
     tracer: Tracer | None = None
-
-
-class _Noted:
-    """A passage that notes its reply's usage: a client that leaves while it is told has used it too."""
-
-    def __init__(self, passage: Passage, note: Callable[[Usage | None], None]) -> None:
-        self._passage = passage
-        self._note = note
-        self.request = passage.request
-        self.stream = passage.stream
-        self.usage: Usage | None = None
-
-    @property
-    def kept(self) -> bytes | None:
-        """See `Passage`."""
-        return self._passage.kept
-
-    @property
-    def losses(self) -> Losses | None:
-        """See `Passage`."""
-        return self._passage.losses
-
-    def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """See `Passage.reply`."""
-        body, self.usage = self._passage.reply(body)
-        self._note(self.usage)
-        return body, self.usage
 
 
 class Attempts:
@@ -209,12 +180,8 @@ class Attempts:
     async def _relay(self, exchange: Exchange, passage: Passage, relay: Relay, target: Target) -> None:
         assert exchange.envelope is not None
         if not exchange.envelope.stream:
-            noted = _Noted(passage, lambda usage: self._price(exchange, target, usage))
-            try:
-                await relay.whole(noted, exchange.snapshot.config.bounds.reply)
-            finally:
-                if exchange.committed:
-                    self._used(exchange, target, noted.usage, 1)
+            most = exchange.snapshot.config.bounds.reply
+            await relay.whole(passage, most, lambda usage: self._used(exchange, target, usage, 1))
             return
         stream = exchange.reply = passage.stream()
         whole = False
@@ -225,7 +192,6 @@ class Attempts:
             if exchange.committed:  # what was seen of a stream counts, however it ended
                 exchange.record.events = stream.events
                 usage = stream.usage if whole else _cut(stream.usage, stream.events)
-                self._price(exchange, target, usage)
                 self._used(exchange, target, usage, stream.events, learn=whole)
 
     def _used(
@@ -233,17 +199,13 @@ class Attempts:
     ) -> None:
         """Note what the reply has cost; what a provider did not count is estimated and not learned from."""
         if usage is not None:
+            exchange.record.cost = self._prices.cost(target.label, usage)
             if learn:
                 self._admission.learn(exchange, target, usage)
             exchange.record.tokens = Tokens(
                 usage.input, usage.output, usage.cached, usage.reasoning, usage.written
             )
         exchange.used = usage or self._admission.seen(exchange, target, events)
-
-    def _price(self, exchange: Exchange, target: Target, usage: Usage | None) -> None:
-        """Note what the reply has cost, as soon as it is known: the head of the answer may say it."""
-        if usage is not None:
-            exchange.record.cost = self._prices.cost(target.label, usage)
 
     async def _refused(self, exchange: Exchange, reply: Reply) -> Fault:
         """A reply that is not a 200, as a fault with what its body and headers say."""

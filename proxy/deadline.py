@@ -35,6 +35,8 @@ Bound = Callable[[], tuple[float, FaultKind]]
 class Deadline:
     """A movable bound on everything awaited inside its `with` block. Times are the loop's, in seconds."""
 
+    __slots__ = ("_bound", "_cancelling", "_fired", "_kind", "_loop", "_rings", "_task", "_timer", "_when")
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._when: float | None = None
@@ -82,7 +84,7 @@ class Deadline:
             self._task.cancel()
 
     def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         return self

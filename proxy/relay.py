@@ -12,6 +12,8 @@ import math
 import sys
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from proxy.config.resilience import Timeouts
 from proxy.deadline import Deadline
 from proxy.errors import Fault, FaultKind
@@ -84,8 +86,7 @@ class Pulse:
         await self._sink.write(self._ping)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outward:
+class Outward(msgspec.Struct, frozen=True):
     """How a relay faces outward: its clock, the headers it answers with, its pulse.
 
     `slow` is how long a client may leave unread what was written, in seconds. `keep` stores what is to be
@@ -105,6 +106,24 @@ class Relay:
     `begun` is called when the first content of a stream has come.
     """
 
+    __slots__ = (
+        "_begun",
+        "_deadline",
+        "_exchange",
+        "_headers",
+        "_held",
+        "_idle",
+        "_keep",
+        "_latest",
+        "_now",
+        "_pulse",
+        "_reply",
+        "_since",
+        "_sink",
+        "_slow",
+        "_stalled",
+    )
+
     def __init__(
         self, exchange: Exchange, reply: Reply, deadline: Deadline, out: Outward, begun: Callable[[], None]
     ) -> None:
@@ -123,8 +142,12 @@ class Relay:
         self._since = 0.0  # the time from which on the provider is waited for
         self._idle = self._latest = math.inf  # how long at most for the next event, until when for the last
 
-    async def whole(self, passage: Passage, limit: int) -> Usage | None:
-        """Pass a reply that is no stream. Raises `Fault` while nothing has been sent."""
+    async def whole(self, passage: Passage, limit: int, used: Callable[[Usage | None], None]) -> None:
+        """Pass a reply that is no stream. Raises `Fault` while nothing has been sent.
+
+        `used` is told what it has cost before anything is sent: the head of the answer may say it, and a
+        client that leaves while it is told has used it too.
+        """
         began = self._now()
         try:
             body = await read_whole(self._reply, limit)
@@ -134,11 +157,11 @@ class Relay:
             raise Fault(FaultKind.TOO_LARGE, "the reply is larger than the proxy takes", status=200)
         body, usage = passage.reply(body)
         self._exchange.committed = True
+        used(usage)
         self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
         if self._keep is not None:
             await self._keep(self._exchange, passage.kept)
         await self._sink.answer(200, self._headers(self._exchange, self._reply), body)
-        return usage
 
     async def stream(self, stream: Stream, timeouts: Timeouts) -> None:
         """Pass a stream. Raises `Fault`; another target may follow unless `exchange.committed`."""

@@ -59,7 +59,8 @@ async def _relay(
     passing = ChatNative(exchange.envelope, include_usage=True)
     passage = Bypass(exchange.envelope, scene.targets[0].edits, passing, Losses(Dialect.CHAT))
     pulse = _pulse(exchange) if beat else None
-    usage, fault = None, None
+    fault = None
+    told: list[Usage | None] = []
     begun: list[float] = []
     out = Outward(scene.clock.monotonic, answer_headers, pulse)
     try:
@@ -69,13 +70,13 @@ async def _relay(
             if streamed:
                 await relay.stream(passage.stream(), WAITS)
             else:
-                usage = await relay.whole(passage, limit)
+                await relay.whole(passage, limit, told.append)
     except Fault as caught:
         fault = caught
     finally:
         if pulse is not None:
             pulse.stop()
-    return Relayed(exchange, sink, made, fault, usage, passed(), begun)
+    return Relayed(exchange, sink, made, fault, told[0] if told else None, passed(), begun)
 
 
 def _pulse(exchange: Exchange) -> Pulse:
