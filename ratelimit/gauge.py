@@ -11,6 +11,7 @@ so nothing has to be rounded.
 """
 
 import dataclasses
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -27,6 +28,9 @@ SPARE_MS = 120_000
 """How long a key outlives the time in which a full bucket drains: longer than any lease and its tidying."""
 CONCURRENCY_RETRY_S = 1.0
 """What a caller refused for concurrency is told. Nobody knows when another request ends."""
+
+_ASK = struct.Struct("<7q")
+_CHANGE = struct.Struct("<4q")
 
 
 class Ask(NamedTuple):
@@ -137,9 +141,30 @@ class Gauge:
             self.most,
         )
 
+    def packed_ask(self, demand: Demand) -> bytes:
+        """`ask` as it travels: without the tuple, for there is one in every request."""
+        return _ASK.pack(
+            self.request * demand.requests,
+            self.requests_cap,
+            self.requests_drain,
+            self.token * demand.tokens,
+            self.tokens_cap,
+            self.tokens_drain,
+            self.most,
+        )
+
     def change(self, reserved: Demand, actual: Demand) -> Change:
         """What settling `reserved` at `actual` adds."""
         return Change(
+            self.request * (actual.requests - reserved.requests),
+            self.token * (actual.tokens - reserved.tokens),
+            self.requests_drain,
+            self.tokens_drain,
+        )
+
+    def packed_change(self, reserved: Demand, actual: Demand) -> bytes:
+        """`change` as it travels."""
+        return _CHANGE.pack(
             self.request * (actual.requests - reserved.requests),
             self.token * (actual.tokens - reserved.tokens),
             self.requests_drain,
@@ -173,10 +198,10 @@ def floor(held: Gauge, requests: int | None, tokens: int | None) -> tuple[int, i
 def too_large(limits: Sequence[Limited], demand: Demand) -> Decision | None:
     """The refusal of a demand that no waiting makes fit, or None."""
     for limit in limits:
-        ask = limit.gauge.ask(demand)
-        if ask.requests > ask.requests_cap:
+        held = limit.gauge
+        if held.request * demand.requests > held.requests_cap:
             return Decision(False, Dimension.REQUESTS, limit.name, never_fits=True)
-        if ask.tokens > ask.tokens_cap:
+        if held.token * demand.tokens > held.tokens_cap:
             return Decision(False, Dimension.TOKENS, limit.name, never_fits=True)
     return None
 
@@ -218,23 +243,14 @@ def _decision(
     concurrency: Room | None = None
     for limit, held, level in zip(limits, gauges, levels, strict=True):
         quota = limit.quota
-        if quota.requests_per_minute is not None:
-            room = _room(
-                quota.requests_per_minute,
-                held.request,
-                held.requests_cap,
-                level.requests,
-                held.requests_drain,
-            )
-            requests = _tighter(requests, room)
-        if quota.tokens_per_minute is not None:
-            room = _room(
-                quota.tokens_per_minute, held.token, held.tokens_cap, level.tokens, held.tokens_drain
-            )
-            tokens = _tighter(tokens, room)
-        if quota.concurrency is not None:
-            room = Room(quota.concurrency, max(0, held.most - level.held), 0.0)
-            concurrency = _tighter(concurrency, room)
+        if (figure := quota.requests_per_minute) is not None:
+            left = (held.requests_cap - level.requests) // held.request
+            requests = _tightest(requests, figure, left, level.requests, held.requests_drain)
+        if (figure := quota.tokens_per_minute) is not None:
+            left = (held.tokens_cap - level.tokens) // held.token
+            tokens = _tightest(tokens, figure, left, level.tokens, held.tokens_drain)
+        if (figure := quota.concurrency) is not None:
+            concurrency = _tightest(concurrency, figure, held.most - level.held, 0, 0)
     dimension, name, wait = worst
     return Decision(
         dimension is None,
@@ -247,12 +263,11 @@ def _decision(
     )
 
 
-def _room(limit: int, unit: int, cap: int, level: int, drain: int) -> Room:
-    remaining = max(0, (cap - level) // unit)
+def _tightest(room: Room | None, limit: int, left: int, level: int, drain: int) -> Room:
+    """`room`, or the one with `left` (below 0: nothing) where that is less."""
+    left = max(left, 0)
+    if room is not None and room.remaining <= left:
+        return room
     if drain:
-        return Room(limit, remaining, level / drain / SECOND_US)
-    return Room(limit, remaining, float(WINDOW_S + 1) if level else 0.0)
-
-
-def _tighter(room: Room | None, other: Room) -> Room:
-    return other if room is None or other.remaining < room.remaining else room
+        return Room(limit, left, level / drain / SECOND_US)
+    return Room(limit, left, float(WINDOW_S + 1) if level else 0.0)

@@ -23,9 +23,7 @@ BATCH = 500
 NOTICEABLE = 20
 """`lower` asks Redis only where it takes away more than a 20th of the capacity, or all."""
 
-_ASK = struct.Struct("<7q")
 _HEADER = struct.Struct("<5q")
-_CHANGE = struct.Struct("<4q")
 _DRAINS = struct.Struct("<2q")
 _REPLAY = struct.Struct("<7q")
 _LEVEL_SIZE = len(Level._fields)
@@ -56,29 +54,31 @@ class RedisStore:
         """See `Store.admit`: one call, and a second one where lapsed leases stood in the way."""
         if self._doubted:
             await self._reassure(limits)
-        decision, late = await self._admit(rid, limits, demand)
-        if late and decision.refused_by is Dimension.CONCURRENCY:
-            for limit in late:
-                await self._tidy(limit)
-            return (await self._admit(rid, limits, demand))[0]
-        self._untidy.update((limit.key, limit) for limit in late)
+        decision, late = self._judge(limits, demand, await self._ask(rid, limits, demand))
+        if late:
+            if decision.refused_by is Dimension.CONCURRENCY:
+                for limit in late:
+                    await self._tidy(limit)
+                return self._judge(limits, demand, await self._ask(rid, limits, demand))[0]
+            self._untidy.update((limit.key, limit) for limit in late)
         return decision
 
     async def peek(self, limits: Sequence[Limit], demand: Demand) -> Decision:
         """See `Store.peek`."""
-        return (await self._admit("", limits, demand))[0]
+        return self._judge(limits, demand, await self._ask("", limits, demand))[0]
 
     def settle(self, rid: str, limits: Sequence[Limit], reserved: Demand, actual: Demand) -> Awaitable[bool]:
         """See `Store.settle`. Sent at once, and no task for it: every request ends with one."""
-        changes = [_CHANGE.pack(*limit.gauge.change(reserved, actual)) for limit in limits]
-        return self._call("settle", limits, rid, _keep_ms(limits), *changes)
+        args: list[str | int | bytes] = [rid, _keep_ms(limits)]
+        args += [limit.gauge.packed_change(reserved, actual) for limit in limits]
+        return self._call("settle", limits, args)
 
     async def heartbeat(self, limit: Limit, rids: Sequence[str]) -> Sequence[str]:
         """See `Store.heartbeat`. Leases that are missing put the server in doubt."""
         missing: list[str] = []
         for at in range(0, len(rids), BATCH):
             batch = rids[at : at + BATCH]
-            answer = await self._call("heartbeat", (limit,), self._lease, limit.gauge.keep_ms, *batch)
+            answer = await self._call("heartbeat", (limit,), [self._lease, limit.gauge.keep_ms, *batch])
             missing += (batch[position - 1] for position in answer[1:])
         if missing:
             self.doubt()
@@ -103,33 +103,35 @@ class RedisStore:
         """Free the lapsed leases of the limits that were seen to be due."""
         await together(self._tidy(limit) for limit in tuple(self._untidy.values()))
 
-    async def _admit(self, rid: str, limits: Sequence[Limit], demand: Demand) -> tuple[Decision, list[Limit]]:
-        """The decision, and the limits whose tidying is due."""
+    def _ask(self, rid: str, limits: Sequence[Limit], demand: Demand) -> Awaitable[Any]:
+        args: list[str | int | bytes] = [rid, self._lease, _keep_ms(limits)]
+        args += [limit.gauge.packed_ask(demand) for limit in limits]
+        return self._call("admit", limits, args)
+
+    def _judge(
+        self, limits: Sequence[Limit], demand: Demand, answer: bytes | Sequence[int]
+    ) -> tuple[Decision, list[Limit]]:
+        """What admit.lua answered: the decision, and the limits whose tidying is due."""
         gauges = [limit.gauge for limit in limits]
-        asks = [gauge.ask(demand) for gauge in gauges]
-        packed = [_ASK.pack(*ask) for ask in asks]
-        answer = await self._call("admit", limits, rid, self._lease, _keep_ms(limits), *packed)
         if isinstance(answer, bytes):
             headers = list(map(Header._make, _HEADER.iter_unpack(answer)))
             for limit, header in zip(limits, headers, strict=True):
                 self._remember(limit.key, header)
-            dues = [header.due for header in headers]
-            return granted(limits, gauges, headers), self._late(limits, dues, headers[0].at)
+            return granted(limits, gauges, headers), self._late(limits, headers, headers[0].at)
+        asks = [gauge.ask(demand) for gauge in gauges]
         levels = [Level(*answer[at : at + _LEVEL_SIZE]) for at in range(1, len(answer), _LEVEL_SIZE)]
-        return judged(limits, gauges, asks, levels), self._late(
-            limits, [level.due for level in levels], answer[0]
-        )
+        return judged(limits, gauges, asks, levels), self._late(limits, levels, answer[0])
 
-    def _late(self, limits: Sequence[Limit], dues: Sequence[int], now: int) -> list[Limit]:
+    def _late(self, limits: Sequence[Limit], levels: Sequence[Header | Level], now: int) -> list[Limit]:
         """The limits whose tidying is due. Due later than a lease from now: by a clock that stepped back."""
         second = now // SECOND_US
         later = second + self._lease
-        return [limit for limit, due in zip(limits, dues, strict=True) if not second < due <= later]
+        return [limit for limit, level in zip(limits, levels, strict=True) if not second < level.due <= later]
 
     async def _tidy(self, limit: Limit) -> None:
         self._untidy.pop(limit.key, None)
         drains = _DRAINS.pack(limit.gauge.requests_drain, limit.gauge.tokens_drain)
-        await self._call("tidy", (limit,), self._lease, limit.gauge.keep_ms, drains)
+        await self._call("tidy", (limit,), [self._lease, limit.gauge.keep_ms, drains])
 
     async def _restore(self, limit: Limit, replay: Replay) -> None:
         held = limit.gauge
@@ -138,7 +140,7 @@ class RedisStore:
         )
         batches = [replay.held[at : at + BATCH] for at in range(0, len(replay.held), BATCH)] or [()]
         for batch in batches:
-            await self._call("restore", (limit,), replay.mark, self._lease, held.keep_ms, packed, *batch)
+            await self._call("restore", (limit,), [replay.mark, self._lease, held.keep_ms, packed, *batch])
         self._doubted.pop(limit.key, None)
 
     async def _reassure(self, limits: Sequence[Limit]) -> None:
@@ -147,8 +149,8 @@ class RedisStore:
             if seen is not None:
                 await self._restore(limit, Replay(seen=seen.at, floor=(seen.requests, seen.tokens)))
 
-    def _call(self, name: str, limits: Sequence[Limit], *args: str | int | bytes) -> Awaitable[Any]:
-        return self._link.send(self._scripts[name], [limit.key for limit in limits], list(args))
+    def _call(self, name: str, limits: Sequence[Limit], args: list[str | int | bytes]) -> Awaitable[Any]:
+        return self._link.send(self._scripts[name], [limit.key for limit in limits], args)
 
     def _level(self, limit: Limit) -> tuple[int, int]:
         """How full the limit was when last seen, drained up to the latest time Redis told us."""
@@ -168,4 +170,6 @@ class RedisStore:
 
 
 def _keep_ms(limits: Sequence[Limit]) -> int:
+    if len(limits) == 1:
+        return limits[0].gauge.keep_ms
     return max(limit.gauge.keep_ms for limit in limits)

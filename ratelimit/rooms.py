@@ -4,8 +4,6 @@ A memory is used once: what a share grants from it is missing in it. Other repli
 remembered, so a share may begin with no more than `free` says, whatever was left.
 """
 
-import dataclasses
-
 from ratelimit.gauge import SECOND_US
 from ratelimit.quota import Decision, Demand
 from ratelimit.scope import Limit, Limits
@@ -14,20 +12,11 @@ MOST = 10_000
 """Of how many limits it is kept."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Left:
-    """The requests and tokens that were left `at` (seconds)."""
-
-    at: float
-    requests: int
-    tokens: int
-
-
 class Rooms:
     """What was left, by the key of the limit. Times are the caller's, in seconds."""
 
     def __init__(self) -> None:
-        self._left: dict[str, _Left] = {}
+        self._left: dict[str, tuple[Decision, float]] = {}
 
     def __len__(self) -> int:
         """Of how many limits it is kept."""
@@ -35,8 +24,7 @@ class Rooms:
 
     def note(self, limits: Limits, decision: Decision, now: float) -> None:
         """Remember a decision of the shared store: of each limit at least the tightest's room is left."""
-        requests, tokens = decision.requests, decision.tokens
-        left = _Left(now, requests.remaining if requests else 0, tokens.remaining if tokens else 0)
+        left = decision, now
         for limit in limits:
             self._left.pop(limit.key, None)
             self._left[limit.key] = left
@@ -50,14 +38,17 @@ class Rooms:
         a share: so all shares together exceed the limit by that at most. Nothing in a strict window, and
         nothing of a limit that was not asked for since its last share.
         """
-        left = self._left.pop(limit.key, None)
+        found = self._left.pop(limit.key, None)
         held = limit.gauge
-        if left is None or held.strict:
+        if found is None or held.strict:
             return 0, 0
-        passed = int((now - left.at) * SECOND_US)
+        left, at = found
+        requests = left.requests.remaining if left.requests else 0
+        tokens = left.tokens.remaining if left.tokens else 0
+        passed = int((now - at) * SECOND_US)
         most_requests = max(held.requests_drain * SECOND_US, held.request * demand.requests * sharers)
         most_tokens = max(held.tokens_drain * SECOND_US, held.token * demand.tokens * sharers)
         return (
-            min(held.request * left.requests + held.requests_drain * passed, most_requests),
-            min(held.token * left.tokens + held.tokens_drain * passed, most_tokens),
+            min(held.request * requests + held.requests_drain * passed, most_requests),
+            min(held.token * tokens + held.tokens_drain * passed, most_tokens),
         )

@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 from ratelimit.gauge import UNIT, Ask, Change, Gauge, Header, Level, floor, granted, judged, too_large
@@ -42,6 +44,15 @@ def test_settling_adds_the_difference() -> None:
     assert held.change(Demand(1, 10), Demand(1, 4)) == Change(0, -6 * UNIT, 7, 10)
     assert held.change(Demand(1, 10), Demand(0, 0)) == Change(-UNIT, -10 * UNIT, 7, 10)
     assert held.change(Demand(1, 10), Demand(1, 15)) == Change(0, 5 * UNIT, 7, 10)
+
+
+@pytest.mark.parametrize("window", list(Window))
+def test_what_travels_is_the_same_packed(window: Window) -> None:
+    """The scripts read whole numbers of eight bytes, little-endian, in the order of the fields."""
+    held = Gauge.of(Quota(requests_per_minute=7, tokens_per_minute=10, concurrency=3, window=window), share=2)
+    reserved, actual = Demand(1, 10), Demand(0, 23)
+    assert held.packed_ask(reserved) == struct.pack("<7q", *held.ask(reserved))
+    assert held.packed_change(reserved, actual) == struct.pack("<4q", *held.change(reserved, actual))
 
 
 def test_a_key_outlives_the_draining_of_a_full_bucket() -> None:
