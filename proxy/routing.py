@@ -82,11 +82,11 @@ class Plan:
         `told` hears of each that is left out: with a deadline (cluster's ms) where time will mend that, with
         its share, priority, cost or weight where that decided.
         """
-        looks = self._costs in _LOOKING
-        noting = Noting(moment, self.targets) if looks or self._after or not moment.calm else None
+        looks, calm = self._costs in _LOOKING, moment.calm
+        noting = Noting(moment, self.targets) if looks or self._after or not calm else None
         self._draws = []
         repeated, self._repeated = self._repeated, False
-        chosen = self._next(noting or moment, told)
+        chosen = self._next(noting or moment, told, calm=calm)
         pick = Pick(_place(chosen, self.targets), self._draws)
         if noting is not None:
             pick.at, pick.calm, pick.sights = noting.now(), noting.calm, noting.sights
@@ -116,11 +116,11 @@ class Plan:
         self._repeated = False
         self.picks.append(Pick(_place(target, self.targets), again=True))
 
-    def _next(self, moment: Moment, told: Told | None) -> Target | None:
+    def _next(self, moment: Moment, told: Told | None, *, calm: bool) -> Target | None:
         for untried in (self._left, self._again):
-            ready = untried if moment.calm and not self._after else self._ready(untried, moment, told)
+            ready = untried if calm and not self._after else self._ready(untried, moment, told)
             if ready:
-                chosen = self._choose(ready, moment, told)
+                chosen = ready[0] if len(ready) == 1 else self._choose(ready, moment, told, calm=calm)
                 untried.remove(chosen)
                 self._repeated = untried is self._again
                 return chosen
@@ -244,10 +244,8 @@ class Plan:
             return (Reason.BACKING_OFF if standing.backing_off else Reason.EJECTED), standing.until
         return Reason.HALF_OPEN, standing.probed_until
 
-    def _choose(self, ready: Sequence[Target], moment: Moment, told: Told | None) -> Target:
-        if len(ready) == 1:
-            return ready[0]
-        if not moment.calm:
+    def _choose(self, ready: Sequence[Target], moment: Moment, told: Told | None, *, calm: bool) -> Target:
+        if not calm:
             probes = [target for target in ready if moment.granted(target)]
             if probes:
                 _tell(told, ready, probes[:1], Reason.PROBE, lambda _: 0)
@@ -256,12 +254,14 @@ class Plan:
             others = [target for target in ready if target.origin not in self._failed_origins] or ready
             _tell(told, ready, others, Reason.ORIGIN, lambda _: 0)
             ready = others
-        first = min(target.priority for target in ready)
+        first = min([target.priority for target in ready])
         best = [target for target in ready if target.priority == first]
         _tell(told, ready, best, Reason.PRIORITY, lambda target: target.priority)
         return best[0] if len(best) == 1 else self._cheapest(best, moment, told)
 
     def _cheapest(self, ready: Sequence[Target], moment: Moment, told: Told | None) -> Target:
+        if told is None and self._costs is _weighted:  # nobody costs more than another
+            return self._drawn(ready)
         costs = self._costs(self, ready, moment)
         least = min(costs)
         ties = [target for target, cost in zip(ready, costs, strict=True) if cost == least]
@@ -274,7 +274,7 @@ class Plan:
 
     def _drawn(self, ties: Sequence[Target]) -> Target:
         """One of them, by weight."""
-        point = self._random() * sum(target.weight for target in ties)
+        point = self._random() * sum([target.weight for target in ties])
         for target in ties:
             point -= target.weight
             if point < 0:

@@ -14,7 +14,7 @@ import codecs
 import dataclasses
 import itertools
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import msgspec
 
@@ -100,7 +100,7 @@ def reading(body: bytes, max_depth: int) -> Iterator[Envelope | None]:
         yield None
     model = _model(fields, body)
     stream = _boolean(fields, "stream")
-    weight = yield from weighing(body)
+    weight = (yield from weighing(body)) if b";" in body else len(body)
     yield Envelope(
         model=model,
         stream=stream,
@@ -109,7 +109,7 @@ def reading(body: bytes, max_depth: int) -> Iterator[Envelope | None]:
         fields=fields,
         wants_usage=stream and _asks_usage(fields),
         choices=_count(fields, "n") or 1,
-        max_output=next(filter(None, (_count(fields, name) for name in _BOUNDS)), None),
+        max_output=_bound(fields),
     )
 
 
@@ -167,22 +167,19 @@ def body_of(fields: Fields) -> bytes:
     return b"".join([*parts, b"}"])
 
 
-def _checks(body: bytes, max_depth: int) -> Iterator[None]:
-    """What has to be true before a body is decoded; a step a piece. Raises `Refusal` 400."""
+def _checks(body: bytes, max_depth: int) -> Iterable[None]:
+    """What has to be true before a body is decoded; a step a piece, none where one look says it all.
+
+    Raises `Refusal` 400.
+    """
     if not body:
         raise Refusal(400, "The request body is empty; a JSON object was expected.")
-    if not body.isascii():
-        yield from _check_text(body)
-    if not _has_few_brackets(body, max_depth):
-        nesting = Nesting(max_depth)
-        for start in range(0, len(body), PIECE):
-            if start:
-                yield None
-            nesting.feed(body[start : start + PIECE])
-            if nesting.too_deep:
-                raise Refusal(
-                    400, f"The request body is nested deeper than {max_depth} levels, or too intricate."
-                )
+    is_ascii, is_flat = body.isascii(), _has_few_brackets(body, max_depth)
+    if is_ascii and is_flat:
+        return ()
+    return itertools.chain(
+        () if is_ascii else _check_text(body), () if is_flat else _check_depth(body, max_depth)
+    )
 
 
 def _check_text(body: bytes) -> Iterator[None]:
@@ -197,6 +194,19 @@ def _check_text(body: bytes) -> Iterator[None]:
         except UnicodeDecodeError as error:
             at = start + error.start
             raise Refusal(400, f"The request body is not valid UTF-8 at byte {at}.") from None
+
+
+def _check_depth(body: bytes, max_depth: int) -> Iterator[None]:
+    """That a body is not nested deeper."""
+    nesting = Nesting(max_depth)
+    for start in range(0, len(body), PIECE):
+        if start:
+            yield None
+        nesting.feed(body[start : start + PIECE])
+        if nesting.too_deep:
+            raise Refusal(
+                400, f"The request body is nested deeper than {max_depth} levels, or too intricate."
+            )
 
 
 def _has_few_brackets(body: bytes, most: int) -> bool:
@@ -334,6 +344,15 @@ def _count(fields: Fields, name: str) -> int | None:
         return None
     # A wrong type is the provider's to refuse: it says it better than we could.
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _bound(fields: Fields) -> int | None:
+    """The first bound of the output that is one."""
+    for name in _BOUNDS:
+        bound = _count(fields, name) if name in fields else None
+        if bound is not None:
+            return bound
+    return None
 
 
 def _asks_usage(fields: Fields) -> bool:
