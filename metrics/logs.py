@@ -60,19 +60,15 @@ def configure(stream: TextIO, level: str, wall: Callable[[], float], *, pretty: 
     What is returned changes the level later: loggers are cached, and would not hear of another configuration.
     """
     threshold = Threshold(level)
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(pad_event_to=0, sort_keys=False, colors=stream.isatty())
-        if pretty
-        else structlog.processors.JSONRenderer(serializer=lambda event, **_: _encode(event).decode())
-    )
+    rendering: list[structlog.typing.Processor] = [_Json(wall)]
+    if pretty:
+        rendering = [
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(pad_event_to=0, sort_keys=False, colors=stream.isatty()),
+        ]
     structlog.configure(
-        processors=[
-            threshold,
-            structlog.stdlib.add_log_level if pretty else _level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if pretty else _Stamp(wall),
-            structlog.processors.ExceptionRenderer() if not pretty else _same,
-            renderer,
-        ],
+        processors=[threshold, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=Outlet(stream),
         cache_logger_on_first_use=True,
@@ -109,32 +105,30 @@ class Outlet:
         self._stream.flush()
 
 
-class _Stamp:
-    """The time of a line in UTC, to the second; made once for all lines of a second."""
+class _Json:
+    """As a processor of structlog, the only one behind the threshold: a line as one JSON object.
+
+    The time is in UTC, to the second; its text is made once for all lines of a second.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._second = 0
         self._text = ""
 
-    def __call__(
-        self, _logger: object, _name: str, event: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
+    def __call__(self, logger: object, name: str, event: structlog.typing.EventDict) -> str:
         second = int(self._now())
         if second != self._second:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
             self._second = second
+        event["level"] = name
         event["timestamp"] = self._text
-        return event
+        if "exc_info" in event:
+            event = _with_traceback(logger, name, event)
+        return _encode(event).decode()
 
 
-def _level(_logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event["level"] = name
-    return event
-
-
-def _same(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return event
+_with_traceback = structlog.processors.ExceptionRenderer()
 
 
 class RequestLog:

@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import structlog
 
@@ -98,6 +99,38 @@ def test_lines_are_json() -> None:
     assert first["timestamp"] == "2027-01-15T08:00:00Z"
     assert second["level"] == "error"
     assert "ValueError: invalid literal" in second["exception"]
+
+
+def test_a_json_line_is_what_structlogs_own_processors_make_of_it() -> None:
+    """The same fields in the same order, escaped alike, with the traceback where there is one."""
+    out = io.StringIO()
+    logs.configure(out, "info", lambda: NOW, pretty=False)
+    log = logs.RequestLog()
+    log.start()
+    record = full()
+    record.client = 'a "b"\\\n\u2028\u00e9\U0001f600'
+    log.write(record)
+    log.close()
+    error = ValueError("no\nnumber")
+    structlog.get_logger("test").error("failed", what="<b>", exc_info=error)
+    structlog.get_logger("test").info("went well", exc_info=None)
+    expected = [
+        own_line("info", logs.line(record) | {"event": "request"}),
+        own_line("error", {"what": "<b>", "exc_info": error, "event": "failed"}),
+        own_line("info", {"exc_info": None, "event": "went well"}),
+    ]
+    assert out.getvalue() == "".join(expected)
+
+
+def own_line(level: str, event: dict[str, object]) -> str:
+    """A line by structlog's processors, one for each thing."""
+    event = structlog.stdlib.add_log_level(None, level, event)
+    event["timestamp"] = "2027-01-15T08:00:00Z"
+    event = structlog.processors.ExceptionRenderer()(None, level, event)
+    render = structlog.processors.JSONRenderer(
+        serializer=lambda told, **_: msgspec.json.encode(told).decode()
+    )
+    return f"{render(None, level, event)!s}\n"
 
 
 def test_lines_are_text_on_a_terminal() -> None:
