@@ -26,7 +26,7 @@ from ratelimit.quota import NOTHING, Decision, Demand
 from ratelimit.refusals import Refusals
 from ratelimit.scope import Limit, Limits, Refusal, Reservation, unlimited
 from ratelimit.store import LEASE_S, Clock, Store, StoreError, Unavailable
-from ratelimit.together import MOST, together
+from ratelimit.together import MOST, failures, together
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -79,6 +79,7 @@ class Limiter:
         self._deferred: list[_Ended] = []
         self._lowered: dict[str, tuple[Limit, int | None, int | None]] = {}
         self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._next_beat = clock.monotonic() + LEASE_S / 3
         self._next_probe = clock.monotonic()
 
@@ -163,12 +164,23 @@ class Limiter:
 
     async def run(self) -> None:
         """Work in the background until cancelled. Cancel it, then `flush` once, to end in order."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._outage.probe):
-                    await self._wake.wait()
-            self._wake.clear()
-            await self.tick()
+        self._set_alarm()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self.tick()
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+    def _set_alarm(self) -> None:
+        """Wake every probe, whatever else does: a timer for each settlement would cost more than that."""
+        self._alarm = asyncio.get_running_loop().call_later(self._outage.probe, self._ring)
+
+    def _ring(self) -> None:
+        self._wake.set()
+        self._set_alarm()
 
     async def tick(self) -> None:
         """What is due now: settlements at once, leases every third of a lease, the rest every probe."""
@@ -193,7 +205,8 @@ class Limiter:
         try:
             for first in range(0, len(batch), MOST):
                 await self._settle(batch[first : first + MOST])
-            await self._lower()
+            if self._lowered:
+                await self._lower()
             done = True
         finally:
             if not done:  # cancelled: settling twice is harmless, settling never is not
@@ -242,17 +255,17 @@ class Limiter:
 
     async def _settle(self, batch: Sequence[_Ended]) -> None:
         """Settle all of `batch` at once: with the shared store, or here where that is away."""
-        asked = [ended for ended in batch if not self._absence.covers(ended.limits)]
-        here = [ended for ended in batch if self._absence.covers(ended.limits)]
-        pending = (self._shared.settle(*ended.told) for ended in asked)
-        for ended, error in zip(asked, await asyncio.gather(*pending, return_exceptions=True), strict=True):
+        asked: list[_Ended] = []
+        here: list[_Ended] = []
+        for ended in batch:
+            (here if self._absence.covers(ended.limits) else asked).append(ended)
+        pending = [self._shared.settle(*ended.told) for ended in asked]
+        for ended, error in zip(asked, await failures(pending, StoreError, Unavailable), strict=True):
             if isinstance(error, StoreError):  # dropped: the next attempt would fail as well
                 self._absence.mishaps.note("settle", error)
-            elif isinstance(error, Unavailable):
+            elif error is not None:
                 self._begin(ended.limits)
                 self._defer(ended)
-            elif isinstance(error, BaseException):
-                raise error
         for ended in here:
             rid, limits, demand, actual = ended.told
             if ended.held.local:

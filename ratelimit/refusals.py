@@ -79,5 +79,6 @@ class Refusals:
 
     def clear(self, limits: Limits) -> None:
         """Something of `limits` was given back."""
-        for limit in limits:
-            self._entries.pop(limit.key, None)
+        if self._entries:
+            for limit in limits:
+                self._entries.pop(limit.key, None)

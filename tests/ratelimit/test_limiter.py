@@ -370,6 +370,27 @@ def test_it_runs_in_the_background_until_cancelled() -> None:
     live(life)
 
 
+def test_the_background_wakes_by_itself_too() -> None:
+    """Every probe, though nothing is settled: else nobody would find that the store is back."""
+
+    async def life(world: World) -> None:
+        world.shared.away = "before"
+        limiter = Limiter(world.shared, world.local, world.clock, lambda: 1, "me", Outage(probe=0.0))
+        await limiter.reserve(ACME, Demand())
+        await limiter.tick()
+        assert limiter.away == 1
+        world.shared.away = ""
+        running = asyncio.ensure_future(limiter.run())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert limiter.away == 0
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    live(life)
+
+
 def test_a_flush_that_is_cancelled_loses_nothing() -> None:
     """What was being settled is settled again: harmless twice, but never lost."""
 
