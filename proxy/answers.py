@@ -49,7 +49,7 @@ def limit_headers(exchange: Exchange) -> Headers:
 
 def moment(unix: float) -> str:
     """A Unix time as RFC 3339 in UTC, in whole seconds, rounded up."""
-    return dt.datetime.fromtimestamp(math.ceil(unix), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(math.ceil(unix), dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def status_of(exchange: Exchange, refusal: Refusal) -> int:

@@ -36,8 +36,6 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Whole = Callable[[], bytes | None]
-"""The body of a request if all of it is there already."""
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOT = {
@@ -62,6 +60,8 @@ _FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tr
 """Request headers that go upstream as they came; all others stay here."""
 
 _CREDENTIALS = frozenset({b"x-api-key", b"api-key"})
+_BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
+_READ = _FORWARDED | _VENDOR | _CREDENTIALS | _BODY | {b"authorization", b"x-apex-strict"}
 _log = structlog.get_logger("edge")
 
 
@@ -81,13 +81,13 @@ class Direct(Protocol):
 class HttpSource:
     """A request body from an ASGI connection. `record` is told how long was waited for it, where that was."""
 
-    __slots__ = ("_announced", "_bounds", "_receive", "_whole", "record")
+    __slots__ = ("_announced", "_bounds", "_direct", "_receive", "record")
 
     def __init__(
-        self, receive: Receive, bounds: Bounds, announced: int | None, whole: Whole | None = None
+        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct | None = None
     ) -> None:
         self._receive = receive
-        self._whole = whole
+        self._direct = direct
         self._bounds = bounds
         self._announced = announced
         self.record: Record | None = None
@@ -96,7 +96,7 @@ class HttpSource:
         """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
         if self._announced is not None and self._announced > self._bounds.body:
             raise _too_large(self._bounds)
-        if self._whole is not None and (body := self._whole()) is not None:
+        if self._direct is not None and (body := self._direct.whole()) is not None:
             return self._within(body)  # it came along with its head, as most do: no need for a timer
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -266,8 +266,7 @@ class Edge:
         if endpoint is None:
             kind = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
             return self._reception.open(kind, _voice(scope), head, Body(b""), sink)
-        bounds = self._fleet.snapshot.config.bounds
-        source = HttpSource(receive, bounds, head.length, direct.whole if direct is not None else None)
+        source = HttpSource(receive, self._fleet.snapshot.config.bounds, head.length, direct)
         exchange = self._reception.open(endpoint, CODECS[DIALECT_OF[endpoint]], head, source, sink)
         source.record = exchange.record
         return exchange
@@ -347,23 +346,24 @@ def read_head(headers: list[tuple[bytes, bytes]]) -> Head:
     vendor: list[tuple[str, str]] = []
     strict = False
     for name, value in headers:
+        if name not in _READ:
+            continue
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
             bearer = token.strip() if scheme.lower() == b"bearer" else None
-        elif name in _CREDENTIALS:
-            credential = value.strip()
         elif name == b"content-type":
             content_type = value
         elif name == b"content-length":
             length = int(value)
         elif name == b"content-encoding":
             encoding = value.lower()
-        elif name in _FORWARDED:
-            forwarded.append((name.decode(), value.decode("latin-1")))
-        elif name in _VENDOR:
-            vendor.append((name.decode(), value.decode("latin-1")))
         elif name == b"x-apex-strict":
             strict = value.strip().lower() in (b"1", b"true")
+        elif name in _CREDENTIALS:
+            credential = value.strip()
+        else:
+            passed = vendor if name in _VENDOR else forwarded
+            passed.append((name.decode(), value.decode("latin-1")))
     return Head(bearer or credential, content_type, encoding, length, tuple(forwarded), tuple(vendor), strict)
 
 

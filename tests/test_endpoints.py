@@ -162,6 +162,29 @@ class Entrance:
         return client
 
 
+class FakeDirect:
+    """A connection on which the `body` came along with its head, or none; `takes`: a whole answer at once."""
+
+    def __init__(self, body: bytes | None = None, *, takes: bool = False) -> None:
+        self._body = body
+        self._takes = takes
+        self.said: list[tuple[int, Headers, bytes]] = []
+
+    def whole(self) -> bytes | None:
+        """What came."""
+        return self._body
+
+    def push(self, _data: bytes) -> bool:
+        """Not now."""
+        return False
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Keep it, if it is taken."""
+        if self._takes:
+            self.said.append((status, headers, body))
+        return self._takes
+
+
 def part(body: bytes, *, more: bool = False) -> Message:
     """A message with a part of a request's body."""
     return {"type": "http.request", "body": body, "more_body": more}
@@ -204,7 +227,7 @@ def test_the_wait_for_a_body_is_the_clients() -> None:
 
     async def waited(whole: bytes | None, patience: float) -> float:
         record = Record("req_1", "chat", 0.0)
-        source = HttpSource(slowly, Bounds(body_read=patience), None, lambda: whole)
+        source = HttpSource(slowly, Bounds(body_read=patience), None, FakeDirect(whole))
         source.record = record
         with contextlib.suppress(Refusal):
             await source.body()
@@ -277,27 +300,6 @@ def test_a_whole_answer_has_its_length_and_the_extra_headers() -> None:
         },
         {"type": "http.response.body", "body": b"body"},
     ]
-
-
-class FakeDirect:
-    """A connection that takes whole answers at once, or not."""
-
-    def __init__(self, *, takes: bool) -> None:
-        self._takes = takes
-        self.said: list[tuple[int, Headers, bytes]] = []
-
-    def whole(self) -> bytes | None:
-        """Nothing is there."""
-
-    def push(self, _data: bytes) -> bool:
-        """Not now."""
-        return False
-
-    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Keep it, if it is taken."""
-        if self._takes:
-            self.said.append((status, headers, body))
-        return self._takes
 
 
 @pytest.mark.parametrize("takes", [True, False])
