@@ -133,14 +133,19 @@ def _asked(exchange: Exchange, redact: Callable[[str], str]) -> str:
 
 def _tries(exchange: Exchange) -> list[Try]:
     """Each attempt but the last has failed, and has its fault."""
+    found = _failures(exchange) if exchange.faults else []
+    tried = exchange.attempts[len(found) :]
+    return found + [Try(one.outcome, 0, one.duration, ends=True) for one in tried]
+
+
+def _failures(exchange: Exchange) -> list[Try]:
     tried, faults = exchange.attempts, exchange.faults
     broke = exchange.committed and len(faults) == len(tried)
     cut = len(faults) if broke else 0  # the fault after which nobody else could be tried
-    found = [
+    return [
         _failed(fault, one.duration, cut=number == cut)
         for number, (fault, one) in enumerate(zip(faults, tried, strict=False), 1)
     ]
-    return found + [Try(one.outcome, 0, one.duration, ends=True) for one in tried[len(found) :]]
 
 
 def _failed(fault: Fault, took: float, *, cut: bool) -> Try:

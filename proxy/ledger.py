@@ -100,7 +100,7 @@ class Ledger:
         picked = exchange.plan is not None and bool(exchange.plan.picks)
         if exchange.tenant is None or (exchange.record.outcome == COMPLETED and not picked):
             return
-        slot, mark = int(exchange.request_id[16:20], 16), int(exchange.request_id[20:], 16)
+        slot, mark = divmod(int(exchange.request_id[16:], 16), 1 << 32)
         if not picked and self._is_kept(slot, mark):
             return
         made = decided(exchange, self._clock.wall(), self._redact)

@@ -122,7 +122,7 @@ def test_a_json_line_is_what_structlogs_own_processors_make_of_it() -> None:
     assert out.getvalue() == "".join(expected)
 
 
-def own_line(level: str, event: dict[str, object]) -> str:
+def own_line(level: str, event: structlog.typing.EventDict) -> str:
     """A line by structlog's processors, one for each thing."""
     event = structlog.stdlib.add_log_level(None, level, event)
     event["timestamp"] = "2027-01-15T08:00:00Z"
