@@ -18,7 +18,7 @@ from proxy.exchange import Exchange
 from proxy.targets import Target
 from proxy.wire.model import Endpoint, Usage
 from ratelimit import scope
-from ratelimit.quota import LARGEST, Decision, Demand, Dimension, Quota, Window
+from ratelimit.quota import LARGEST, Decision, Demand, Dimension, Window
 
 
 class Limiting(Protocol):
@@ -53,7 +53,7 @@ class Admission:
         wanted = exchange.snapshot.scopes.of_client(exchange.tenant.name, exchange.model.alias)
         if not wanted:
             return
-        dearest = max(self._expect(exchange, target, wanted) for target in exchange.plan.targets)
+        dearest = self._dearest(exchange, exchange.plan.targets, _bucket(wanted))
         exchange.held.expected = dearest
         taken = await self._limits.reserve(wanted, Demand(1, dearest))
         exchange.limited = taken.decision
@@ -113,7 +113,7 @@ class Admission:
         return None
 
     def _demand(self, exchange: Exchange, target: Target, limits: scope.Limits) -> Demand:
-        expected = self._expect(exchange, target, limits)
+        expected = self._expect(exchange, target, _bucket(limits))
         exchange.held.expected = exchange.held.expected or expected
         return Demand(1, expected)
 
@@ -125,7 +125,7 @@ class Admission:
     def expected(self, exchange: Exchange) -> int:
         """Tokens that a request is expected to take, by its first target."""
         assert exchange.plan is not None
-        return self._expect(exchange, exchange.plan.targets[0], ())
+        return self._expect(exchange, exchange.plan.targets[0], LARGEST)
 
     def prompt(self, exchange: Exchange, target: Target) -> int:
         """Tokens that the prompt alone is expected to take."""
@@ -182,29 +182,40 @@ class Admission:
         """What a stream without usage has used, as far as can be told: an event is about a token."""
         return Usage(input=self.prompt(exchange, target), output=events)
 
-    def _expect(self, exchange: Exchange, target: Target, limits: scope.Limits) -> int:
-        """Tokens to charge ahead. What is only guessed of the output never makes a request too large."""
+    def _dearest(self, exchange: Exchange, targets: Sequence[Target], most: int) -> int:
+        """What the dearest of `targets` is expected to cost; the keys of one entry cost the same."""
+        dearest, label, policy = 0, None, None
+        for target in targets:
+            if target.label != label or target.output_policy is not policy:
+                label, policy = target.label, target.output_policy
+                dearest = max(dearest, self._expect(exchange, target, most))
+        return dearest
+
+    def _expect(self, exchange: Exchange, target: Target, most: int) -> int:
+        """Tokens to charge ahead; `most` is what the limits ever allow at one moment.
+
+        What is only guessed of the output never makes a request too large.
+        """
         envelope = exchange.envelope
         assert envelope is not None
-        prompt = self._estimator.expect(target.label, envelope.weight, None, OutputPolicy.NONE)
+        policy = target.output_policy
+        cap = envelope.max_output * envelope.choices if envelope.max_output is not None else None
+        prompt, output = self._estimator.parts(target.label, envelope.weight, cap, policy)
         if exchange.endpoint is Endpoint.EMBEDDINGS:
             return prompt
-        cap = envelope.max_output * envelope.choices if envelope.max_output is not None else None
-        policy = target.output_policy
-        expected = self._estimator.expect(target.label, envelope.weight, cap, policy)
         if policy is OutputPolicy.MAX_TOKENS and cap is not None:
-            return expected
-        return min(expected, max(prompt, _bucket(limits)))
+            return prompt + output
+        return min(prompt + output, max(prompt, most))
 
 
 def _bucket(limits: scope.Limits) -> int:
     """The most tokens that all of `limits` ever allow at one moment."""
-    return min((_burst(limit.quota) for limit in limits), default=LARGEST)
-
-
-def _burst(quota: Quota) -> int:
-    burst = quota.burst_tokens if quota.window is Window.SMOOTH else None
-    return burst or quota.tokens_per_minute or LARGEST
+    most = LARGEST
+    for limit in limits:
+        quota = limit.quota
+        burst = quota.burst_tokens if quota.window is Window.SMOOTH else None
+        most = min(most, burst or quota.tokens_per_minute or LARGEST)
+    return most
 
 
 def _left(exchange: Exchange) -> bool:
@@ -214,8 +225,9 @@ def _left(exchange: Exchange) -> bool:
 
 def _reached(exchange: Exchange) -> bool:
     """Whether any attempt got as far as a provider."""
-    missed = sum(fault.kind in TRANSPORT for fault in exchange.faults)
-    return exchange.used is not None or len(exchange.attempts) > missed
+    if exchange.used is not None:
+        return True
+    return len(exchange.attempts) > sum(fault.kind in TRANSPORT for fault in exchange.faults)
 
 
 def refused(taken: scope.Refusal, whose: str) -> Refusal:

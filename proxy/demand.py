@@ -41,6 +41,10 @@ class _Learned:
     output: float = FIRST_OUTPUT
 
 
+_UNKNOWN = _Learned()
+"""What is expected of a model that nobody has asked yet; never written to."""
+
+
 class Estimator:
     """Expectations per upstream model."""
 
@@ -52,8 +56,13 @@ class Estimator:
 
         `size` is its body in bytes, `cap` the client's own bound on output tokens.
         """
-        known = self._models.get(model) or _Learned()
-        return 1 + round(size / known.bytes_per_token) + _output(known, cap, policy)
+        prompt, output = self.parts(model, size, cap, policy)
+        return prompt + output
+
+    def parts(self, model: str, size: int, cap: int | None, policy: OutputPolicy) -> tuple[int, int]:
+        """The same, the prompt and the output apart."""
+        known = self._models.get(model, _UNKNOWN)
+        return 1 + round(size / known.bytes_per_token), _output(known, cap, policy)
 
     def learn(self, model: str, size: int, usage: Usage) -> None:
         """A request of `size` bytes to `model` has taken `usage`."""
