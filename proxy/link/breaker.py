@@ -49,7 +49,9 @@ class Breaker:
         """
         if self.state is not State.CLOSED:
             return False
-        self._turn(int(now / _SLOT_S))
+        slot = int(now / _SLOT_S)
+        if slot > self._slot:
+            self._turn(slot)
         if good:
             self._row = 0
             self._good[self._slot % _SLOTS] += 1
@@ -91,7 +93,7 @@ class Breaker:
         """Empty the slots between the last one used and `slot`."""
         for passed in range(max(self._slot + 1, slot - _SLOTS + 1), slot + 1):
             self._good[passed % _SLOTS] = self._bad[passed % _SLOTS] = 0
-        self._slot = max(slot, self._slot)
+        self._slot = slot
 
 
 class Jitter:

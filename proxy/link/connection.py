@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import hiredis
+import msgspec
 
 from proxy.clock import Clock
 from proxy.link.failure import Reason, Unavailable, failure_of
@@ -30,20 +31,15 @@ LATE_GRACE_S = 0.010  # the batch may have left as late as the timer fired
 _NOT_YET = object()
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One command on its way. `future` is None for a command of ours whose reply nobody needs."""
 
-    __slots__ = ("future", "payload", "prefix", "redirected", "reloaded", "script")
-
-    def __init__(
-        self, payload: bytes, future: "asyncio.Future[Any] | None", script: Script | None = None
-    ) -> None:
-        self.payload = payload
-        self.future = future
-        self.script = script
-        self.prefix = b""  # what a resend puts before it: ASKING
-        self.reloaded = False
-        self.redirected = False
+    payload: bytes
+    future: "asyncio.Future[Any] | None"
+    script: Script | None = None
+    prefix: bytes = b""  # what a resend puts before it: ASKING
+    reloaded: bool = False
+    redirected: bool = False
 
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits."""
@@ -51,18 +47,15 @@ class Call:
             self.future.set_exception(error)
 
 
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """Calls that travel in one write. `due` is when to give up, in monotonic seconds."""
 
-    __slots__ = ("answered", "calls", "due", "expired", "failed", "sent")
-
-    def __init__(self, calls: Sequence[Call], due: float) -> None:
-        self.calls = calls
-        self.due = due
-        self.sent = 0.0
-        self.answered = 0
-        self.expired = False
-        self.failed = False
+    calls: Sequence[Call]
+    due: float
+    sent: float = 0.0
+    answered: int = 0
+    expired: bool = False
+    failed: bool = False
 
 
 class Owner:
@@ -165,13 +158,14 @@ class Connection(asyncio.Protocol):
                 batch = pending[0]
                 call = batch.calls[batch.answered]
                 batch.answered += 1
-                if batch.answered == len(batch.calls):
+                whole = batch.answered == len(batch.calls)
+                if whole:
                     pending.popleft()
                 if type(reply) is hiredis.ReplyError:
                     self._owner.on_error(batch, call, str(reply))
                 elif call.future is not None and not call.future.done():
                     call.future.set_result(reply)
-                if batch.answered == len(batch.calls):
+                if whole:
                     self._answered(batch, now)
         except hiredis.ProtocolError:
             self.abort(Reason.PROTOCOL, "the reply is not RESP")
