@@ -21,7 +21,7 @@ HIGH_WATER = 64 * 1024
 """Bytes of a body that wait for the application; beyond it nothing more is read."""
 
 DIRECT = "apex.direct"
-"""The extension (of ASGI's `extensions`) that is the cycle: what need not wait is a plain call there."""
+"""The extension (of ASGI's `extensions`) that is the cycle, as `Direct`."""
 
 SOON = "apex.soon"
 """In the start of an answer: a part of its body follows at once, so that they leave together."""
@@ -74,6 +74,42 @@ class Line(Protocol):
 
     def answered(self, cycle: "Cycle") -> None:
         """The answer is whole."""
+
+
+class Direct(Protocol):
+    """A connection, for what need not wait. False (or None) where it would: nothing was said then."""
+
+    def whole(self) -> bytes | None:
+        """The whole body of the request, if it is there already."""
+
+    def begin(self, status: int, headers: Sequence[Header]) -> bool:
+        """Say the head of an answer, which leaves with the begin of its body."""
+
+    def push(self, data: bytes, *, last: bool = False) -> bool:
+        """Say more of an answer that has begun."""
+
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Say a whole answer; its length is said for the application."""
+
+
+class Awaited:
+    """A connection that is known by ASGI's two ends alone: nothing is said but by `send`."""
+
+    def whole(self) -> bytes | None:
+        """Nothing is there."""
+        return None
+
+    def begin(self, _status: int, _headers: Sequence[Header]) -> bool:
+        """Not so."""
+        return False
+
+    def push(self, _data: bytes, *, last: bool = False) -> bool:  # noqa: ARG002  (the seam's signature)
+        """Not so."""
+        return False
+
+    def answer(self, _status: int, _headers: Sequence[Header], _body: bytes) -> bool:
+        """Not so."""
+        return False
 
 
 class Cycle:
@@ -186,16 +222,25 @@ class Cycle:
         else:
             raise RuntimeError(f"{kind} at the wrong time")
 
-    def push(self, data: bytes) -> bool:
+    def begin(self, status: int, headers: Sequence[Header]) -> bool:
+        """Say the head of an answer, which leaves with the begin of its body. False where that would wait."""
+        if self.gone:
+            return True
+        if self._line.write_paused or self.started:
+            return False
+        self._start(status, headers, soon=True)
+        return True
+
+    def push(self, data: bytes, *, last: bool = False) -> bool:
         """Say more of an answer that has begun. False where that would wait: nothing was said then."""
         if self.gone:
             return True
-        if self._line.write_paused or self.complete or self._head or not (self.started and data):
+        if self._line.write_paused or self.complete or not (self.started and (data or last)):
             return False
-        if self._chunked:
+        if self._chunked and not (self._head or last):
             self._line.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self._say(data, more=True)
+            self._say(data, more=not last)
         return True
 
     def answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
@@ -278,7 +323,6 @@ class Cycle:
 def _head_of(status: int, fields: Sequence[Header]) -> bytes:
     """The head of an answer. Raises `RuntimeError` where a field would not be one line."""
     head = status_line(status) + b"\r\n".join([*map(b": ".join, fields), b"\r\n"])
-    lines = len(fields) + 2
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+    if len(head.splitlines()) != len(fields) + 2 or 0 in head:  # \r and \n are ends of lines too
         raise RuntimeError("a line break in a header")
     return head

@@ -9,7 +9,7 @@ every exception: a bug is a 500 in the caller's dialect, and a line in the log.
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -20,7 +20,7 @@ from proxy.answers import broken, identity_headers, refusal_headers, status_of
 from proxy.clock import Clock
 from proxy.config.settings import Bounds
 from proxy.cors import CorsPolicy
-from proxy.cycle import DIRECT, SOON
+from proxy.cycle import DIRECT, SOON, Awaited, Direct
 from proxy.ends import Body
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head, Headers
@@ -62,20 +62,8 @@ _FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tr
 _CREDENTIALS = frozenset({b"x-api-key", b"api-key"})
 _BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
 _READ = _FORWARDED | _VENDOR | _CREDENTIALS | _BODY | {b"authorization", b"x-apex-strict"}
+_AWAITED = Awaited()
 _log = structlog.get_logger("edge")
-
-
-class Direct(Protocol):
-    """The connection, for what need not wait; see `cycle.DIRECT`."""
-
-    def whole(self) -> bytes | None:
-        """The body of the request, if all of it is there already."""
-
-    def push(self, data: bytes) -> bool:
-        """More of an answer that has begun; False where that would wait, and nothing was said."""
-
-    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
-        """A whole answer without its length; False as above."""
 
 
 class HttpSource:
@@ -84,7 +72,7 @@ class HttpSource:
     __slots__ = ("_announced", "_bounds", "_direct", "_receive", "record")
 
     def __init__(
-        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct | None = None
+        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct = _AWAITED
     ) -> None:
         self._receive = receive
         self._direct = direct
@@ -96,7 +84,7 @@ class HttpSource:
         """The whole body. Raises `Refusal` 413 or 408; a client that leaves meanwhile cancels the task."""
         if self._announced is not None and self._announced > self._bounds.body:
             raise _too_large(self._bounds)
-        if self._direct is not None and (body := self._direct.whole()) is not None:
+        if (body := self._direct.whole()) is not None:
             return self._within(body)  # it came along with its head, as most do: no need for a timer
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -138,11 +126,11 @@ class HttpSink:
 
     __slots__ = ("_direct", "_ended", "_extra", "_send", "push", "started")
 
-    def __init__(self, send: Send, extra: Headers, direct: Direct | None = None) -> None:
+    def __init__(self, send: Send, extra: Headers, direct: Direct = _AWAITED) -> None:
         self._send = send
         self._extra = extra
         self._direct = direct
-        self.push: Callable[[bytes], bool] = direct.push if direct is not None else _waits
+        self.push: Callable[[bytes], bool] = direct.push
         """Whole events, if the connection takes them at once. After the end it does not."""
         self.started = False
         self._ended = False
@@ -150,35 +138,31 @@ class HttpSink:
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Status, headers and the whole body."""
         self.started = self._ended = True
-        if self._direct is not None and self._direct.answer(status, [*headers, *self._extra], body):
-            return
-        length = (b"content-length", b"%d" % len(body))
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, length, *self._extra]}
-        )
-        await self._send({"type": "http.response.body", "body": body})
+        headers = [*headers, *self._extra]
+        if not self._direct.answer(status, headers, body):
+            headers.append((b"content-length", b"%d" % len(body)))
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
         """Status and headers of a stream; they leave with what is written first."""
         self.started = True
         headers = [*headers, *self._extra]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers, SOON: True})
+        if not self._direct.begin(status, headers):
+            start = {"type": "http.response.start", "status": status, "headers": headers, SOON: True}
+            await self._send(start)
 
     async def write(self, data: bytes) -> None:
         """Whole events."""
-        if not self._ended:
+        if not self._ended and not self.push(data):
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """The last events and the end."""
         if not self._ended:
             self._ended = True
-            await self._send({"type": "http.response.body", "body": data})
-
-
-def _waits(_data: bytes) -> bool:
-    """How to push where only `send` is there: it has to be awaited."""
-    return False
+            if not self._direct.push(data, last=True):
+                await self._send({"type": "http.response.body", "body": data})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -223,7 +207,7 @@ class Edge:
         preflight = self.cors is not None and _is_preflight(scope)
         extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
-        direct = scope.get("extensions", {}).get(DIRECT)
+        direct = scope.get("extensions", {}).get(DIRECT, _AWAITED)
         exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, direct), direct)
         if self.cors is not None and preflight:
             headers = [*self.cors.preflight(origin), *identity_headers(exchange)]
@@ -260,7 +244,7 @@ class Edge:
             _log.exception("socket_crashed")
 
     def _exchange(
-        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink, direct: Direct | None
+        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink, direct: Direct
     ) -> Exchange:
         head = read_head(scope["headers"])
         if endpoint is None:

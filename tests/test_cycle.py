@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cycle import DIRECT, HIGH_WATER, SOON, Cycle, Message, refusal, status_line
+from proxy.cycle import DIRECT, HIGH_WATER, SOON, Awaited, Cycle, Message, refusal, status_line
 
 
 class FakeLine:
@@ -473,9 +473,54 @@ def test_a_head_whose_body_follows_soon_leaves_with_it() -> None:
         talk = Talk()
         at_once(talk.cycle.send({"type": "http.response.start", "status": 200, SOON: True}))
         assert talk.written == []
-        assert not talk.cycle.push(b"not before it")
         talk.say(said, more=True)
         assert talk.written == [HEAD + b"transfer-encoding: chunked\r\n\r\n" + more]
+
+
+def test_a_stream_can_be_said_without_waiting() -> None:
+    """Its head leaves with its first event, the end with the last."""
+    talk = Talk()
+    assert talk.cycle.begin(200, [(b"x", b"y")])
+    assert talk.written == []
+    assert talk.cycle.push(b"a")
+    assert talk.written == [HEAD + b"x: y\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"]
+    assert talk.cycle.push(b"b")
+    assert talk.cycle.push(b"c", last=True)
+    assert talk.written == [b"1\r\nb\r\n", b"1\r\nc\r\n0\r\n\r\n"]
+    assert talk.line.answers == [talk.cycle]
+
+
+def test_the_end_of_a_stream_may_be_all_there_is_of_it() -> None:
+    """It leaves with the head."""
+    talk = Talk()
+    assert talk.cycle.begin(200, [])
+    assert talk.cycle.push(b"", last=True)
+    assert talk.written == [HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
+    assert not talk.cycle.push(b"", last=True)
+
+
+def test_a_stream_does_not_begin_where_that_would_wait_or_twice() -> None:
+    """Nothing was said then; one that is gone hears nothing."""
+    talk = Talk()
+    talk.line.write_paused = True
+    assert not talk.cycle.begin(200, [])
+    assert not talk.cycle.started
+    talk.line.write_paused = False
+    assert talk.cycle.begin(200, [])
+    assert not talk.cycle.begin(200, [])
+    gone = Talk()
+    gone.cycle.gone = True
+    assert gone.cycle.begin(200, [])
+    assert not gone.cycle.started
+
+
+def test_without_a_connection_nothing_is_taken_at_once() -> None:
+    """Everything goes by ASGI's messages."""
+    awaited = Awaited()
+    assert awaited.whole() is None
+    assert not awaited.begin(200, [])
+    assert not awaited.push(b"a")
+    assert not awaited.answer(200, [], b"")
 
 
 def test_what_is_pushed_is_a_chunk_as_well() -> None:

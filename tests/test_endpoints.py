@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pytest
 from fakes.exchanges import numbers
@@ -18,8 +18,9 @@ from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
 from proxy.endpoints import Application, Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
-from proxy.exchange import Exchange, Head, Headers
+from proxy.exchange import Exchange, Head
 from proxy.fleet import Fleet, snapshot
+from proxy.intake import Header
 from proxy.pipeline import Pipeline
 from proxy.reception import Reception
 from proxy.redaction import Redactor
@@ -163,26 +164,33 @@ class Entrance:
 
 
 class FakeDirect:
-    """A connection on which the `body` came along with its head, or none; `takes`: a whole answer at once."""
+    """A connection on which the `body` came along with its head, or none; `takes`: answers at once."""
 
     def __init__(self, body: bytes | None = None, *, takes: bool = False) -> None:
         self._body = body
         self._takes = takes
-        self.said: list[tuple[int, Headers, bytes]] = []
+        self.said: list[object] = []
+
+    def _take(self, *said: object) -> bool:
+        if self._takes:
+            self.said.append(said)
+        return self._takes
 
     def whole(self) -> bytes | None:
         """What came."""
         return self._body
 
-    def push(self, _data: bytes) -> bool:
-        """Not now."""
-        return False
-
-    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+    def begin(self, status: int, headers: Sequence[Header]) -> bool:
         """Keep it, if it is taken."""
-        if self._takes:
-            self.said.append((status, headers, body))
-        return self._takes
+        return self._take(status, *headers)
+
+    def push(self, data: bytes, *, last: bool = False) -> bool:
+        """Keep it, if it is taken."""
+        return self._take(data, "last") if last else self._take(data)
+
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Keep it, if it is taken."""
+        return self._take(status, *headers, body)
 
 
 def part(body: bytes, *, more: bool = False) -> Message:
@@ -296,7 +304,7 @@ def test_a_whole_answer_has_its_length_and_the_extra_headers() -> None:
         {
             "type": "http.response.start",
             "status": 201,
-            "headers": [(b"a", b"b"), (b"content-length", b"4"), (b"vary", b"origin")],
+            "headers": [(b"a", b"b"), (b"vary", b"origin"), (b"content-length", b"4")],
         },
         {"type": "http.response.body", "body": b"body"},
     ]
@@ -309,8 +317,28 @@ def test_a_whole_answer_is_one_call_where_it_need_not_wait(takes: bool) -> None:
     sink = HttpSink(client.send, [(b"vary", b"origin")], direct)
     asyncio.run(sink.answer(201, [(b"a", b"b")], b"body"))
     assert sink.started
-    assert direct.said == ([(201, [(b"a", b"b"), (b"vary", b"origin")], b"body")] if takes else [])
+    assert direct.said == ([(201, (b"a", b"b"), (b"vary", b"origin"), b"body")] if takes else [])
     assert len(client.sent) == (0 if takes else 2)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_stream_is_said_by_plain_calls_where_it_need_not_wait(takes: bool) -> None:
+    """Head, events and end; each goes the other way where it would wait. After the end nothing is said."""
+
+    async def main() -> None:
+        await sink.start(200, [(b"a", b"b")])
+        await sink.write(b"one")
+        await sink.end(b"two")
+        await sink.write(b"late")
+        await sink.end(b"later")
+
+    client, direct = Client(), FakeDirect(takes=takes)
+    sink = HttpSink(client.send, [(b"vary", b"origin")], direct)
+    asyncio.run(main())
+    assert sink.started
+    said = [(200, (b"a", b"b"), (b"vary", b"origin")), (b"one",), (b"two", "last")]
+    assert direct.said == (said if takes else [])
+    assert len(client.sent) == (0 if takes else 3)
 
 
 def test_a_stream_ends_once() -> None:
