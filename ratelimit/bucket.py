@@ -10,9 +10,11 @@ for earlier charges counts once more; a strict one never lets more than its figu
 The state of a limit is None until it is first used. Everything here returns a new state.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from ratelimit.gauge import SECOND_US, WINDOW_S, Ask, Change, Header, Level
 
@@ -35,8 +37,7 @@ class Lease(NamedTuple):
     charged: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """One limit. The fields are those of the hash in lua/admit.lua."""
 
     at: int
@@ -45,7 +46,7 @@ class State:
     tokens: int = 0
     held: int = 0
     log: tuple[Entry, ...] = ()
-    leases: Mapping[str, Lease] = dataclasses.field(default_factory=dict)
+    leases: Mapping[str, Lease] = msgspec.field(default_factory=dict)
 
     @property
     def header(self) -> Header:
@@ -113,7 +114,7 @@ def admit(
             after[i] = _uncharge(after[i], ask)
         charged = before[i].leases[ticket.id].charged if known[i] and not ask.requests_drain else second
         leases = {**before[i].leases, ticket.id: Lease(second + ticket.lease, charged)}
-        after[i] = dataclasses.replace(after[i], leases=leases)
+        after[i] = replace(after[i], leases=leases)
     written = (
         new if not refused or knows else old for new, knows, old in zip(after, known, states, strict=True)
     )
@@ -130,12 +131,12 @@ def settle(state: State | None, rid: str, change: Change, now: int) -> tuple[Sta
         if more:
             state = _drain(state, change.requests_drain, change.tokens_drain, now)
         requests, tokens = max(state.requests + change.requests, 0), max(state.tokens + change.tokens, 0)
-        state = dataclasses.replace(state, requests=requests, tokens=tokens)
+        state = replace(state, requests=requests, tokens=tokens)
     else:
         state = _give_back(state, state.leases[rid].charged, min(change.requests, 0), min(change.tokens, 0))
         if more:
             state = _note(_slide(state, now), max(change.requests, 0), max(change.tokens, 0), now)
-    return dataclasses.replace(state, held=state.held - 1, leases=leases), True
+    return replace(state, held=state.held - 1, leases=leases), True
 
 
 def heartbeat(
@@ -147,7 +148,7 @@ def heartbeat(
     lapse = now // SECOND_US + lease
     there = {rid: Lease(lapse, state.leases[rid].charged) for rid in ids if rid in state.leases}
     missing = tuple(rid for rid in ids if rid not in state.leases)
-    return dataclasses.replace(state, leases={**state.leases, **there}), missing
+    return replace(state, leases={**state.leases, **there}), missing
 
 
 def tidy(state: State | None, lease: int, now: int) -> tuple[State | None, int]:
@@ -163,7 +164,7 @@ def tidy(state: State | None, lease: int, now: int) -> tuple[State | None, int]:
     }
     freed = sum(not rid.startswith(MARK) for rid in state.leases if rid not in leases)
     due = min([latest, *(one.lapse for one in leases.values())])
-    return dataclasses.replace(state, held=state.held - freed, due=due, leases=leases), freed
+    return replace(state, held=state.held - freed, due=due, leases=leases), freed
 
 
 def restore(
@@ -179,27 +180,27 @@ def restore(
     leases = {**state.leases, **fresh}
     if replay.mark:
         leases[replay.mark] = Lease(second + lease, second)
-    state = dataclasses.replace(state, held=state.held + len(fresh), leases=leases)
+    state = replace(state, held=state.held + len(fresh), leases=leases)
     passed = max(now - replay.seen, 0) if replay.seen else 0
     if drains[0]:
         state = _drain(state, *drains, now)
         requests += max(state.requests, replay.floor[0] - passed * drains[0])
         tokens += max(state.tokens, replay.floor[1] - passed * drains[1])
-        return dataclasses.replace(state, at=now, requests=requests, tokens=tokens), len(fresh)
+        return replace(state, at=now, requests=requests, tokens=tokens), len(fresh)
     state = _slide(state, now)
     if passed < WINDOW_S * SECOND_US:
         requests += max(replay.floor[0] - state.requests, 0)
         tokens += max(replay.floor[1] - state.tokens, 0)
-    return dataclasses.replace(_note(state, requests, tokens, now), at=now), len(fresh)
+    return replace(_note(state, requests, tokens, now), at=now), len(fresh)
 
 
 def _charge(state: State, ask: Ask, now: int) -> State:
     if ask.requests_drain:
         state = _drain(state, ask.requests_drain, ask.tokens_drain, now)
         requests, tokens = state.requests + ask.requests, state.tokens + ask.tokens
-        return dataclasses.replace(state, requests=requests, tokens=tokens, held=state.held + 1)
+        return replace(state, requests=requests, tokens=tokens, held=state.held + 1)
     state = _note(_slide(_step_back(state, now), now), ask.requests, ask.tokens, now)
-    return dataclasses.replace(state, at=now, held=state.held + 1)
+    return replace(state, at=now, held=state.held + 1)
 
 
 def _uncharge(state: State, ask: Ask) -> State:
@@ -209,7 +210,7 @@ def _uncharge(state: State, ask: Ask) -> State:
         last = log[-1]
         log = (*log[:-1], Entry(last.second, last.requests - ask.requests, last.tokens - ask.tokens))
     requests, tokens = state.requests - ask.requests, state.tokens - ask.tokens
-    return dataclasses.replace(state, requests=requests, tokens=tokens, held=state.held - 1, log=log)
+    return replace(state, requests=requests, tokens=tokens, held=state.held - 1, log=log)
 
 
 def _fits(state: State, ask: Ask) -> bool:
@@ -234,7 +235,7 @@ def _drain(state: State, requests_drain: int, tokens_drain: int, now: int) -> St
     passed = max(now - state.at, 0)
     requests = max(state.requests - passed * requests_drain, 0)
     tokens = max(state.tokens - passed * tokens_drain, 0)
-    return dataclasses.replace(state, at=now, requests=requests, tokens=tokens)
+    return replace(state, at=now, requests=requests, tokens=tokens)
 
 
 def _ahead(state: State, ask: Ask, now: int) -> bool:
@@ -250,7 +251,7 @@ def _step_back(state: State, now: int) -> State:
     if ahead <= 0:
         return state
     moved = tuple(entry._replace(second=entry.second - ahead) for entry in state.log)
-    return dataclasses.replace(state, log=moved)
+    return replace(state, log=moved)
 
 
 def _slide(state: State, now: int) -> State:
@@ -261,7 +262,7 @@ def _slide(state: State, now: int) -> State:
         gone += 1
     requests = state.requests - sum(entry.requests for entry in state.log[:gone])
     tokens = state.tokens - sum(entry.tokens for entry in state.log[:gone])
-    return dataclasses.replace(state, requests=requests, tokens=tokens, log=state.log[gone:])
+    return replace(state, requests=requests, tokens=tokens, log=state.log[gone:])
 
 
 def _note(state: State, requests: int, tokens: int, now: int) -> State:
@@ -271,7 +272,7 @@ def _note(state: State, requests: int, tokens: int, now: int) -> State:
         last = log[-1]
         entry, log = Entry(last.second, last.requests + requests, last.tokens + tokens), log[:-1]
     requests, tokens = state.requests + requests, state.tokens + tokens
-    return dataclasses.replace(state, requests=requests, tokens=tokens, log=(*log, entry))
+    return replace(state, requests=requests, tokens=tokens, log=(*log, entry))
 
 
 def _give_back(state: State, charged: int, requests: int, tokens: int) -> State:
@@ -281,7 +282,5 @@ def _give_back(state: State, charged: int, requests: int, tokens: int) -> State:
         if old.second == charged:
             log[i] = new = Entry(charged, max(old.requests + requests, 0), max(old.tokens + tokens, 0))
             requests, tokens = new.requests - old.requests, new.tokens - old.tokens
-            state = dataclasses.replace(
-                state, requests=state.requests + requests, tokens=state.tokens + tokens
-            )
-    return dataclasses.replace(state, log=tuple(log))
+            state = replace(state, requests=state.requests + requests, tokens=state.tokens + tokens)
+    return replace(state, log=tuple(log))
