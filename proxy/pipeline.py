@@ -183,7 +183,8 @@ class Pipeline:
         body = await exchange.source.body()
         exchange.record.bytes_in = len(body)
         room.grow_to(len(body))
-        seen = await _seen(body, exchange.snapshot.config.bounds.json_depth)
+        depth = exchange.snapshot.config.bounds.json_depth
+        seen = envelope.read(body, depth) if len(body) <= envelope.PIECE else await _seen(body, depth)
         if seen.stream and exchange.endpoint is Endpoint.EMBEDDINGS:
             seen = msgspec.structs.replace(seen, stream=False)  # no such thing: the reply will be a whole one
         exchange.envelope = seen
@@ -209,6 +210,7 @@ class Pipeline:
         """Try targets until one answers, one after another, within one budget and one deadline."""
         assert exchange.envelope is not None
         assert exchange.model is not None
+        assert exchange.plan is not None
         latest = exchange.record.began + exchange.model.timeouts.total
         pulse = self._pulse(exchange) if exchange.envelope.stream else None
         keep = self._archive.keep if exchange.thread is not None else None
@@ -216,7 +218,7 @@ class Pipeline:
         self._budget.deposit()
         try:
             while len(exchange.attempts) < exchange.snapshot.config.retry.attempts:
-                turn = await self._pick(exchange)
+                turn = self._waiting.now(_queue(exchange), exchange.plan) or await self._later(exchange)
                 if turn is None:
                     break
                 try:
@@ -244,12 +246,10 @@ class Pipeline:
         every = self._patience.pulse
         return Pulse(exchange.sink, exchange.voice.ping, lambda: stream_headers(exchange), self._tasks, every)
 
-    async def _pick(self, exchange: Exchange) -> Turn | None:
-        """The next target of the plan; with none left, the last one once more if that may help."""
+    async def _later(self, exchange: Exchange) -> Turn | None:
+        """No target of the plan is free: the last one once more if that may help, else whoever gets free."""
         assert exchange.plan is not None
-        turn = self._waiting.now(_queue(exchange), exchange.plan)
-        if turn is None and exchange.faults and not exchange.retried:
-            turn = await self._again(exchange)
+        turn = await self._again(exchange) if exchange.faults and not exchange.retried else None
         return turn or await self._wait(exchange, exchange.plan)
 
     def _sayable(self, exchange: Exchange, target: Target) -> bool:
@@ -380,9 +380,7 @@ def _queue(exchange: Exchange) -> str:
 
 
 async def _seen(body: bytes, depth: int) -> envelope.Envelope:
-    """The envelope of a body. Others have their turn while a long one is read."""
-    if len(body) <= envelope.PIECE:
-        return envelope.read(body, depth)
+    """The envelope of a long body. Others have their turn while it is read."""
     for seen in envelope.reading(body, depth):  # noqa: B007  (the last is the answer)
         await asyncio.sleep(0)
     assert seen is not None
