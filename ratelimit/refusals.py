@@ -4,8 +4,6 @@ An entry answers only demands that would be told the same reason and the same wa
 moment: another replica may have given something back. What this replica gives back clears it at once.
 """
 
-import dataclasses
-
 import msgspec
 
 from ratelimit.quota import Decision, Demand, Dimension, Room
@@ -19,8 +17,7 @@ MOST = 10_000
 """How many refusals are kept."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     since: float
     until: float
     demand: Demand

@@ -97,8 +97,7 @@ class Reservation(msgspec.Struct, frozen=True):
     decision: Decision
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why nothing was taken. `cached` says that no store was asked: the last answer still holds."""
 
     limits: Limits
