@@ -8,7 +8,7 @@ connection.
 import asyncio
 import http
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from proxy.errors import Refusal
@@ -82,6 +82,9 @@ class Direct(Protocol):
     def whole(self) -> bytes | None:
         """The whole body of the request, if it is there already."""
 
+    async def receive_by(self, until: float) -> Message:
+        """As ASGI's `receive`. Raises `TimeoutError` where nothing comes until then, by the loop's time."""
+
     def begin(self, status: int, headers: Sequence[Header]) -> bool:
         """Say the head of an answer, which leaves with the begin of its body."""
 
@@ -94,6 +97,16 @@ class Direct(Protocol):
 
 class Awaited:
     """A connection that is known by ASGI's two ends alone: nothing is said but by `send`."""
+
+    __slots__ = ("_receive",)
+
+    def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
+        self._receive = receive
+
+    async def receive_by(self, until: float) -> Message:
+        """As said."""
+        async with asyncio.timeout_at(until):
+            return await self._receive()
 
     def whole(self) -> bytes | None:
         """Nothing is there."""
@@ -189,14 +202,24 @@ class Cycle:
 
     async def receive(self) -> Message:
         """What came of the body since the last time; waits for it."""
+        return await self.receive_by(None)
+
+    async def receive_by(self, until: float | None) -> Message:
+        """The same. Raises `TimeoutError` where nothing comes until then, by the loop's time."""
         if self._expects:
             self._expects = False
             if self.more and not (self._parts or self.gone):
                 self._line.write(_CONTINUE)
         if not (self._news or self.gone or self.complete):
             self._line.resume_reading()
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            loop = asyncio.get_running_loop()
+            waiter = self._waiter = loop.create_future()
+            timer = loop.call_at(until, _late, waiter) if until is not None else None
+            try:
+                await waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
         self._news = False
         if self.gone or self.complete:
             return _DISCONNECT
@@ -318,6 +341,11 @@ class Cycle:
         self._parts.clear()
         self.wake()
         self._line.answered(self)
+
+
+def _late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
 
 
 def _head_of(status: int, fields: Sequence[Header]) -> bytes:

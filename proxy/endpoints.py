@@ -62,20 +62,18 @@ _FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tr
 _CREDENTIALS = frozenset({b"x-api-key", b"api-key"})
 _BODY = frozenset({b"content-type", b"content-length", b"content-encoding"})
 _READ = _FORWARDED | _VENDOR | _CREDENTIALS | _BODY | {b"authorization", b"x-apex-strict"}
-_AWAITED = Awaited()
 _log = structlog.get_logger("edge")
 
 
 class HttpSource:
     """A request body from an ASGI connection. `record` is told how long was waited for it, where that was."""
 
-    __slots__ = ("_announced", "_bounds", "_direct", "_receive", "record")
+    __slots__ = ("_announced", "_bounds", "_direct", "record")
 
     def __init__(
-        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct = _AWAITED
+        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct | None = None
     ) -> None:
-        self._receive = receive
-        self._direct = direct
+        self._direct = direct or Awaited(receive)
         self._bounds = bounds
         self._announced = announced
         self.record: Record | None = None
@@ -88,19 +86,19 @@ class HttpSource:
             return self._within(body)  # it came along with its head, as most do: no need for a timer
         loop = asyncio.get_running_loop()
         began = loop.time()
+        until = began + self._bounds.body_read
         try:
-            async with asyncio.timeout(self._bounds.body_read):
-                message = await self._receive()
-                if message["type"] == "http.request" and not message.get("more_body", False):
-                    return self._within(message.get("body", b""))
-                return await self._rest(message)
+            message = await self._direct.receive_by(until)
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                return self._within(message.get("body", b""))
+            return await self._rest(message, until)
         except TimeoutError:
             raise Refusal(408, "The request body did not arrive in time.", code="request_timeout") from None
         finally:
             if self.record is not None:
                 self.record.waited += loop.time() - began
 
-    async def _rest(self, message: Message) -> bytes:
+    async def _rest(self, message: Mapping[str, Any], until: float) -> bytes:
         parts: list[bytes] = []
         size = 0
         while True:
@@ -113,7 +111,7 @@ class HttpSource:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
-            message = await self._receive()
+            message = await self._direct.receive_by(until)
 
     def _within(self, body: bytes) -> bytes:
         if len(body) > self._bounds.body:
@@ -126,7 +124,7 @@ class HttpSink:
 
     __slots__ = ("_direct", "_ended", "_extra", "_send", "push", "started")
 
-    def __init__(self, send: Send, extra: Headers, direct: Direct = _AWAITED) -> None:
+    def __init__(self, send: Send, extra: Headers, direct: Direct) -> None:
         self._send = send
         self._extra = extra
         self._direct = direct
@@ -207,7 +205,7 @@ class Edge:
         preflight = self.cors is not None and _is_preflight(scope)
         extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
-        direct = scope.get("extensions", {}).get(DIRECT, _AWAITED)
+        direct = scope.get("extensions", {}).get(DIRECT) or Awaited(receive)
         exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, direct), direct)
         if self.cors is not None and preflight:
             headers = [*self.cors.preflight(origin), *identity_headers(exchange)]

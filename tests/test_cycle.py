@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from fakes.virtual_loop import run
 
 from proxy.cycle import DIRECT, HIGH_WATER, SOON, Awaited, Cycle, Message, refusal, status_line
 
@@ -516,11 +517,46 @@ def test_a_stream_does_not_begin_where_that_would_wait_or_twice() -> None:
 
 def test_without_a_connection_nothing_is_taken_at_once() -> None:
     """Everything goes by ASGI's messages."""
-    awaited = Awaited()
+    awaited = Awaited(Talk().cycle.receive)
     assert awaited.whole() is None
     assert not awaited.begin(200, [])
     assert not awaited.push(b"a")
     assert not awaited.answer(200, [], b"")
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_body_is_waited_for_until_then(awaited: bool) -> None:
+    """Whoever waits can wait on, and a body that comes in time is had."""
+
+    async def scenario() -> tuple[Message, float]:
+        loop = asyncio.get_running_loop()
+        cycle = Talk("POST").cycle
+        receive_by = Awaited(cycle.receive).receive_by if awaited else cycle.receive_by
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            await receive_by(began + 2.0)
+        waited = loop.time() - began
+        loop.call_later(1.0, cycle.feed, b"a")
+        return await receive_by(loop.time() + 2.0), waited
+
+    message, waited = run(scenario())
+    assert message == {"type": "http.request", "body": b"a", "more_body": True}
+    assert waited == 2.0
+
+
+def test_a_client_that_is_gone_is_not_waited_for() -> None:
+    """It is told at once."""
+
+    async def scenario() -> Message:
+        cycle = Talk("POST").cycle
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.create_task(cycle.receive_by(loop.time() + 2.0))
+        await asyncio.sleep(1.0)
+        cycle.gone = True
+        cycle.wake()
+        return await waiting
+
+    assert run(scenario()) == {"type": "http.disconnect"}
 
 
 def test_what_is_pushed_is_a_chunk_as_well() -> None:

@@ -16,6 +16,7 @@ from proxy import endpoints
 from proxy.clock import ManualClock
 from proxy.config.settings import Bounds, Config, Cors
 from proxy.cors import CorsPolicy
+from proxy.cycle import Awaited
 from proxy.endpoints import Application, Edge, EdgeParts, HttpSink, HttpSource, Message, Receive, Scope, Send
 from proxy.errors import Refusal
 from proxy.exchange import Exchange, Head
@@ -163,10 +164,11 @@ class Entrance:
         return client
 
 
-class FakeDirect:
+class FakeDirect(Awaited):
     """A connection on which the `body` came along with its head, or none; `takes`: answers at once."""
 
-    def __init__(self, body: bytes | None = None, *, takes: bool = False) -> None:
+    def __init__(self, receive: Receive, body: bytes | None = None, *, takes: bool = False) -> None:
+        super().__init__(receive)
         self._body = body
         self._takes = takes
         self.said: list[object] = []
@@ -235,7 +237,7 @@ def test_the_wait_for_a_body_is_the_clients() -> None:
 
     async def waited(whole: bytes | None, patience: float) -> float:
         record = Record("req_1", "chat", 0.0)
-        source = HttpSource(slowly, Bounds(body_read=patience), None, FakeDirect(whole))
+        source = HttpSource(slowly, Bounds(body_read=patience), None, FakeDirect(slowly, whole))
         source.record = record
         with contextlib.suppress(Refusal):
             await source.body()
@@ -296,7 +298,7 @@ def test_a_client_that_leaves_with_its_body_unsent_cancels(messages: tuple[Messa
 def test_a_whole_answer_has_its_length_and_the_extra_headers() -> None:
     """Status, headers, body, in two messages."""
     client = Client()
-    sink = HttpSink(client.send, [(b"vary", b"origin")])
+    sink = HttpSink(client.send, [(b"vary", b"origin")], Awaited(client.receive))
     started = [sink.started]
     asyncio.run(sink.answer(201, [(b"a", b"b")], b"body"))
     assert [*started, sink.started] == [False, True]
@@ -313,7 +315,8 @@ def test_a_whole_answer_has_its_length_and_the_extra_headers() -> None:
 @pytest.mark.parametrize("takes", [True, False])
 def test_a_whole_answer_is_one_call_where_it_need_not_wait(takes: bool) -> None:
     """The connection says its length itself; where it would have to wait, it gets the two messages."""
-    client, direct = Client(), FakeDirect(takes=takes)
+    client = Client()
+    direct = FakeDirect(client.receive, takes=takes)
     sink = HttpSink(client.send, [(b"vary", b"origin")], direct)
     asyncio.run(sink.answer(201, [(b"a", b"b")], b"body"))
     assert sink.started
@@ -332,7 +335,8 @@ def test_a_stream_is_said_by_plain_calls_where_it_need_not_wait(takes: bool) -> 
         await sink.write(b"late")
         await sink.end(b"later")
 
-    client, direct = Client(), FakeDirect(takes=takes)
+    client = Client()
+    direct = FakeDirect(client.receive, takes=takes)
     sink = HttpSink(client.send, [(b"vary", b"origin")], direct)
     asyncio.run(main())
     assert sink.started
@@ -346,7 +350,7 @@ def test_a_stream_ends_once() -> None:
 
     async def main() -> Client:
         client = Client()
-        sink = HttpSink(client.send, [])
+        sink = HttpSink(client.send, [], Awaited(client.receive))
         await sink.start(200, [])
         assert sink.started
         await sink.write(b"one")
