@@ -8,6 +8,8 @@ sets only.
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 COMPLETED = "completed"
 REFUSED = "refused"
 FAILED = "failed"
@@ -20,8 +22,7 @@ OUTCOMES = (COMPLETED, REFUSED, FAILED, BROKEN, CLIENT_GONE, CRASHED)
 broken after the stream had begun; left by the client; ended by a bug."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A request's place in a trace, where traces are kept: 32 hex digits of the trace, 16 of its own `id`.
 
     `parent` is the caller's span, "" where the trace begins here. What is not `sampled` is told nowhere; its
@@ -34,8 +35,7 @@ class Span:
     sampled: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What an attempt's span says beyond its record: its id, the kind of provider, what was called there."""
 
     span: str
@@ -45,8 +45,7 @@ class Asked:
     url: str
 
 
-@dataclasses.dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic.
 
     `asked` is there where it was sent and its request is traced.
@@ -60,8 +59,7 @@ class Attempt:
     asked: Asked | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Tokens:
+class Tokens(msgspec.Struct):
     """Token counts as the provider reported them; see `wire.model.Usage`."""
 
     input: int = 0

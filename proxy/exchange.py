@@ -5,7 +5,6 @@ An `Exchange` knows no ASGI: the request's head was read by whoever made it, its
 alike.
 """
 
-import dataclasses
 from collections.abc import MutableMapping
 from typing import Protocol
 
@@ -91,8 +90,7 @@ class Way(msgspec.Struct, frozen=True):
     native: bool
 
 
-@dataclasses.dataclass(slots=True)
-class Thread:
+class Thread(msgspec.Struct):
     """A Responses request's place in a chain of stored ones.
 
     `store`: the reply is to be kept. `background`: it is made without anybody waiting for it. `previous` is
@@ -112,8 +110,7 @@ class Thread:
     outcome: str | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Held:
+class Held(msgspec.Struct):
     """What an exchange has reserved of limits.
 
     `full` are the waits, in seconds, of keys without room; `crowded` says of the last that it has as many
@@ -124,14 +121,13 @@ class Held:
     client: Reservation | None = None
     model: Reservation | None = None
     key: Reservation | None = None
-    full: list[float] = dataclasses.field(default_factory=list)
+    full: list[float] = msgspec.field(default_factory=list)
     crowded: bool = False
     expected: int = 0
     refused: Decision | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request from its head to its record.
 
     `limited` is what the limits of its client said, for the headers of the answer. `used` is what the reply
@@ -159,7 +155,7 @@ class Exchange:
     committed: bool = False
     retried: bool = False
     unserved: bool = False
-    held: Held = dataclasses.field(default_factory=Held)
+    held: Held = msgspec.field(default_factory=Held)
     limited: Decision | None = None
     used: Usage | None = None
     conversation: Conversation | None = None
@@ -168,9 +164,9 @@ class Exchange:
     thread: Thread | None = None
     detached: bool = False
     local: MutableMapping[str, Stored] | None = None
-    unsayable: dict[str, Refusal] = dataclasses.field(default_factory=dict)
-    faults: list[Fault] = dataclasses.field(default_factory=list)
-    errored: set[str] = dataclasses.field(default_factory=set)
+    unsayable: dict[str, Refusal] = msgspec.field(default_factory=dict)
+    faults: list[Fault] = msgspec.field(default_factory=list)
+    errored: set[str] = msgspec.field(default_factory=set)
 
     @property
     def request_id(self) -> str:

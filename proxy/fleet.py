@@ -37,8 +37,7 @@ TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
 
     `probe` are the tokens, by name, of what it is the probe of, until it is reported. `asking`: others wait
@@ -48,7 +47,7 @@ class Turn:
 
     target: Target
     began: float
-    probe: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    probe: Mapping[str, str] = msgspec.field(default_factory=dict)
     asking: bool = False
     told: bool = False
     epoch: int = 0

@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import pytest
 from fakes.chats import request
 from fakes.configs import config
@@ -54,7 +53,7 @@ def test_identity() -> None:
         (b"x-apex-attempts", b"1"),
         (b"x-apex-target", b"a/a-model"),
     ]
-    assert len(identity_headers(dataclasses.replace(exchange, target=None))) == 3
+    assert len(identity_headers(msgspec.structs.replace(exchange, target=None))) == 3
 
 
 def test_an_early_stream_head_does_not_say_who_answers() -> None:
