@@ -20,6 +20,13 @@ _PASSED_BACK = {
 }
 _JSON = (b"content-type", b"application/json")
 
+_SAID = b"limit", b"remaining", b"reset"
+_OPENAI = [[b"x-ratelimit-%b-%b" % (said, what) for said in _SAID] for what in (b"requests", b"tokens")]
+_ANTHROPIC = [
+    [b"anthropic-ratelimit-%b-%b" % (what, said) for said in _SAID] for what in (b"requests", b"tokens")
+]
+"""How limits are called, of requests and of tokens."""
+
 
 def limit_headers(exchange: Exchange) -> Headers:
     """What is left of the client's own limits, in its vendor's names; nothing where it has none.
@@ -30,20 +37,15 @@ def limit_headers(exchange: Exchange) -> Headers:
     if decision is None:
         return []
     anthropic = exchange.voice.dialect is Dialect.MESSAGES
+    requests, tokens = _ANTHROPIC if anthropic else _OPENAI
     headers: Headers = []
-    for what, room in ((b"requests", decision.requests), (b"tokens", decision.tokens)):
+    for (limit, remaining, reset), room in ((requests, decision.requests), (tokens, decision.tokens)):
         if room is None:
             continue
-        left = b"%d" % max(0, room.remaining)
-        if anthropic:
-            name = b"anthropic-ratelimit-" + what
-            headers.append((name + b"-limit", b"%d" % room.limit))
-            headers.append((name + b"-remaining", left))
-            headers.append((name + b"-reset", moment(exchange.stamp.created + room.reset).encode()))
-        else:
-            headers.append((b"x-ratelimit-limit-" + what, b"%d" % room.limit))
-            headers.append((b"x-ratelimit-remaining-" + what, left))
-            headers.append((b"x-ratelimit-reset-" + what, go_duration(room.reset).encode()))
+        until = moment(exchange.stamp.created + room.reset) if anthropic else go_duration(room.reset)
+        headers.append((limit, b"%d" % room.limit))
+        headers.append((remaining, b"%d" % max(0, room.remaining)))
+        headers.append((reset, until.encode()))
     return headers
 
 
