@@ -243,7 +243,7 @@ def line(record: Record) -> dict[str, object]:
     if record.error:
         fields["error"] = record.error
     if record.tokens is not None:
-        fields.update(_counted(record.tokens))
+        _count(fields, record.tokens)
     if record.cost is not None:
         fields["cost"] = round(record.cost, 8)
     if record.trace:
@@ -271,16 +271,16 @@ def _what(record: Record) -> dict[str, object]:
     return fields
 
 
-def _counted(tokens: Tokens) -> dict[str, object]:
+def _count(fields: dict[str, object], tokens: Tokens) -> None:
     """Tokens by kind; those that not every provider counts only where there were any."""
-    counted: dict[str, object] = {"tokens_in": tokens.input, "tokens_out": tokens.output}
+    fields["tokens_in"] = tokens.input
+    fields["tokens_out"] = tokens.output
     if tokens.cached:
-        counted["tokens_cached"] = tokens.cached
+        fields["tokens_cached"] = tokens.cached
     if tokens.written:
-        counted["tokens_written"] = tokens.written
+        fields["tokens_written"] = tokens.written
     if tokens.reasoning:
-        counted["tokens_reasoning"] = tokens.reasoning
-    return counted
+        fields["tokens_reasoning"] = tokens.reasoning
 
 
 def _told(attempt: Attempt) -> str:

@@ -183,9 +183,9 @@ class Connection(asyncio.Protocol):
         TLS does not count what waits in the transport below it, so a large request that was refused over it
         may have been answered early.
         """
-        if not self._writing.done or self._transport.get_write_buffer_size():
+        if self._transport.get_write_buffer_size():
             return True
-        return self._large and self.status >= 300 and self.tls is not None
+        return self._large and (not self._writing.done or (self.status >= 300 and self.tls is not None))
 
     def abort(self) -> None:
         """Close the socket now, with whatever is still to be written; a pending read ends with RESET."""

@@ -11,7 +11,6 @@ looked for with `find` and a single byte: that is memchr, which takes a hundredt
 """
 
 import codecs
-import dataclasses
 import itertools
 import re
 from collections.abc import Generator, Iterable, Iterator
@@ -72,7 +71,7 @@ class Envelope(msgspec.Struct, frozen=True):
     model: str
     stream: bool
     size: int
-    fields: Fields = dataclasses.field(repr=False)
+    fields: Fields
     wants_usage: bool = False
     choices: int = 1
     max_output: int | None = None
