@@ -33,6 +33,7 @@ from proxy.archive import Archive
 from proxy.attempt import Attempts, Means
 from proxy.clock import SystemClock
 from proxy.config.settings import Config
+from proxy.cycle import DIRECT, Cycle
 from proxy.demand import Estimator
 from proxy.endpoints import Edge, EdgeParts, Message, Scope, read_head
 from proxy.exchange import Exchange, Head, Headers
@@ -411,7 +412,7 @@ def whole_phases(stage: Stage) -> Iterator[AsyncPhase]:
         f"pipeline, stream of {EVENTS}, per event", lambda: stream.handle(stage.exchange(asked)), EVENTS
     )
     yield from _translated_phases(body, asked, observe)
-    yield AsyncPhase("edge and pipeline, whole reply, record", _edge(stage, recorded, body))
+    yield AsyncPhase("edge, cycle and pipeline, whole reply, record", _edge(stage, recorded, body))
 
 
 def _translated_phases(body: bytes, asked: bytes, observe: Callable[[Record], None]) -> Iterator[AsyncPhase]:
@@ -437,6 +438,26 @@ def _no_sockets(stage: Stage, reception: Reception, pipeline: Pipeline) -> Socke
     )
 
 
+class _Line:
+    """A connection whose client reads everything at once."""
+
+    write_paused = False
+    default_headers = ((b"date", b"Thu, 26 Nov 2026 12:00:00 GMT"),)
+
+    def write(self, data: bytes) -> None:
+        """Nowhere."""
+        assert data.startswith(b"HTTP/1.1 200")
+
+    async def drain(self) -> None:
+        """It has."""
+
+    def resume_reading(self) -> None:
+        """It was not paused."""
+
+    def answered(self, cycle: Cycle) -> None:
+        """Nothing follows."""
+
+
 def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitable[None]]:
     async def rest(scope: Scope, receive: object, send: object) -> None:
         """Nothing but hot requests comes."""
@@ -458,15 +479,17 @@ def _edge(stage: Stage, pipeline: Pipeline, body: bytes) -> Callable[[], Awaitab
     )
     headers = request_headers(len(body))
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+    line = _Line()
 
-    async def send(message: Message) -> None:
-        assert message.get("status", 200) == 200
+    async def receive() -> Message:
+        raise AssertionError("the body is there already")
 
     def call() -> Awaitable[None]:
         scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
-        return edge(scope, receive, send)
+        cycle = Cycle(line, {**scope, "http_version": "1.1"}, keep_alive=True, expects=False)
+        cycle.feed(body)
+        cycle.more = False
+        return edge({**scope, "extensions": {DIRECT: cycle}}, receive, cycle.send)
 
     return call
 
