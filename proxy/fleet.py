@@ -227,7 +227,8 @@ class Fleet:
         """What the attempt taught."""
         target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
         probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
-        self._probes.end(probe)
+        if probe:
+            self._probes.end(probe)
         reset = self._epoch(target.id) > turn.epoch
         if report.overload and not reset:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
