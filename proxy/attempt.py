@@ -7,6 +7,8 @@ left meanwhile. What it has used of limits is settled, and of what it was expect
 import asyncio
 import dataclasses
 
+import msgspec
+
 from metrics import record as records
 from metrics.record import Attempt, Tokens
 from proxy import retry
@@ -230,4 +232,4 @@ class Attempts:
 
 def _cut(usage: Usage | None, events: int) -> Usage | None:
     """What a cut stream has used: some count at its beginning only, and an event is about a token."""
-    return dataclasses.replace(usage, output=max(usage.output, events)) if usage is not None else None
+    return msgspec.structs.replace(usage, output=max(usage.output, events)) if usage is not None else None

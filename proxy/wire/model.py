@@ -1,8 +1,9 @@
 """The nouns that all dialects share: endpoints, dialects, usage, and a stream on its way to a client."""
 
-import dataclasses
 import enum
 from typing import Final, Protocol
+
+import msgspec
 
 from proxy.errors import Refusal, Said
 
@@ -35,8 +36,7 @@ DIALECT_OF = {
 """The dialect an endpoint belongs to. Embeddings exist in the chat dialect alone."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one reply, as the provider counted them.
 
     `input` is all prompt tokens, `cached` the part of them that came from the provider's cache, `written`

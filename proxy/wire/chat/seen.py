@@ -84,6 +84,7 @@ class Reply(msgspec.Struct):
 
 
 _NULL = msgspec.Raw(b"null")
+_NO_DETAILS = _InputDetails()
 _NOTHING = (b"null", b"[]")
 
 _chunk = msgspec.json.Decoder(Chunk)
@@ -127,7 +128,7 @@ def usage(raw: msgspec.Raw) -> Usage | None:
         seen = _usage.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
-    details = seen.prompt_tokens_details or _InputDetails()
+    details = seen.prompt_tokens_details or _NO_DETAILS
     reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
     return Usage(
         input=tokens(seen.prompt_tokens),

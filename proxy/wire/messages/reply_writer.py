@@ -9,7 +9,6 @@ Thinking is sealed by us even where its maker has signed nothing: when the conve
 provider that demands its own signature, the block is known as a foreign one and left out.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -121,7 +120,7 @@ class ReplyWriter:
     def _begin(self, began: Began) -> bytes:
         self._usage = began.usage
         known = began.usage or Usage()
-        usage = dataclasses.replace(
+        usage = msgspec.structs.replace(
             known, input=known.input or max(1, self._stamp.prompt_tokens), output=known.output or 1
         )
         return _event("message_start", {"message": self._message(began, usage, None)})
