@@ -53,11 +53,15 @@ class _Away:
 
 @dataclasses.dataclass(slots=True)
 class _Scope:
-    """The limits of one tag, since when they are held here, and since when the store is back (seconds)."""
+    """The limits of one tag, since when they are held here, and since when the store is back (seconds).
+
+    `told`: the store has heard of what is open here.
+    """
 
     since: float
     limits: dict[str, _Away] = dataclasses.field(default_factory=dict)
     back: float | None = None
+    told: bool = False
 
     def regrouping(self, now: float, most: float) -> bool:
         """Whether the store is back but others may not have said yet what they granted."""
@@ -83,6 +87,10 @@ class Absence:
     def covers(self, limits: Limits) -> bool:
         """Whether the scope of `limits` is held here."""
         return limits[0].tag in self._away
+
+    def told(self, limits: Limits) -> bool:
+        """Whether the store may hold leases of what was granted here: what ends must be ended there too."""
+        return self._away[limits[0].tag].told
 
     def begin(self, limits: Limits, sharers: int, now: float, demand: Demand = NOTHING) -> None:
         """Hold 1 of `sharers` parts of every limit of a scope that is not held here yet.
@@ -135,6 +143,7 @@ class Absence:
                 if not await self._replayed(away):
                     scope.back = None
                     return False
+                scope.told = True
             if all(self._local.taken(away.limit) == (0, 0) for away in scope.limits.values()):
                 break
         if scope.back is None:

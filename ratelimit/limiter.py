@@ -270,6 +270,8 @@ class Limiter:
             rid, limits, demand, actual = ended.told
             if ended.held.local:
                 await self._local.settle(rid, limits, demand, actual)
+                if self._absence.told(limits):  # what it used is replayed, its place is still taken there
+                    self._defer(_Ended(ended.held, demand, ended.at))
             else:
                 await self._local.settle(rid, limits, demand, demand)  # its place is free here already
                 self._defer(ended)

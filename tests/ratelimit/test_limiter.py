@@ -567,6 +567,36 @@ def test_an_old_memory_of_a_free_limit_is_no_second_burst(idle: int, flap: int) 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("regroup", [0.0, 1.0])
+def test_what_ends_while_replicas_regroup_gives_its_place_back(regroup: float) -> None:
+    """It was granted by a share, and the store has heard of it: there it must end as well."""
+
+    async def run() -> None:
+        clock = StillClock()
+        shared = ShakyStore(clock)
+        limiter = Limiter(
+            shared, MemoryStore(clock), clock, lambda: 1, "me", Outage(probe=0.25, regroup=regroup)
+        )
+        client = limits(Quota(concurrency=4))
+        shared.away = "before"
+        taken = await limiter.reserve(client, Demand())
+        assert isinstance(taken, Reservation)
+        clock.advance(2.0)
+        shared.away = ""
+        await limiter.tick()
+        clock.advance(0.3)
+        limiter.settle(taken, 0)
+        for _ in range(20):
+            await limiter.tick()
+            clock.advance(0.25)
+        seen = await shared.peek(client, NOTHING)
+        assert limiter.away == 0
+        assert seen.concurrency is not None
+        assert seen.concurrency.remaining == 4
+
+    asyncio.run(run())
+
+
 def test_what_was_refused_is_asked_anew_once_limits_may_have_changed() -> None:
     """A client whose limit was raised does not wait for what the old one said."""
 
