@@ -102,11 +102,6 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     @property
-    def idle(self) -> bool:
-        """Whether all that was asked has been answered."""
-        return not self._pending
-
-    @property
     def why(self) -> Unavailable:
         """What it ended of."""
         return self._why

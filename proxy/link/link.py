@@ -1,7 +1,6 @@
 """The link: one object through which everything here talks to Redis.
 
-A call leaves at once where its server owes no answer; else those of one turn of the event loop travel as one
-batch per server, with one deadline. Nothing is retried
+Calls of one turn of the event loop travel as one batch per server, with one deadline. Nothing is retried
 but what the server says it did not run: an unknown script (NOSCRIPT) and a key that lives elsewhere
 (MOVED, ASK), once, within the deadline. When the servers are away a call fails at once and costs nothing.
 """

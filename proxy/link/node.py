@@ -1,9 +1,8 @@
 """One server that calls go to: its connection, its breaker, and the task that mends both.
 
-A call leaves at once where nothing is on its way; else those made within one turn of the event loop leave as
-one batch, in the next. A call is only taken while the node is `ready` (connected, breaker closed); otherwise
-the caller is refused at once, without a system call. Only the node's own task dials, probes and waits; a
-request's task never does.
+Calls made within one turn of the event loop leave as one batch, in the next. A call is only taken while
+the node is `ready` (connected, breaker closed); otherwise the caller is refused at once, without a
+system call. Only the node's own task dials, probes and waits; a request's task never does.
 """
 
 import asyncio
@@ -114,17 +113,10 @@ class Node(Owner):
     # The hot path.
 
     def submit(self, call: Call) -> None:
-        """Send `call`: at once where nothing is on its way, else with all others of this turn of the loop.
-
-        Only while `ready`. Where little is asked a call need not wait until the loop has read from all others
-        who have something to say; where much is, there is always something on its way.
-        """
+        """Send `call` with all others of this turn of the loop. Only while `ready`."""
         self._queue.append(call)
         if len(self._queue) == 1:
-            if self._connection is not None and self._connection.idle:
-                self._flush()
-            else:
-                self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     def refusal(self) -> Unavailable:
         """Why a call is not taken now."""
