@@ -204,17 +204,17 @@ class RequestLog:
         """Write `lines`, requests rendered as structlog is set up to, at one go."""
         config = structlog.get_config()
         processors = config["processors"]
-        texts = [one if isinstance(one, str) else _rendered(one, processors) for one in lines]
-        text = "\n".join([text for text in texts if text is not None])
-        if not text:
-            return
         outlet = self._outlet
         try:
+            texts = [one if isinstance(one, str) else _rendered(one, processors) for one in lines]
+            text = "\n".join([text for text in texts if text is not None])
+            if not text:
+                return
             if outlet is not None:
                 outlet.put(text)
             else:
                 config["logger_factory"]().msg(text)
-        except (OSError, ValueError):  # a full disk, a closed pipe: it may be mended while we run
+        except (OSError, ValueError):  # a full disk, a closed pipe: it may be mended; or what UTF-8 has not
             self._lose(len(lines))
 
 

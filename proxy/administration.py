@@ -27,6 +27,7 @@ from fastapi.responses import StreamingResponse
 
 from proxy import ledger as ledgers
 from proxy.circuit import NOTHING, Kind, State
+from proxy.cycle import Awaited
 from proxy.decision import Decision
 from proxy.endpoints import HttpSource, read_head
 from proxy.errors import Refusal
@@ -144,7 +145,7 @@ class Administration:
     async def explain(self, request: Request) -> Response:
         """What would become of the request in the body. Nothing is sent, taken or learned."""
         asked = read_head(request.headers.raw)
-        source = HttpSource(request.receive, self.fleet.snapshot.config.bounds, asked.length)
+        source = HttpSource(Awaited(request.receive), self.fleet.snapshot.config.bounds, asked.length)
         told = await self.explained(await source.body(), asked, request.query_params)
         return _json(told)
 

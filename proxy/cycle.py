@@ -77,7 +77,11 @@ class Line(Protocol):
 
 
 class Direct(Protocol):
-    """A connection, for what need not wait. False (or None) where it would: nothing was said then."""
+    """A connection, for what need not wait, and for a body that has to come by some time.
+
+    False (or None) says that it would wait, or cannot be said this way: nothing was said then. What is said
+    to a client that is gone is said to nobody.
+    """
 
     def whole(self) -> bytes | None:
         """The whole body of the request, if it is there already."""
@@ -106,7 +110,10 @@ class Awaited:
     async def receive_by(self, until: float) -> Message:
         """As said."""
         async with asyncio.timeout_at(until):
-            return await self._receive()
+            message = await self._receive()
+        if asyncio.get_running_loop().time() >= until:
+            raise TimeoutError
+        return message
 
     def whole(self) -> bytes | None:
         """Nothing is there."""
@@ -223,6 +230,8 @@ class Cycle:
         self._news = False
         if self.gone or self.complete:
             return _DISCONNECT
+        if until is not None and asyncio.get_running_loop().time() >= until:
+            raise TimeoutError  # be there news or not: of a body that drips there always is
         parts, self._parts = self._parts, []
         self.size = 0
         body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -345,7 +354,7 @@ class Cycle:
 
 def _late(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
-        waiter.set_exception(TimeoutError())
+        waiter.set_result(None)  # an error would hold the frame that waits, and all that came of the body
 
 
 def _head_of(status: int, fields: Sequence[Header]) -> bytes:

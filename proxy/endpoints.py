@@ -70,10 +70,8 @@ class HttpSource:
 
     __slots__ = ("_announced", "_bounds", "_direct", "record")
 
-    def __init__(
-        self, receive: Receive, bounds: Bounds, announced: int | None, direct: Direct | None = None
-    ) -> None:
-        self._direct = direct or Awaited(receive)
+    def __init__(self, direct: Direct, bounds: Bounds, announced: int | None) -> None:
+        self._direct = direct
         self._bounds = bounds
         self._announced = announced
         self.record: Record | None = None
@@ -206,7 +204,7 @@ class Edge:
         extra = self.cors.headers(origin) if self.cors is not None and not preflight else []
         endpoint = _POSTS.get(scope["path"]) if scope["method"] == "POST" else None
         direct = scope.get("extensions", {}).get(DIRECT) or Awaited(receive)
-        exchange = self._exchange(endpoint, scope, receive, HttpSink(send, extra, direct), direct)
+        exchange = self._exchange(endpoint, scope, HttpSink(send, extra, direct), direct)
         if self.cors is not None and preflight:
             headers = [*self.cors.preflight(origin), *identity_headers(exchange)]
             await exchange.sink.start(204, headers)
@@ -241,14 +239,12 @@ class Edge:
         except Exception:  # noqa: BLE001  (the ASGI edge)
             _log.exception("socket_crashed")
 
-    def _exchange(
-        self, endpoint: Endpoint | None, scope: Scope, receive: Receive, sink: HttpSink, direct: Direct
-    ) -> Exchange:
+    def _exchange(self, endpoint: Endpoint | None, scope: Scope, sink: HttpSink, direct: Direct) -> Exchange:
         head = read_head(scope["headers"])
         if endpoint is None:
             kind = Endpoint.MODELS if scope["path"].startswith("/v1/models") else Endpoint.OTHER
             return self._reception.open(kind, _voice(scope), head, Body(b""), sink)
-        source = HttpSource(receive, self._fleet.snapshot.config.bounds, head.length, direct)
+        source = HttpSource(direct, self._fleet.snapshot.config.bounds, head.length)
         exchange = self._reception.open(endpoint, CODECS[DIALECT_OF[endpoint]], head, source, sink)
         source.record = exchange.record
         return exchange

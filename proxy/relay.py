@@ -156,8 +156,8 @@ class Relay:
         if body is None:
             raise Fault(FaultKind.TOO_LARGE, "the reply is larger than the proxy takes", status=200)
         body, usage = passage.reply(body)
-        self._exchange.committed = True
         used(usage)
+        self._exchange.committed = True
         self._deadline.move(self._now() + self._slow, FaultKind.SLOW_CLIENT)
         if self._keep is not None:
             await self._keep(self._exchange, passage.kept)

@@ -43,6 +43,10 @@ class Outage:
 OUTAGE = Outage()
 
 
+HEARD = 1.0
+"""Seconds within which what is open is told to the store after it was asked whether it is back."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Away:
     """A limit that is held here, and the replay of it that was not answered yet."""
@@ -55,13 +59,13 @@ class _Away:
 class _Scope:
     """The limits of one tag, since when they are held here, and since when the store is back (seconds).
 
-    `told`: the store has heard of what is open here.
+    `told` is when the store heard last of what was open here: what is older may have a lease there.
     """
 
     since: float
+    told: float
     limits: dict[str, _Away] = dataclasses.field(default_factory=dict)
     back: float | None = None
-    told: bool = False
 
     def regrouping(self, now: float, most: float) -> bool:
         """Whether the store is back but others may not have said yet what they granted."""
@@ -88,16 +92,16 @@ class Absence:
         """Whether the scope of `limits` is held here."""
         return limits[0].tag in self._away
 
-    def told(self, limits: Limits) -> bool:
-        """Whether the store may hold leases of what was granted here: what ends must be ended there too."""
-        return self._away[limits[0].tag].told
+    def told(self, limits: Limits, since: float) -> bool:
+        """Whether the store may hold a lease of what was granted here then: it must hear of its end."""
+        return since <= self._away[limits[0].tag].told
 
     def begin(self, limits: Limits, sharers: int, now: float, demand: Demand = NOTHING) -> None:
         """Hold 1 of `sharers` parts of every limit of a scope that is not held here yet.
 
         `demand` is what found the store away; a share in which it was known to fit begins with room for it.
         """
-        scope = self._away.setdefault(limits[0].tag, _Scope(now)).limits
+        scope = self._away.setdefault(limits[0].tag, _Scope(now, now)).limits
         for limit in limits:
             if limit.key not in scope:
                 scope[limit.key] = _Away(limit)
@@ -143,7 +147,7 @@ class Absence:
                 if not await self._replayed(away):
                     scope.back = None
                     return False
-                scope.told = True
+                scope.told = now + HEARD
             if all(self._local.taken(away.limit) == (0, 0) for away in scope.limits.values()):
                 break
         if scope.back is None:

@@ -179,6 +179,7 @@ class Limiter:
         self._alarm = asyncio.get_running_loop().call_later(self._outage.probe, self._ring)
 
     def _ring(self) -> None:
+        self._next_probe = self._clock.monotonic()  # its time has come, however the clocks are rounded
         self._wake.set()
         self._set_alarm()
 
@@ -270,7 +271,7 @@ class Limiter:
             rid, limits, demand, actual = ended.told
             if ended.held.local:
                 await self._local.settle(rid, limits, demand, actual)
-                if self._absence.told(limits):  # what it used is replayed, its place is still taken there
+                if self._absence.told(limits, ended.held.since):  # else its place stays taken there
                     self._defer(_Ended(ended.held, demand, ended.at))
             else:
                 await self._local.settle(rid, limits, demand, demand)  # its place is free here already

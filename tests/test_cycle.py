@@ -1,14 +1,19 @@
 """Tests of `proxy.cycle`: what an application says, as bytes on a line, and what it hears."""
 
 import asyncio
+import gc
 import json
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 from fakes.virtual_loop import run
 
+from proxy.config.settings import Bounds
 from proxy.cycle import DIRECT, HIGH_WATER, SOON, Awaited, Cycle, Message, refusal, status_line
+from proxy.endpoints import HttpSource
+from proxy.errors import Refusal
 
 
 class FakeLine:
@@ -542,6 +547,41 @@ def test_a_body_is_waited_for_until_then(awaited: bool) -> None:
     message, waited = run(scenario())
     assert message == {"type": "http.request", "body": b"a", "more_body": True}
     assert waited == 2.0
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_body_that_drips_is_over_all_the_same(awaited: bool) -> None:
+    """There is always news at the last moment."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        cycle = Talk("POST").cycle
+        receive_by = Awaited(cycle.receive).receive_by if awaited else cycle.receive_by
+        cycle.feed(b"a")
+        with pytest.raises(TimeoutError):
+            await receive_by(loop.time())
+
+    run(scenario())
+
+
+def test_a_body_that_came_too_late_is_held_by_nobody() -> None:
+    """Not even until the garbage collector comes: there may be much of it."""
+
+    async def scenario() -> tuple[int, int]:
+        cycle = Talk("POST").cycle
+        part = bytes(100)
+        before = sys.getrefcount(part)
+        cycle.feed(part)
+        with pytest.raises(Refusal, match="in time"):
+            await HttpSource(cycle, Bounds(body_read=1.0), None).body()
+        return before, sys.getrefcount(part)
+
+    gc.disable()
+    try:
+        before, after = run(scenario())
+    finally:
+        gc.enable()
+    assert after == before
 
 
 def test_a_client_that_is_gone_is_not_waited_for() -> None:

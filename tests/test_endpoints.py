@@ -206,7 +206,7 @@ GONE: Message = {"type": "http.disconnect"}
 def read(source_messages: tuple[Message, ...], announced: int | None = None, **bounds: object) -> bytes:
     """The body that a source makes of these messages."""
     limits = Bounds.model_validate({"body": 1024, **bounds})
-    return asyncio.run(HttpSource(Client(*source_messages).receive, limits, announced).body())
+    return asyncio.run(HttpSource(Awaited(Client(*source_messages).receive), limits, announced).body())
 
 
 # The body.
@@ -237,7 +237,7 @@ def test_the_wait_for_a_body_is_the_clients() -> None:
 
     async def waited(whole: bytes | None, patience: float) -> float:
         record = Record("req_1", "chat", 0.0)
-        source = HttpSource(slowly, Bounds(body_read=patience), None, FakeDirect(slowly, whole))
+        source = HttpSource(FakeDirect(slowly, whole), Bounds(body_read=patience), None)
         source.record = record
         with contextlib.suppress(Refusal):
             await source.body()

@@ -41,6 +41,10 @@ class Call(msgspec.Struct, eq=False):
     reloaded: bool = False
     redirected: bool = False
 
+    def __repr__(self) -> str:
+        """Its size: there may be a password in it, or what a client has said."""
+        return f"<Call of {len(self.payload)} bytes>"
+
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits."""
         if self.future is not None and not self.future.done():

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from proxy.link.address import Address, AddressError, Credentials, Endpoint, Layout, Tls, parse
+from proxy.link.connection import Batch, Call
+from proxy.link.script import pack
 
 HERE = (Endpoint("h", 6379),)
 
@@ -80,6 +82,8 @@ def test_passwords_have_no_repr() -> None:
     address = parse("redis+sentinel://u:SECRET1@a/s?sentinel_password=SECRET2")
     assert "SECRET" not in repr(address)
     assert "SECRET" not in str(address)
+    greeting = Call(pack("AUTH", "u", "SECRET1"), None, prefix=b"SECRET2")
+    assert "SECRET" not in repr(Batch([greeting], 1.0))
 
 
 @pytest.mark.parametrize("query", ["ca=/nowhere", "cert=/nowhere"])

@@ -567,9 +567,10 @@ def test_an_old_memory_of_a_free_limit_is_no_second_burst(idle: int, flap: int) 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("regroup", [0.0, 1.0])
-def test_what_ends_while_replicas_regroup_gives_its_place_back(regroup: float) -> None:
-    """It was granted by a share, and the store has heard of it: there it must end as well."""
+def test_what_a_share_granted_gives_its_place_back(regroup: float, again: bool) -> None:
+    """Where the store has heard of it, and it ends while replicas regroup or in the next outage."""
 
     async def run() -> None:
         clock = StillClock()
@@ -585,16 +586,27 @@ def test_what_ends_while_replicas_regroup_gives_its_place_back(regroup: float) -
         shared.away = ""
         await limiter.tick()
         clock.advance(0.3)
+        if again:
+            await _pass(limiter, clock, 5.0)
+            shared.away = "before"
+            assert isinstance(await limiter.reserve(client, Demand()), Reservation)
         limiter.settle(taken, 0)
-        for _ in range(20):
-            await limiter.tick()
-            clock.advance(0.25)
+        await limiter.tick()
+        shared.away = ""
+        await _pass(limiter, clock, 5.0)
         seen = await shared.peek(client, NOTHING)
         assert limiter.away == 0
         assert seen.concurrency is not None
-        assert seen.concurrency.remaining == 4
+        assert seen.concurrency.remaining == 4 - again
 
     asyncio.run(run())
+
+
+async def _pass(limiter: Limiter, clock: StillClock, seconds: float) -> None:
+    """Time passes, and the limiter has its turns."""
+    for _ in range(int(seconds / 0.25)):
+        await limiter.tick()
+        clock.advance(0.25)
 
 
 def test_what_was_refused_is_asked_anew_once_limits_may_have_changed() -> None:
