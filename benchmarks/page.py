@@ -33,6 +33,7 @@ provider: what the rig allows.
 _METHOD = """## Method
 
 - Every side is measured in every round, the floor first, the others in an order that moves on by one.
+  Flat out, at 1 to 256 connections, there are two rounds more than elsewhere.
   Figures are medians over the rounds; `ours / side` is the median of the ratios inside each round, and what
   is `over direct` the median of the differences inside each.
 - A round with any failed request is void and repeated. A side that fails twice is left out of that load,

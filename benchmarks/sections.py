@@ -38,6 +38,9 @@ _STREAM_ROUNDS = 2
 """Streams take long, and what ends them longer."""
 
 _FEW = 4
+_FLAT_OUT = 2
+"""Rounds more than elsewhere: whoever fills a core feels most what else the machine does."""
+
 _MANY = 16
 _USUAL = 64
 
@@ -96,7 +99,7 @@ def saturation(rig: Rig, scale: Scale, say: Say) -> list[Series]:
         fit = rig.sides(PLAIN) if count in _COMPARED else rig.sides(PLAIN)[:4]
         sides = [side for side in fit if side.name != GRANIAN or count == _USUAL]
         made.append(rig.witness.watched(levels.requests(rig.bench, load, count, sides), _cut(count)))
-    return rounds.run(made, scale.rounds, say)
+    return rounds.run(made, scale.rounds if scale.brief else scale.rounds + _FLAT_OUT, say)
 
 
 def _cut(connections: int) -> int:
