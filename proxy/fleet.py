@@ -252,8 +252,7 @@ class Fleet:
             self.in_flight[turn.target.id] = left
         else:
             del self.in_flight[turn.target.id]
-        if turn.target.limits is not None:
-            self._leave(turn)
+        self._leave(turn)
         if turn.probe:
             self._probes.end(turn.probe)
             self._tell([Change(Kind.RELEASE, name, token) for name, token in turn.probe.items()])

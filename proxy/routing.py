@@ -260,8 +260,6 @@ class Plan:
         return best[0] if len(best) == 1 else self._cheapest(best, moment, told)
 
     def _cheapest(self, ready: Sequence[Target], moment: Moment, told: Told | None) -> Target:
-        if told is None and self._costs is _weighted:  # nobody costs more than another
-            return self._drawn(ready)
         costs = self._costs(self, ready, moment)
         least = min(costs)
         ties = [target for target, cost in zip(ready, costs, strict=True) if cost == least]

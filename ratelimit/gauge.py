@@ -131,40 +131,33 @@ class Gauge:
 
     def ask(self, demand: Demand) -> Ask:
         """What `demand` costs, and what is allowed."""
-        return Ask(
-            self.request * demand.requests,
-            self.requests_cap,
-            self.requests_drain,
-            self.token * demand.tokens,
-            self.tokens_cap,
-            self.tokens_drain,
-            self.most,
-        )
+        return Ask._make(self._asked(demand))
 
     def packed_ask(self, demand: Demand) -> bytes:
-        """`ask` as it travels: without the tuple, for there is one in every request."""
-        return _ASK.pack(
-            self.request * demand.requests,
-            self.requests_cap,
-            self.requests_drain,
-            self.token * demand.tokens,
-            self.tokens_cap,
-            self.tokens_drain,
-            self.most,
-        )
+        """`ask` as it travels: a plain tuple is packed, for there is one in every request."""
+        return _ASK.pack(*self._asked(demand))
 
     def change(self, reserved: Demand, actual: Demand) -> Change:
         """What settling `reserved` at `actual` adds."""
-        return Change(
-            self.request * (actual.requests - reserved.requests),
-            self.token * (actual.tokens - reserved.tokens),
-            self.requests_drain,
-            self.tokens_drain,
-        )
+        return Change._make(self._changed(reserved, actual))
 
     def packed_change(self, reserved: Demand, actual: Demand) -> bytes:
         """`change` as it travels."""
-        return _CHANGE.pack(
+        return _CHANGE.pack(*self._changed(reserved, actual))
+
+    def _asked(self, demand: Demand) -> tuple[int, ...]:
+        return (
+            self.request * demand.requests,
+            self.requests_cap,
+            self.requests_drain,
+            self.token * demand.tokens,
+            self.tokens_cap,
+            self.tokens_drain,
+            self.most,
+        )
+
+    def _changed(self, reserved: Demand, actual: Demand) -> tuple[int, ...]:
+        return (
             self.request * (actual.requests - reserved.requests),
             self.token * (actual.tokens - reserved.tokens),
             self.requests_drain,

@@ -38,11 +38,7 @@ class OpenReservations:
         rid = held.reservation.id
         self._held[rid] = held
         for limit in held.reservation.limits:
-            ids = self._ids.get(limit.key)
-            if ids is None:
-                self._ids[limit.key] = {rid: None}
-            else:
-                ids[rid] = None
+            self._ids.setdefault(limit.key, {})[rid] = None
 
     def take(self, rid: str) -> Held | None:
         """Take it out, to be settled; None where somebody did."""

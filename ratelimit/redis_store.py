@@ -170,6 +170,4 @@ class RedisStore:
 
 
 def _keep_ms(limits: Sequence[Limit]) -> int:
-    if len(limits) == 1:
-        return limits[0].gauge.keep_ms
-    return max(limit.gauge.keep_ms for limit in limits)
+    return max([limit.gauge.keep_ms for limit in limits])

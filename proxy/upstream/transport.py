@@ -49,7 +49,7 @@ class PooledReply:
     async def read(self) -> bytes:
         """The next bytes of the body; b"" at its end. Raises `Fault` TRUNCATED, RESET or PROTOCOL."""
         connection = self._connection
-        if connection is not None and not connection.ended and not connection.readable:
+        if connection is not None and not connection.readable and not connection.ended:
             try:
                 await connection.news()
             except asyncio.CancelledError:

@@ -264,3 +264,15 @@ def test_lines_that_cannot_be_written_are_counted_and_the_log_goes_on() -> None:
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["request", "request_lines_dropped"]
     assert lines[1]["count"] == log.dropped == logs.MOST
+
+
+def test_a_line_that_no_bytes_can_say_is_counted() -> None:
+    """Half of a surrogate pair: it ends no thread."""
+    out = io.StringIO()
+    logs.configure(out, "info", lambda: NOW, pretty=False)
+    log = logs.RequestLog()
+    log.write(Record("req_1", "chat", 0.0, model="\ud800"))
+    log.start()
+    log.close()
+    (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (line["event"], line["count"], log.dropped) == ("request_lines_dropped", 1, 1)
