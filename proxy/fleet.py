@@ -102,11 +102,6 @@ class Fleet:
         return not (self.snapshot.health.records or self.throttle or self._places)
 
     @property
-    def most_ejected(self) -> float:
-        """The largest part of a model's targets that failure rates may keep away."""
-        return self.snapshot.config.health.max_ejected
-
-    @property
     def tripped(self) -> bool:
         """Whether any circuit is not closed."""
         return self.snapshot.health.tripped

@@ -18,10 +18,6 @@ from proxy.targets import Target
 class Known(Protocol):
     """What is known of targets."""
 
-    @property
-    def most_ejected(self) -> float:
-        """The part of a model's targets that failure rates may keep away."""
-
     def standing(self, target: Target) -> Standing:
         """How it stands."""
 
@@ -142,7 +138,6 @@ class Noting:
         self._now = moment.now()
         self.calm = moment.calm
         self.tripped = moment.tripped
-        self.most_ejected = moment.most_ejected
         self._sights: Sights = {}
 
     @property
@@ -194,15 +189,13 @@ class Remembered:
     """The `Moment` of a pick that was noted. Of a target that is not there nothing is known.
 
     `ids` are those of the plan of that pick, by place; a target that is asked about may be of another plan.
-    `most_ejected` is the configuration's, and not the moment's.
     """
 
-    def __init__(self, pick: Pick, ids: Sequence[str], most_ejected: float) -> None:
+    def __init__(self, pick: Pick, ids: Sequence[str]) -> None:
         self._at = pick.at
         self._sights = {ids[place]: sight for place, sight in (pick.sights or {}).items()}
         self.calm = pick.calm
         self.tripped = any(sight.trial or sight.until > pick.at for sight in self._sights.values())
-        self.most_ejected = most_ejected
 
     def now(self) -> int:
         """See `Moment`."""

@@ -1,7 +1,7 @@
 """How targets stand, as one replica sees it: for operators, and for whoever asks whether replicas agree."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -11,7 +11,7 @@ from proxy.fleet import Fleet
 from proxy.health import Standing as Health
 from proxy.health import names
 from proxy.moment import Known
-from proxy.targets import Target
+from proxy.targets import Model, Target
 
 
 class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,10 +75,8 @@ def standings(fleet: Fleet) -> Iterator[Standing]:
     """The same one after the other, for who stops in between: each as it stands when it is asked for."""
     for alias, model in fleet.snapshot.models.items():
         now = fleet.now()
-        tried = _well(model.targets, fleet, now)
-        healthy = (
-            tried if len(tried) == len(model.targets) else _well(model.targets, _Health(fleet, now), now)
-        )
+        tried = _well(model, fleet, now)
+        healthy = tried if len(tried) == len(model.targets) else _well(model, _Health(fleet, now), now)
         for target in model.targets:
             ready = target.id in tried and not fleet.full(target)
             busy = not ready and target.id in healthy
@@ -91,10 +89,6 @@ class _Health:
 
     fleet: Fleet
     now: int
-
-    @property
-    def most_ejected(self) -> float:
-        return self.fleet.most_ejected
 
     def standing(self, target: Target) -> Health:
         return self.fleet.health.standing(target, self.now)
@@ -130,11 +124,11 @@ def _standing(fleet: Fleet, alias: str, target: Target, *, ready: bool, busy: bo
 _BAD = (State.CLOSED, State.HALF_OPEN, State.OPEN)
 
 
-def _well(targets: Sequence[Target], known: Known, now: int) -> frozenset[str]:
+def _well(model: Model, known: Known, now: int) -> frozenset[str]:
     """Which of a model's targets may be tried by what is `known`."""
-    found = ((target.id, known.standing(target)) for target in targets)
+    found = ((target.id, known.standing(target)) for target in model.targets)
     well = {name for name, standing in found if standing.until <= now and not standing.trial}
-    return routing.spared_by_rate(targets, known, now) | well
+    return routing.spared_by_rate(model.targets, known, now, model.most_ejected) | well
 
 
 def _circuits(fleet: Fleet, target: Target, now: int) -> Iterator[Circuit]:

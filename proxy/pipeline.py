@@ -203,8 +203,7 @@ class Pipeline:
             )
         exchange.model = model
         exchange.record.model = model.alias
-        most = exchange.snapshot.config.health.max_ejected
-        exchange.plan = Plan(serving, self._draw, whole=not exchange.envelope.stream, most_ejected=most)
+        exchange.plan = Plan(serving, self._draw, whole=not exchange.envelope.stream)
 
     async def _attempt(self, exchange: Exchange) -> None:
         """Try targets until one answers, one after another, within one budget and one deadline."""

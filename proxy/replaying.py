@@ -89,8 +89,7 @@ class _Course:
         self._made = made
         self._snapshot = snapshot
         self._lots = Lots()
-        most = snapshot.config.health.max_ejected
-        self._plan = Plan(model, self._lots, whole=not made.stream, most_ejected=most)
+        self._plan = Plan(model, self._lots, whole=not made.stream)
         self._ids = tuple(target.id for target in model.targets)
         self._came, self._tried = _by_target(made)
         self._tries: list[Try] = []
@@ -131,7 +130,7 @@ class _Course:
         if pick.again:
             return self._again(pick)
         self._lots.again(pick.draws)
-        moment = Remembered(pick, self._made.targets, self._snapshot.config.health.max_ejected)
+        moment = Remembered(pick, self._made.targets)
         chosen = self._plan.next(moment, _told(listener, number))
         return chosen is None or self._follow(chosen)
 

@@ -53,18 +53,14 @@ Told = Callable[[Target, Reason, float], None]
 class Plan:
     """The order of tries of one request over the targets that serve it. `whole`: it asks for no stream.
 
-    `most_ejected` is the bound of the configuration that it began under; else the moment's holds.
-
     `picks` are those that were made, and what came of them: with these the same plan can be made again. What
     changed nothing is not among them: the waiting of a request may be long, and its picks many. Beyond `MOST`
     only the last of those that came to no try is.
     """
 
-    def __init__(
-        self, model: Model, draw: random.Random, *, whole: bool = False, most_ejected: float | None = None
-    ) -> None:
+    def __init__(self, model: Model, draw: random.Random, *, whole: bool = False) -> None:
         self.targets = model.targets
-        self._most_ejected = most_ejected
+        self._most_ejected = model.most_ejected
         self.picks: list[Pick] = []
         self._left = list(model.targets)
         self._again: list[Target] = []
@@ -308,13 +304,11 @@ def _tell(
             told(target, reason, figure(target))
 
 
-def spared_by_rate(
-    targets: Sequence[Target], known: Known, now: int, most: float | None = None
-) -> frozenset[str]:
+def spared_by_rate(targets: Sequence[Target], known: Known, now: int, most: float) -> frozenset[str]:
     """Targets that stay in use although their failure rate is high: too many would be out at once.
 
-    `most` is the part of them that may be out, else it is what is known. The worst stay out, which are those
-    that have to for the longest; of two alike the id decides.
+    `most` is the part of them that may be out. The worst stay out, which are those that have to for the
+    longest; of two alike the id decides.
     """
     standings = [(target, known.standing(target)) for target in targets]
     rated = [(target, standing) for target, standing in standings if standing.rate]
@@ -323,7 +317,7 @@ def spared_by_rate(
     out = sum(
         not standing.rate and (standing.until > now or bool(standing.trial)) for _, standing in standings
     )
-    room = max(int(len(targets) * (known.most_ejected if most is None else most)) - out, 0)
+    room = max(int(len(targets) * most) - out, 0)
     rated.sort(key=lambda one: (-one[1].until, one[0].id))
     return frozenset(target.id for target, _ in rated[room:])
 

@@ -81,12 +81,14 @@ class Model:
     """A public alias and its targets, in file order.
 
     `alias` is the metric label. `timeouts.total` bounds a whole request; a target's own bounds one attempt.
+    `most_ejected` is the part of its targets that failure rates may keep away.
     """
 
     alias: str
     strategy: str
     targets: tuple[Target, ...]
     timeouts: Timeouts
+    most_ejected: float
     limits: Limits | None = None
 
 
@@ -114,7 +116,7 @@ def direct(config: Config, provider: str, model: str) -> Model | None:
             dataclasses.replace(target, id=f"{provider}/*@{target.key_id.rpartition('@')[2]}")
             for target in targets
         )
-    return Model("", "weighted", targets, config.timeouts)
+    return Model("", "weighted", targets, config.timeouts, config.health.max_ejected)
 
 
 def _configured(config: Config, provider: str, model: str) -> bool:
@@ -128,7 +130,8 @@ def _model(config: Config, alias: str, settings: ModelSettings) -> Model:
         target for entry in settings.providers for target in _targets(config, entry, settings.timeouts)
     ]
     waits = _waits(config.timeouts, None, settings.timeouts)
-    return Model(alias, settings.strategy, tuple(targets), waits, settings.limits)
+    most = config.health.max_ejected
+    return Model(alias, settings.strategy, tuple(targets), waits, most, settings.limits)
 
 
 def _targets(config: Config, entry: Entry, timeouts: TimeoutOverrides | None) -> Iterator[Target]:

@@ -846,7 +846,7 @@ def test_another_configuration_keeps_what_is_known() -> None:
     replica.renew(fleet.snapshot(other, Tenants(other.clients, b"pepper"), 7))
     assert changes
     assert before.config is CONFIG
-    assert (replica.snapshot.config, replica.most_ejected) == (other, 0.25)
+    assert (replica.snapshot.config, replica.snapshot.models[MODEL].most_ejected) == (other, 0.25)
     assert replica.health.records == before.health.records
     assert replica.health.rules.failures == 9
     assert len(replica.snapshot.models[MODEL].targets) == 3

@@ -22,7 +22,6 @@ class Seen:
 
     calm = False
     tripped = True
-    most_ejected = 0.5
 
     def __init__(self, *standings: Standing) -> None:
         self._standings = standings
@@ -67,7 +66,7 @@ def test_all_of_a_pick_is_at_one_time() -> None:
     assert noting.now() == noting.now() == NOW
     assert noting.standing(targets[0]) == noting.standing(targets[0]) == WAITS
     assert seen.looks == ["now", targets[0].id]
-    assert (noting.calm, noting.tripped, noting.most_ejected) == (False, True, 0.5)
+    assert (noting.calm, noting.tripped) == (False, True)
     assert list(noting.sights) == [0]
 
 
@@ -82,9 +81,9 @@ def test_what_was_seen_can_be_seen_again() -> None:
         pick = msgspec.msgpack.decode(
             msgspec.msgpack.encode(Pick(0, [], noting.now(), noting.calm, noting.sights)), type=Pick
         )
-        again = Remembered(pick, [target.id for target in targets], 0.5)
+        again = Remembered(pick, [target.id for target in targets])
         assert [[_look(again, target) for target in targets]] == told
-        assert (again.now(), again.calm, again.most_ejected) == (NOW, False, 0.5)
+        assert (again.now(), again.calm) == (NOW, False)
         assert again.tripped == (standing != READY)
 
 
@@ -121,14 +120,14 @@ def test_of_whom_nobody_looked_at_nothing_is_known() -> None:
     """Nor of targets of another plan."""
     (first, second) = model(2).targets
     pick = Pick(0, [], NOW, calm=False, sights={0: Sight(until=NOW + 1)})
-    moment = Remembered(pick, [first.id, second.id], 0.5)
+    moment = Remembered(pick, [first.id, second.id])
     (other,) = models(config({"z": 1}))[MODEL].targets
     for target in (second, other):
         assert moment.standing(target) == READY
         assert not moment.full(target)
         assert not moment.granted(target)
         assert (moment.load(target), moment.latency(target, whole=False)) == (0.0, 0.0)
-    calm = Remembered(Pick(0), [first.id], 0.5)
+    calm = Remembered(Pick(0), [first.id])
     assert (calm.calm, calm.tripped, calm.standing(first)) == (True, False, READY)
 
 
@@ -140,5 +139,5 @@ def test_the_same_pick_falls_the_same_way() -> None:
         first = plan.next(Seen(*random.Random(seed).choices([WAITS, HALF, RATED, READY], k=4)))
         (pick,) = plan.picks
         draw = random.Random(seed)
-        again = Plan(chosen, draw).next(Remembered(pick, [target.id for target in chosen.targets], 0.5))
+        again = Plan(chosen, draw).next(Remembered(pick, [target.id for target in chosen.targets]))
         assert again is first

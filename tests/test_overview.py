@@ -1,6 +1,7 @@
 import random
 
 import msgspec
+import pytest
 from fakes.configs import MODEL, config, targets_of
 
 from proxy import fleet
@@ -140,6 +141,21 @@ def test_a_key_without_a_free_place_is_well() -> None:
     for _ in range(5):
         replica.report(first, Report(Effect.FAILURE))
     assert (overview(replica)[0].ready, overview(replica)[0].busy) == (False, False)
+
+
+@pytest.mark.parametrize(("most", "ready"), [(0.0, True), (0.5, False)])
+def test_a_failure_rate_keeps_no_more_away_than_the_configuration_says(most: float, ready: bool) -> None:
+    """Whoever stays in use is ready, as it is for requests."""
+    bounded = config({"a": 1, "b": 1}, health={"max_ejected": most})
+    replica = Fleet(
+        fleet.snapshot(bounded, Tenants(bounded.clients, b"pepper"), 7), ManualClock(), random.Random(1)
+    )
+    for _ in range(15):
+        turn = replica.take(FIRST)
+        replica.report(turn, Report(Effect.SUCCESS, answered=0.1))
+        replica.report(turn, Report(Effect.FAILURE))
+        replica.end(turn)
+    assert [told.ready for told in overview(replica)] == [ready, True]
 
 
 class Counted(Fleet):

@@ -36,7 +36,6 @@ class Known:
     loads: dict[str, float] = dataclasses.field(default_factory=dict)
     latencies: dict[str, float] = dataclasses.field(default_factory=dict)
     wholes: dict[str, float] = dataclasses.field(default_factory=dict)
-    most_ejected: float = 0.5
     at: int = NOW
 
     @property
@@ -353,8 +352,8 @@ def test_a_slow_start_alone_takes_everything() -> None:
 def test_rates_keep_only_a_part_away(keys: int, most: float, rated: str, left: str) -> None:
     """At most that part of a model's targets, half by default, and the worst of them; never the only one."""
     standings = {key: Standing(until=LATER - place, rate=True) for place, key in enumerate(rated.split(" "))}
-    moment = Known(standings, most_ejected=most)
-    assert sorted(order(plan(config({"a": keys})), moment)) == left.split()
+    made = config({"a": keys}, health={"max_ejected": most})
+    assert sorted(order(plan(made), Known(standings))) == left.split()
 
 
 def test_the_id_decides_between_two_alike() -> None:
@@ -393,7 +392,7 @@ def test_a_spared_one_is_probed_as_well() -> None:
 def test_a_spared_one_is_no_reason_to_probe_a_lesser_one() -> None:
     """It may be tried, so nobody of a higher priority number is wanted in its stead."""
     made = config({"a": 1, "b": 1}, entries={"b": {"priority": 2}})
-    moment = Known({"a1": RATED, "b1": HALF}, most_ejected=0.5)
+    moment = Known({"a1": RATED, "b1": HALF})
     assert plan(made).wanted(moment) == []
 
 

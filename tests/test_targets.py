@@ -186,6 +186,15 @@ def test_limits_of_a_key_go_first() -> None:
     assert [target.limits.requests_per_minute for target in made if target.limits] == [5, 50]
 
 
+def test_a_model_says_how_many_failure_rates_may_keep_away() -> None:
+    """The configuration's part of its targets; of a provider addressed directly as well."""
+    made = config({"a": 2}, health={"max_ejected": 0.25})
+    assert targets.models(made)[MODEL].most_ejected == 0.25
+    found = targets.direct(made, "a", "anything")
+    assert found is not None
+    assert found.most_ejected == 0.25
+
+
 def test_direct() -> None:
     """A provider addressed directly is a model without an alias; an unknown one is none."""
     made = config({"a": 2})
