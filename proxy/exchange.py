@@ -78,6 +78,10 @@ class Head(msgspec.Struct, frozen=True):
         """What it says of the body: the rest is the client's, and its key."""
         return f"<Head {self.content_type!r} {self.length} bytes>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """The same: what a `Struct` has of its own tells every field."""
+        return [("content_type", self.content_type), ("length", self.length)]
+
 
 class Way(msgspec.Struct, frozen=True):
     """How a request gets to one target: the endpoint to call, and the passage there and back.

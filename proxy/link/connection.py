@@ -45,6 +45,10 @@ class Call(msgspec.Struct, eq=False):
         """Its size: there may be a password in it, or what a client has said."""
         return f"<Call of {len(self.payload)} bytes>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """The same: what a `Struct` has of its own tells every field."""
+        return [("size", len(self.payload))]
+
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits."""
         if self.future is not None and not self.future.done():

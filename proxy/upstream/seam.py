@@ -40,6 +40,10 @@ class Call(msgspec.Struct, frozen=True):
         """The method and the body's size: URL and headers may hold what must not be printed."""
         return f"<Call {self.method} {len(self.body)} bytes>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """The same: what a `Struct` has of its own tells every field."""
+        return [("method", self.method), ("size", len(self.body))]
+
 
 Taker = Callable[[bytes], bool]
 """Takes bytes of a body as they arrive, in the midst of reading; whether it wants more of them."""
