@@ -130,7 +130,7 @@ class Admission:
     def prompt(self, exchange: Exchange, target: Target) -> int:
         """Tokens that the prompt alone is expected to take."""
         assert exchange.envelope is not None
-        return self._estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
+        return self._estimator.prompt(target.label, exchange.envelope.weight)
 
     def attempted(self, exchange: Exchange, fault: Fault | None) -> None:
         """An attempt has failed, or (None) was not made; what the provider was asked counts as a request.

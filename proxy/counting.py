@@ -21,7 +21,7 @@ from proxy import passages
 from proxy.answers import identity_headers
 from proxy.archive import Archive
 from proxy.clock import Clock
-from proxy.demand import Estimator, OutputPolicy
+from proxy.demand import Estimator
 from proxy.errors import Fault
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
@@ -110,7 +110,7 @@ class Counting:
             finally:
                 exchange.record.waited += self.clock.monotonic() - began
         target = exchange.model.targets[0]
-        tokens = self.estimator.expect(target.label, exchange.envelope.weight, None, OutputPolicy.NONE)
+        tokens = self.estimator.prompt(target.label, exchange.envelope.weight)
         return Count(tokens, estimated=True)
 
     def _may_ask(self, exchange: Exchange, target: Target) -> bool:

@@ -51,18 +51,13 @@ class Estimator:
     def __init__(self) -> None:
         self._models: dict[str, _Learned] = {}
 
-    def expect(self, model: str, size: int, cap: int | None, policy: OutputPolicy) -> int:
-        """Tokens a request to `model` is expected to take.
-
-        `size` is its body in bytes, `cap` the client's own bound on output tokens.
-        """
-        prompt, output = self.parts(model, size, cap, policy)
-        return prompt + output
+    def prompt(self, model: str, size: int) -> int:
+        """Tokens that the prompt of a request to `model` is expected to take. `size` is its body in bytes."""
+        return 1 + round(size / self._models.get(model, _UNKNOWN).bytes_per_token)
 
     def parts(self, model: str, size: int, cap: int | None, policy: OutputPolicy) -> tuple[int, int]:
-        """The same, the prompt and the output apart."""
-        known = self._models.get(model, _UNKNOWN)
-        return 1 + round(size / known.bytes_per_token), _output(known, cap, policy)
+        """The prompt, and the output charged ahead. `cap` is the client's own bound on output tokens."""
+        return self.prompt(model, size), _output(self._models.get(model, _UNKNOWN), cap, policy)
 
     def learn(self, model: str, size: int, usage: Usage) -> None:
         """A request of `size` bytes to `model` has taken `usage`."""

@@ -713,7 +713,7 @@ def test_what_was_seen_is_settled_where_nobody_counted(
         assert sink.status == 200
         await scene.limiter.flush()
         assert scene.store.ended == [Demand(1, prompt_of(body) + output)] * 3
-        assert scene.estimator.expect("a/a-model", 0, None, scene.targets[0].output_policy) == 1 + FIRST
+        assert scene.estimator.parts("a/a-model", 0, None, scene.targets[0].output_policy) == (1, FIRST)
 
     run(scenario())
 

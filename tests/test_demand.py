@@ -11,9 +11,9 @@ P90, MAX, NONE = OutputPolicy.P90, OutputPolicy.MAX_TOKENS, OutputPolicy.NONE
 FIRST = round(FIRST_OUTPUT)
 
 
-def prompt_of(estimator: Estimator, size: int, model: str = "m") -> int:
-    """Only the part of the expectation that is for the prompt."""
-    return estimator.expect(model, size, None, NONE)
+def output_of(estimator: Estimator, model: str = "m") -> int:
+    """What is charged ahead where the client says no bound."""
+    return estimator.parts(model, 0, None, P90)[1]
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,14 @@ def prompt_of(estimator: Estimator, size: int, model: str = "m") -> int:
 )
 def test_how_much_output_is_charged_ahead(policy: OutputPolicy, cap: int | None, output: int) -> None:
     """A learned guess under the client's cap, the cap itself, or nothing."""
-    assert Estimator().expect("m", 400, cap, policy) == 1 + 400 / FIRST_BYTES_PER_TOKEN + output
+    estimator = Estimator()
+    assert estimator.parts("m", 400, cap, policy) == (estimator.prompt("m", 400), output)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 4_000_000])
 def test_a_request_always_costs_something(size: int) -> None:
     """Even an empty one: a guess of nothing would reserve nothing."""
-    assert prompt_of(Estimator(), size) == 1 + round(size / FIRST_BYTES_PER_TOKEN)
+    assert Estimator().prompt("m", size) == 1 + round(size / FIRST_BYTES_PER_TOKEN)
 
 
 @pytest.mark.parametrize("ratio", [1.3, 3.0, 4.0, 6.5, 20.0])
@@ -47,7 +48,7 @@ def test_bytes_per_token_are_learned(ratio: float) -> None:
     for _ in range(200):
         size = draw.randrange(400, 40_000)
         estimator.learn("m", size, Usage(round(size / ratio), 10))
-    assert prompt_of(estimator, 10_000) == pytest.approx(10_000 / ratio, rel=0.02)
+    assert estimator.prompt("m", 10_000) == pytest.approx(10_000 / ratio, rel=0.02)
 
 
 def test_a_noisy_ratio_is_learned_about_its_mean() -> None:
@@ -58,7 +59,7 @@ def test_a_noisy_ratio_is_learned_about_its_mean() -> None:
         ratio = draw.choice([3.0, 5.0])
         estimator.learn("m", 8_000, Usage(round(8_000 / ratio), 10))
         if number > 100:
-            seen.append(8_000 / prompt_of(estimator, 8_000))
+            seen.append(8_000 / estimator.prompt("m", 8_000))
     assert sum(seen) / len(seen) == pytest.approx(4.0, rel=0.03)
     assert all(3.0 < ratio < 5.0 for ratio in seen)
 
@@ -79,8 +80,7 @@ def test_the_ninetieth_percentile_of_output_is_learned(name: str, lengths: objec
     under = 0
     for number in range(5_000):
         output = max(1, round(lengths(draw)))
-        expected = estimator.expect("m", 0, None, P90) - 1
-        under += number >= 1_000 and output <= expected
+        under += number >= 1_000 and output <= output_of(estimator)
         estimator.learn("m", 400, Usage(100, output))
     assert 0.86 < under / 4_000 < 0.94
 
@@ -90,8 +90,8 @@ def test_models_are_learned_apart() -> None:
     estimator = Estimator()
     for _ in range(100):
         estimator.learn("m", 1_000, Usage(1_000, 5_000))
-    assert prompt_of(estimator, 1_000) > prompt_of(estimator, 1_000, "other") == 251
-    assert estimator.expect("other", 0, None, P90) == 1 + FIRST
+    assert estimator.prompt("m", 1_000) > estimator.prompt("other", 1_000) == 251
+    assert output_of(estimator, "other") == FIRST
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_nothing_is_learned_from_nothing(size: int, usage: Usage) -> None:
     """A provider that counts no prompt has not counted."""
     estimator = Estimator()
     estimator.learn("m", size, usage)
-    assert estimator.expect("m", 400, None, P90) == 101 + FIRST
+    assert estimator.parts("m", 400, None, P90) == (101, FIRST)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_absurd_counts_are_bounded(size: int, usage: Usage, low: int, high: int)
     estimator = Estimator()
     for _ in range(500):
         estimator.learn("m", size, usage)
-    assert low <= prompt_of(estimator, 10_000) <= high
-    assert 1 < estimator.expect("m", 0, None, P90) <= 1_000_002
+    assert low <= estimator.prompt("m", 10_000) <= high
+    assert 1 <= output_of(estimator) <= 1_000_000
 
 
 def test_what_clients_name_does_not_grow_without_end() -> None:
@@ -129,8 +129,8 @@ def test_what_clients_name_does_not_grow_without_end() -> None:
     estimator = Estimator()
     for number in range(MODELS + 10):
         estimator.learn(f"m{number}", 1_000, Usage(1_000, 1))
-    assert prompt_of(estimator, 1_000, "m0") > 251
-    assert prompt_of(estimator, 1_000, f"m{MODELS + 5}") == 251
-    before = prompt_of(estimator, 1_000, "m0")
+    assert estimator.prompt("m0", 1_000) > 251
+    assert estimator.prompt(f"m{MODELS + 5}", 1_000) == 251
+    before = estimator.prompt("m0", 1_000)
     estimator.learn("m0", 1_000, Usage(1_000, 1))
-    assert prompt_of(estimator, 1_000, "m0") > before
+    assert estimator.prompt("m0", 1_000) > before
