@@ -4,6 +4,7 @@
     POST /admin/targets/{id}/drain             no new requests go there, in the whole cluster
     POST /admin/targets/{id}/restore           they do again
     POST /admin/targets/{id}/reset             what is known against it is forgotten
+    POST /admin/targets/{id}/reset?with=       that against its `key` or `origin` too, for all who share it
     GET  /admin/limits/{client}                what a client has left
     POST /admin/explain?client=&endpoint=      what would become of a request
     GET  /admin/decisions                      the last of this replica
@@ -17,6 +18,7 @@ those that a function declares make FastAPI load all of pydantic.v1, at the star
 import asyncio
 import dataclasses
 import itertools
+import operator
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -65,6 +67,9 @@ LONG: Final = 120.0
 
 ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
 
+SHARED: Final = {"key": operator.attrgetter("key_id"), "origin": operator.attrgetter("origin")}
+"""What else a target is held against, and others with it: a reset takes it in where it is told to."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Administration:
@@ -107,21 +112,28 @@ class Administration:
         return tuple(touched(limit, one) for limit, one in zip(limits, said, strict=True))
 
     async def order(self, request: Request) -> Response:
-        """Drain, restore or reset a target, by its id; or all of a label, `provider/model`."""
+        """Drain, restore or reset a target, by its id; or all of a label, `provider/model`.
+
+        A reset may take in what is `SHARED`: `?with=key&with=origin`.
+        """
         name, order = request.path_params["name"], request.path_params["order"]
         kind = ORDERS.get(order)
         if kind is None:
             raise Refusal(404, f"A target can be told to {', '.join(ORDERS)}; not to {self._shown(order)}.")
+        wider = _wider(request.query_params.getlist("with"), kind)
         anybody = itertools.chain(self._all(), self._addressed())
         meant = {target.id: target for target in anybody if name in (target.id, target.label)}
         if not meant:
             raise Refusal(404, f"There is no target '{self._shown(name)}'; GET /admin/targets names all.")
         for target in meant.values():
             self.fleet.order(target, kind)
+        others = {SHARED[what](target) for target in meant.values() for what in wider}
+        for other in others:
+            self.fleet.reset(other)
         held = {name: sorted(self._still(target)) for name, target in meant.items()}
-        return _json(
-            {"order": order, "targets": list(meant), "still": {n: by for n, by in held.items() if by}}
-        )
+        still = {name: by for name, by in held.items() if by}
+        told = {"order": order, "targets": list(meant), "with": sorted(others), "still": still}
+        return _json(told if kind is Kind.DRAIN else told | _hint(meant, still))
 
     def _still(self, target: Target) -> Iterator[str]:
         """The names, its origin's and its key's too, under which it is kept away all the same."""
@@ -236,6 +248,24 @@ class Administration:
             missing = f"There is no client '{self._shown(name)}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found
+
+
+def _wider(asked: list[str], kind: Kind) -> list[str]:
+    """What else an order is about. Raises `Refusal` where that makes no sense."""
+    if not SHARED.keys() >= set(asked):
+        raise Refusal(400, f"`with` is one of {', '.join(SHARED)}.", param="with")
+    if asked and kind is not Kind.RESET:
+        raise Refusal(400, "`with` is for `reset` alone.", param="with")
+    return asked
+
+
+def _hint(meant: Mapping[str, Target], still: Mapping[str, list[str]]) -> dict[str, str]:
+    """The way to lift what keeps targets away that they share; none where nothing of that does."""
+    what = [one for one, of in SHARED.items() if any(of(meant[name]) in by for name, by in still.items())]
+    if not what:
+        return {}
+    asked, said = "&".join(f"with={one}" for one in what), " and its ".join(what)
+    return {"hint": f"`reset?{asked}` also forgets what is held against its {said}, for all who share that."}
 
 
 class _Listed(StreamingResponse):

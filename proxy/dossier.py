@@ -46,7 +46,8 @@ class Kind(enum.StrEnum):
 
 
 ORDERS = frozenset({Kind.DRAIN, Kind.RESTORE, Kind.RESET})
-"""What operators say, of targets: take no requests, take them again, forget what is held against it."""
+"""What operators say, of targets: take no requests, take them again, forget what is held against it; the last
+also of origins and keys."""
 
 
 class Rules(msgspec.Struct, frozen=True):

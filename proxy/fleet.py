@@ -18,7 +18,7 @@ from proxy import bounds, circuit, latency
 from proxy.blunders import Blunders
 from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
-from proxy.health import Effect, Health, Report, Standing, lessons
+from proxy.health import UNTOUCHED, Effect, Epochs, Health, Report, Standing, lessons
 from proxy.latency import Latencies
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
@@ -41,8 +41,8 @@ class Turn(msgspec.Struct, eq=False):
     """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
 
     `probe` are the tokens, by name, of what it is the probe of, until it is reported. `asking`: others wait
-    to hear whether its key had a free place. `told`: something was reported of it already. `epoch`: when its
-    target had last been reset; of one that was reset since, it says nothing any more.
+    to hear whether its key had a free place. `told`: something was reported of it already. `epochs`: when the
+    names of its target had last been reset; of those that were reset since, it says nothing any more.
     """
 
     target: Target
@@ -50,7 +50,7 @@ class Turn(msgspec.Struct, eq=False):
     probe: Mapping[str, str] = msgspec.field(default_factory=dict)
     asking: bool = False
     told: bool = False
-    epoch: int = 0
+    epochs: Epochs = UNTOUCHED
 
 
 class Fleet:
@@ -204,7 +204,7 @@ class Fleet:
             probe = self._probes.begin(self.standing(target).trial)
         places = _places(target) if target.limits is not None else 0
         first = places > 0 and self._places.take(target.key_id)
-        return Turn(target, self._clock.monotonic(), probe, first, epoch=self._epoch(target.id))
+        return Turn(target, self._clock.monotonic(), probe, first, epochs=self.health.epochs(target))
 
     def admitted(self, turn: Turn) -> None:
         """The key of its target had room for it."""
@@ -224,8 +224,8 @@ class Fleet:
         probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
         if probe:
             self._probes.end(probe)
-        reset = self._epoch(target.id) > turn.epoch
-        if report.overload and not reset:
+        anew = self.health.begun_anew(target, turn.epochs)
+        if report.overload and target.id not in anew:
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
         elif self.throttle and report.effect is Effect.SUCCESS and not report.late:
             self.throttle.succeeded(target.id, busy)
@@ -238,7 +238,7 @@ class Fleet:
             if not self.health.records:
                 return
         learned = lessons(target, report, probe, self._draw)
-        self._tell(change for change in learned if not reset or change.name != target.id)
+        self._tell(change for change in learned if change.name not in anew)
 
     def end(self, turn: Turn) -> None:
         """The turn is over, however it went; a probe without a verdict gives its place up."""
@@ -286,7 +286,13 @@ class Fleet:
 
     def order(self, target: Target, kind: Kind) -> None:
         """What an operator says of `target`: one of `circuit.ORDERS`. It holds here at once, and is told."""
-        order = Change(kind, target.id, epoch=self.now())
+        self._obey(Change(kind, target.id, epoch=self.now()))
+
+    def reset(self, name: str) -> None:
+        """The same of an origin or a key, for all its targets: it is what can be ordered of one of these."""
+        self._obey(Change(Kind.RESET, name, epoch=self.now()))
+
+    def _obey(self, order: Change) -> None:
         self._swap(self.health.after([order], self.now()))
         self._tell([order])
 
@@ -362,16 +368,13 @@ class Fleet:
             kept = [(name, record) for name, record in records.items() if record.matters(now)]
             kept.sort(key=lambda one: one[1].drained)
             records = dict(kept[-ENTRIES // 2 :])
+        before = self.health.records
         for name, record in records.items():
-            if record.reset_at > self._epoch(name):
+            if record.reset_at > before.get(name, NOTHING).reset_at:
                 self.throttle.forget(name)
         health = dataclasses.replace(self.snapshot.health, records=records)
         self.snapshot = dataclasses.replace(self.snapshot, health=health)
         self._changed()
-
-    def _epoch(self, name: str) -> int:
-        """When it was last reset."""
-        return self.health.records.get(name, NOTHING).reset_at
 
     def _changed(self) -> None:
         for listener in self._listeners:

@@ -8,7 +8,7 @@ changes of these (`circuit`); what is known is read as a `Standing`.
 import dataclasses
 import enum
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -76,6 +76,11 @@ NEVER = 1 << 53
 
 DRAINED = Standing(until=NEVER, drained=True)
 
+Epochs = tuple[int, int, int]
+"""When each of a target's names was last reset, in the order of `names`; 0 means never."""
+
+UNTOUCHED: Epochs = (0, 0, 0)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
@@ -97,6 +102,25 @@ class Health:
         if any(record.drained for _, record in known):
             return DRAINED
         return self._standing(known, now) if known else READY
+
+    def epochs(self, target: Target) -> Epochs:
+        """Of the names of `target`."""
+        if not self.records:
+            return UNTOUCHED
+        (own, origin, key), known = names(target), self.records.get
+        return (
+            known(own, NOTHING).reset_at,
+            known(origin, NOTHING).reset_at,
+            known(key, NOTHING).reset_at,
+        )
+
+    def begun_anew(self, target: Target, since: Epochs) -> Collection[str]:
+        """The names of `target` that were reset since then: what began before says nothing of them."""
+        epochs = self.epochs(target)
+        if epochs == since:
+            return ()
+        found = zip(names(target), since, epochs, strict=True)
+        return [name for name, before, epoch in found if epoch > before]
 
     def after(self, changes: Sequence[Change], now: int) -> dict[str, Record] | None:
         """The records after `changes`; None where there are none."""

@@ -33,6 +33,7 @@ from proxy.rehearsal import viewed
 from proxy.replaying import replayed
 from proxy.replicas import About
 from proxy.snapshot import snapshot
+from proxy.targets import Target
 from proxy.tasks import Tasks
 from proxy.tenants import Tenants
 from proxy.wire.envelope import encode
@@ -179,7 +180,7 @@ def test_a_target_is_drained_and_comes_back(spell: str) -> None:
         for order in ("drain", "restore", "reset"):
             answer = await desk.raw("POST", f"/admin/targets/{name[spell]}/{order}")
             still = {target.id: [target.id]} if order == "drain" else {}
-            assert answer.json() == {"order": order, "targets": [target.id], "still": still}
+            assert answer.json() == {"order": order, "targets": [target.id], "with": [], "still": still}
             found.append((await desk.get("/admin/targets"))["targets"][0].get("drained", False))
         return found
 
@@ -197,6 +198,119 @@ def test_a_reset_forgets_what_is_known() -> None:
         return scene.health(0).open_until == 0, scene.health(1).open_until == 0
 
     assert run(main()) == (True, False)
+
+
+WAY = Report(Effect.FAILURE, way=True)
+REFUSED = Report(Effect.QUARANTINE_KEY)
+
+
+def shut_out() -> tuple[Desk, Target]:
+    """A target that is kept away by its own name, its key and its origin."""
+    scene = scene_of()
+    scene.teach(*[Report(Effect.FAILURE)] * 5, *[WAY] * 5, REFUSED)
+    return Desk(scene), scene.targets[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "hint"),
+    [
+        ("", [], "`reset?with=key&with=origin` also forgets what is held against its key and its origin"),
+        ("?with=key", ["key"], "`reset?with=origin` also forgets what is held against its origin, for all"),
+        ("?with=origin", ["origin"], "`reset?with=key` also forgets what is held against its key, for all"),
+        ("?with=key&with=origin", ["key", "origin"], None),
+        ("?with=origin&with=key&with=key", ["key", "origin"], None),
+    ],
+)
+def test_a_reset_takes_in_what_is_shared(asked: str, taken: list[str], hint: str | None) -> None:
+    """As far as it is told to; the answer names that, what still keeps it away, and the way to lift it."""
+
+    async def main() -> None:
+        desk, target = shut_out()
+        shared = {"key": target.key_id, "origin": target.origin}
+        path = f"/admin/targets/{target.id}/reset"
+        told = (await desk.raw("POST", path + asked)).json()
+        reset = sorted(shared[what] for what in taken)
+        left = sorted(set(shared.values()) - set(reset))
+        assert (told["targets"], told["with"]) == ([target.id], reset)
+        assert told["still"] == ({target.id: left} if left else {})
+        assert told.get("hint", "").startswith(hint or "")
+        assert ("hint" in told) is (hint is not None)
+        assert bool(desk.scene.fleet.standing(target).until) is bool(left)
+
+    run(main())
+
+
+def test_a_reset_with_what_is_shared_is_for_all_of_its_targets() -> None:
+    """The key that was refused serves another model again; what is held against that model alone stays."""
+
+    async def main() -> None:
+        entries = [{"provider": "a", "model": name} for name in ("one", "two", "three")]
+        scene = Scene(limited(models={MODEL: {"providers": entries}}), {"a": [GOOD]})
+        scene.teach(REFUSED)
+        scene.teach(Report(Effect.QUARANTINE_MODEL), number=2)
+        first, second, third = scene.targets
+        ready = [bool(scene.fleet.standing(target).until) for target in scene.targets]
+        assert ready == [True, True, True]
+        told = (await Desk(scene).raw("POST", f"/admin/targets/{first.label}/reset?with=key")).json()
+        assert (told["targets"], told["with"], told["still"]) == ([first.id], [first.key_id], {})
+        found = [scene.fleet.standing(target).until for target in (first, second)]
+        assert (found, scene.fleet.standing(third).until > 0) == ([0, 0], True)
+
+    run(main())
+
+
+def test_the_keys_of_a_label_are_each_reset_once() -> None:
+    """Their one origin too: an epoch that began twice would forget what came between."""
+
+    async def main() -> list[int]:
+        scene = Scene(config({"a": 3}), {"a": [GOOD]})
+        path = "/admin/targets/a/a-model/reset?with=key&with=origin"
+        told = (await Desk(scene).raw("POST", path)).json()
+        first = scene.targets[0]
+        assert told["with"] == sorted({first.origin, *(target.key_id for target in scene.targets)})
+        return [scene.fleet.health.records[name].reset_at - scene.fleet.now() for name in told["with"]]
+
+    assert run(main()) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("order", "said"), [("restore", True), ("drain", False)])
+def test_who_wants_a_target_back_is_told_how(order: str, said: bool) -> None:
+    """And who wants it away is not."""
+
+    async def main() -> None:
+        desk, target = shut_out()
+        told = (await desk.raw("POST", f"/admin/targets/{target.id}/{order}")).json()
+        assert told["still"] == {target.id: sorted((target.id, target.origin, target.key_id))}
+        assert ("hint" in told) is said
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("reset?with=model", "`with` is one of key, origin."),
+        ("reset?with=", "`with` is one of key, origin."),
+        ("reset?with", "`with` is one of key, origin."),
+        ("reset?with=KEY", "`with` is one of key, origin."),
+        ("reset?with=key,origin", "`with` is one of key, origin."),
+        ("reset?with=key&with=x", "`with` is one of key, origin."),
+        (f"reset?with={'x' * 5000}", "`with` is one of key, origin."),
+        ("reset?with=%ff%00", "`with` is one of key, origin."),
+        ("drain?with=key", "`with` is for `reset` alone."),
+        ("restore?with=origin", "`with` is for `reset` alone."),
+    ],
+)
+def test_what_cannot_be_taken_in(path: str, said: str) -> None:
+    """Is refused as a whole, and changes nothing."""
+
+    async def main() -> None:
+        desk, target = shut_out()
+        before = effects(desk.scene)
+        assert await desk.refused("POST", f"/admin/targets/{target.id}/{path}") == (400, said)
+        assert effects(desk.scene) == before
+
+    run(main())
 
 
 def test_all_of_a_label_are_ordered_at_once() -> None:
@@ -741,6 +855,8 @@ def test_no_secret_is_in_any_answer() -> None:
             ("POST", "/admin/explain", request("direct#b")),
             ("POST", "/admin/explain", request("nothing")),
             ("POST", f"/admin/targets/{scene.targets[0].id}/drain", b""),
+            ("POST", f"/admin/targets/{scene.targets[0].id}/reset?with=key", b""),
+            ("POST", f"/admin/targets/{scene.targets[0].id}/reset?with={KEYS[0]}", b""),
             ("POST", f"/admin/targets/{KEYS[0][3:]}/drain", b""),
         ):
             answer = await desk.raw(method, path, body)

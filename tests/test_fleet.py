@@ -583,6 +583,58 @@ def test_what_began_before_a_reset_teaches_nothing_of_the_target() -> None:
     assert replica.standing(FIRST).until == NOW + RULES.quarantine
 
 
+SHARES = {"key": FIRST.key_id, "origin": FIRST.origin}
+BLAMED = {"key": Report(Effect.QUARANTINE_KEY), "origin": Report(Effect.FAILURE, way=True)}
+OFTEN = RULES.failures
+
+
+@pytest.mark.parametrize("what", SHARES)
+def test_a_reset_of_what_targets_share(what: str) -> None:
+    """A key or an origin is forgotten for all of its targets, on every replica; the targets' own is not."""
+    name, replica, other = SHARES[what], shared(), made()
+    sibling = dataclasses.replace(FIRST, id="a/other")
+    for each in (replica, other):
+        each.adopt({name: OPEN, FIRST.id: WAITING}, 7)
+        assert each.standing(sibling).until
+    replica.reset(name)
+    (change,) = changes = replica.outbox.take()
+    assert change == Change(Kind.RESET, name, epoch=NOW)
+    other.adopt({name: Record(reset_at=NOW, version=8)}, 8)
+    for each in (replica, other):
+        assert (each.standing(sibling).until, each.standing(FIRST).until) == (0, WAITING.back_off_until)
+    replica.adopt({name: Record(open_until=NOW + 9_000, version=9)}, 9)
+    assert replica.health.records[name].open_until == 0
+    replica.answered(changes)
+
+
+@pytest.mark.parametrize("what", SHARES)
+def test_what_began_before_a_reset_teaches_nothing_of_what_was_reset(what: str) -> None:
+    """Whichever target it went to; what begins later does."""
+    name, replica = SHARES[what], made()
+    before = [replica.take(FIRST) for _ in range(OFTEN + 1)]
+    replica.reset(name)
+    for turn in before[:OFTEN]:
+        replica.report(turn, BLAMED[what])
+    assert replica.health.records[name] == Record(reset_at=NOW)
+    replica.report(before[OFTEN], Report(Effect.BACK_OFF, 9.0))
+    assert replica.standing(FIRST).until == NOW + 9_000
+    teach(replica, *[BLAMED[what]] * OFTEN)
+    assert replica.health.records[name].open_until > NOW
+
+
+@pytest.mark.parametrize("what", SHARES)
+def test_a_reset_without_the_cluster_is_told_later(what: str) -> None:
+    """It holds meanwhile, and nothing from before undoes it."""
+    name, alone = SHARES[what], made()
+    alone.outbox.on_urgent(lambda: None)
+    alone.adopt({name: OPEN}, 7)
+    alone.reset(name)
+    assert alone.dirty == {name}
+    alone.adopt_all({name: OPEN}, 7, lost=False)
+    assert alone.standing(FIRST).until == 0
+    assert alone.merges() == [Change(Kind.MERGE, name, record=Record(reset_at=NOW, version=7))]
+
+
 def test_what_is_told_says_of_which_epoch_it_is() -> None:
     """So that the cluster may know better."""
     replica = shared()

@@ -6,7 +6,7 @@ import pytest
 from fakes.configs import config, target, targets_of
 
 from proxy.circuit import Cause, Change, Kind, Record, Rules
-from proxy.health import READY, Effect, Health, Report, Standing, lessons, names
+from proxy.health import READY, UNTOUCHED, Effect, Health, Report, Standing, lessons, names
 
 NOW = 1_800_000_000_000
 SOON, LATER = NOW + 1_000, NOW + 2_000
@@ -121,6 +121,17 @@ RATE_HALF = Record(open_until=NOW, cause=Cause.RATE)
 def test_when_only_a_rate_keeps_a_target_away(records: Mapping[str, Record], rate: bool) -> None:
     """Where nothing else is in the way: only then may it be tried all the same."""
     assert standing(**records).rate is rate
+
+
+def test_what_was_reset_since() -> None:
+    """Each name has epochs of its own: that of another one, or an earlier one, says nothing of it."""
+    nobody, some = Health(), Health(records={OWN: Record(reset_at=5), KEY: Record(reset_at=7)})
+    assert (nobody.epochs(TARGET), some.epochs(TARGET)) == (UNTOUCHED, (5, 0, 7))
+    assert nobody.begun_anew(TARGET, UNTOUCHED) == ()
+    assert nobody.begun_anew(TARGET, (5, 0, 7)) == []
+    assert some.begun_anew(TARGET, (5, 0, 7)) == ()
+    assert some.begun_anew(TARGET, (9, 9, 6)) == [KEY]
+    assert some.begun_anew(TARGET, UNTOUCHED) == [OWN, KEY]
 
 
 def taught(report: Report, tokens: Mapping[str, str] | None = None) -> list[tuple[Kind, str, str]]:
