@@ -27,6 +27,7 @@ from harness import (
 )
 
 import proxy as product
+from proxy.workers import DEATHS, RESPAWN, YOUNG
 
 pytestmark = pytest.mark.process
 
@@ -221,9 +222,11 @@ def test_workers_that_cannot_run_end_serve(tmp_path: Path) -> None:
     config = {**GOOD, "listen": {"port": 0, "workers": 2}, "operations": {"port": 0}}
     with apex("serve", "--config", str(pipe)) as child:
         pipe.write_text(json.dumps(config), "utf-8")
+        pipe.unlink()  # who has it open reads on; a worker that found it here would wait for a writer
         child.event("store_started")
-        pipe.unlink()
-        assert child.ended() == 1
+        # One dies so often in a row, each time young, and rests in between. A death that comes later does not
+        # count, as on a crowded machine: there is time to begin again.
+        assert child.ended(4 * DEATHS * (YOUNG + RESPAWN)) == 1
     assert "died 5 times within 5 s of its start" in child.err[-1]
     assert child.err[-1].startswith("Error: worker ")
 
