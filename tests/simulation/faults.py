@@ -70,12 +70,16 @@ class Event:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """An operator tells `replica` something of the target of that number; if it is gone, another one."""
+    """An operator tells `replica` something of the target of that number; if it is gone, another one.
+
+    `shared`: which of its names that it shares with others a reset takes in.
+    """
 
     kind: Kind
     at: float
     target: int
     replica: int
+    shared: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Plan:
             for each in self.events
         ]
         lines += [
-            f"  {each.at:7.3f} {each.kind} of target {each.target}, told to {each.replica}"
+            f"  {each.at:7.3f} {each.kind} of target {each.target} {each.shared}, told to {each.replica}"
             for each in self.orders
         ]
         return "\n".join(lines)
@@ -183,13 +187,16 @@ def _episodes(draw: random.Random, name: str) -> list[Episode]:
     return found
 
 
+_SHARED = ((), ("key_id",), ("origin",), ("key_id", "origin"))
+
+
 def _orders(draw: random.Random) -> list[Order]:
     """Resets, and drains that are ended by whoever is asked then. Some lives have none."""
     found = []
     for _ in range(draw.choice((0, 2, 6))):
         at, target = draw.uniform(FIRST, ENDED - 0.5), draw.randrange(TARGETS)
         if draw.random() < 0.5:
-            found.append(Order(Kind.RESET, at, target, draw.randrange(REPLICAS)))
+            found.append(Order(Kind.RESET, at, target, draw.randrange(REPLICAS), draw.choice(_SHARED)))
             continue
         end = min(at + draw.choice((draw.uniform(0.0, 0.1), draw.uniform(0.5, 6.0))), ENDED)
         found.append(Order(Kind.DRAIN, at, target, draw.randrange(REPLICAS)))

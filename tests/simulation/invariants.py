@@ -18,7 +18,7 @@ from typing import Protocol
 
 from proxy.circuit import NOTHING, ORDERS, Cause, Change, Kind, Record, Rules, State
 from proxy.fleet import Fleet
-from proxy.health import names
+from proxy.health import Epochs, names
 from proxy.targets import Target
 from simulation.ledger import Ledger
 from simulation.settings import TIMEOUTS
@@ -178,14 +178,14 @@ class ReplicaWatch:
                 self._opened[name] = record
 
     def ordered(self, name: str) -> None:
-        """An operator has told it something of a target: that holds at once."""
+        """An operator has told it something of a name: that holds at once."""
         self._current(name, self._fleet.health.records[name])
 
     def _current(self, name: str, record: Record) -> Record:
         """What counts of a record, and what no longer does of what was known before."""
         orders = self._orders.setdefault(name, _Orders())
         if record.reset_at > orders.reset_at:
-            for known in (self._windows, self._asked, self._opened):
+            for known in (self._windows, self._asked, self._denied, self._opened):
                 known.pop(name, None)
         if record.drained_at > orders.drained_at:
             orders.learned = self._loop.time()
@@ -195,12 +195,12 @@ class ReplicaWatch:
         orders.reset_at = max(orders.reset_at, record.reset_at)
         return Record(version=record.version) if stale else record
 
-    def refused(self, target: Target, hint: float | None, epoch: int) -> None:
+    def refused(self, target: Target, hint: float | None, epochs: Epochs) -> None:
         """A provider has answered it with 429; without a hint the wait is at least half of the usual.
 
-        Where the target was reset since `epoch`, that is of the time before.
+        Where the target was reset since these `epochs`, that is of the time before.
         """
-        if epoch < self._orders.get(target.id, _Orders()).reset_at:
+        if epochs[0] < self._epochs(target)[0]:
             return
         now = self._fleet.now()
         if hint is None:
@@ -211,8 +211,10 @@ class ReplicaWatch:
         self._learn(target.id, now + wait)
         self._asked[target.id] = max(self._asked.get(target.id, 0.0), self._loop.time() + wait / 1000)
 
-    def denied(self, target: Target) -> None:
-        """A provider has not accepted the key."""
+    def denied(self, target: Target, epochs: Epochs) -> None:
+        """A provider has not accepted the key; where that was reset since, it says nothing of it."""
+        if epochs[2] < self._epochs(target)[2]:
+            return
         self._denied[target.key_id] = self._loop.time() + self._rules.quarantine / 1000
 
     def _learn(self, name: str, until: int) -> None:
@@ -223,10 +225,14 @@ class ReplicaWatch:
             window.until, window.learned = until, self._loop.time()
             window.ends = window.learned + (until - self._fleet.now()) / 1000
 
+    def _epochs(self, target: Target) -> Epochs:
+        own, origin, key = (self._orders.get(name, _Orders()).reset_at for name in names(target))
+        return own, origin, key
+
     # What it does.
 
-    def calls(self, target: Target) -> int:
-        """It sends a request there; when that was last reset, as far as it knows."""
+    def calls(self, target: Target) -> Epochs:
+        """It sends a request there; when its names were last reset, as far as it knows."""
         orders = self._orders.get(target.id, _Orders())
         if orders.drained_at > orders.restored_at and orders.learned < self._loop.time():
             self._broke(f"calls {target.id}, which is drained")
@@ -242,7 +248,7 @@ class ReplicaWatch:
             record = self._opened.get(name, NOTHING)
             if record.open_until > now and record.cause is not Cause.RATE and not self._ledger.losses:
                 self._broke(f"calls {target.id} although it has heard that {name} is open: {record}")
-        return orders.reset_at
+        return self._epochs(target)
 
     # What it knows.
 

@@ -169,7 +169,7 @@ class SimUpstream:
         provider, key = whose = _whose((call.url,), call.headers)
         target = self._targets[whose]
         assert self.watch is not None
-        epoch = self.watch.calls(target)
+        epochs = self.watch.calls(target)
         stream = b'"stream":true' in call.body
         reaction = self._providers[provider].react(key, self._ledger.now, stream=stream)
         self._ledger.note(self.name, f"asks {target.id}")
@@ -180,9 +180,9 @@ class SimUpstream:
             self._flights.end(probes)
             raise
         if reaction.answer.status == 429:
-            self.watch.refused(target, reaction.hint, epoch)
+            self.watch.refused(target, reaction.hint, epochs)
         elif reaction.answer.status == 401:
-            self.watch.denied(target)
+            self.watch.denied(target, epochs)
         if reaction.answer.status != 200:
             self._ledger.note(self.name, f"{target.id} says {reaction.answer.status}, {reaction.hint}")
         return _Reply(reaction.answer, lambda: self._flights.end(probes))

@@ -172,13 +172,17 @@ class Replica:
             self._hasty[task] = None
             asyncio.get_running_loop().call_later(leaves, task.cancel)
 
-    def order(self, number: int, kind: Kind) -> None:
-        """An operator says something of a target."""
+    def order(self, number: int, kind: Kind, shared: tuple[str, ...] = ()) -> None:
+        """An operator says something of a target, and of what it shares with others."""
         target = self.targets[number]
-        self._ledger.note(self.name, f"is told to {kind} {target.id}")
+        self._ledger.note(self.name, f"is told to {kind} {target.id} with {' '.join(shared) or 'nothing'}")
         self.fleet.order(target, kind)
         assert self.upstream.watch is not None
         self.upstream.watch.ordered(target.id)
+        for what in shared:
+            name: str = getattr(target, what)
+            self.fleet.reset(name)
+            self.upstream.watch.ordered(name)
 
     def _drained(self, alias: str) -> bool:
         """Whether all targets of a model are drained: nobody can say until when."""

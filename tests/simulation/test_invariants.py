@@ -10,7 +10,7 @@ from fakes.virtual_loop import LoopClock, run
 
 from proxy.circuit import NOTHING, Cause, Change, Kind, Record
 from proxy.fleet import Fleet
-from proxy.health import Effect, Report
+from proxy.health import UNTOUCHED, Effect, Report
 from simulation.faults import Weather, plan
 from simulation.invariants import Flights, ReplicaWatch, StoreWatch
 from simulation.ledger import Ledger
@@ -118,10 +118,10 @@ def replica(ledger: Ledger) -> tuple[Fleet, ReplicaWatch]:
         lambda watch: watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=1)}),
         lambda watch: watch.heard({NAME: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)}),
         lambda watch: watch.heard({TARGET.key_id: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)}),
-        lambda watch: watch.refused(TARGET, 2.0, 0),
-        lambda watch: watch.refused(TARGET, None, 0),
+        lambda watch: watch.refused(TARGET, 2.0, UNTOUCHED),
+        lambda watch: watch.refused(TARGET, None, UNTOUCHED),
         lambda watch: watch.heard({NAME: Record(drained_at=NOW, version=1)}),
-        lambda watch: watch.denied(TARGET),
+        lambda watch: watch.denied(TARGET, UNTOUCHED),
     ],
 )
 def test_nobody_calls_who_is_known_to_be_away(learn: Callable[[ReplicaWatch], None]) -> None:
@@ -261,10 +261,33 @@ def test_a_replica_is_not_held_to_what_it_heard_before_a_reset() -> None:
         watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=2)})
         fleet.order(TARGET, Kind.RESET)
         watch.ordered(NAME)
-        watch.refused(TARGET, 2.0, 0)
+        watch.refused(TARGET, 2.0, UNTOUCHED)
         watch.heard({NAME: Record(back_off_until=NOW + 60_000, version=3)})
         await asyncio.sleep(0.1)
-        assert watch.calls(TARGET) == fleet.health.records[NAME].reset_at
+        assert watch.calls(TARGET) == (fleet.health.records[NAME].reset_at, 0, 0)
         return ledger.broken
 
     assert run(scenario()) == []
+
+
+def test_a_replica_is_not_held_to_what_it_heard_of_a_key_before_a_reset() -> None:
+    """The provider had not accepted it, before or after; what was asked later counts."""
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        ledger = Ledger()
+        await asyncio.sleep(CALM + 0.1)
+        fleet, watch = replica(ledger)
+        watch.denied(TARGET, UNTOUCHED)
+        watch.heard({TARGET.key_id: msgspec.structs.replace(OPEN, open_until=NOW + 60_000)})
+        fleet.reset(TARGET.key_id)
+        watch.ordered(TARGET.key_id)
+        watch.denied(TARGET, UNTOUCHED)
+        epochs = watch.calls(TARGET)
+        before = list(ledger.broken)
+        watch.denied(TARGET, epochs)
+        watch.calls(TARGET)
+        return before, ledger.broken
+
+    before, after = run(scenario())
+    assert before == []
+    assert len(after) == 1

@@ -167,7 +167,7 @@ class World:
     def _order(self, order: Order) -> None:
         if self.replicas:
             replica = self.replicas.get(order.replica) or next(iter(self.replicas.values()))
-            replica.order(order.target, order.kind)
+            replica.order(order.target, order.kind, order.shared)
 
     def _restore(self) -> None:
         """An operator looks: an order may be lost with who was told, or have crossed another one."""
