@@ -24,6 +24,10 @@ _FORM = re.compile(
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 _KNOWN = frozenset({"db", "ca", "cert", "key", "tls", "sentinel_username", "sentinel_password"})
 _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_VERIFY = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+"""The same on every Python. Left to itself 3.13 adds `VERIFY_X509_STRICT`, which refuses an authority that
+the plainest recipe makes; before 3.13 the second is missing, by which `ca` may be the server's own
+certificate."""
 
 
 class AddressError(ValueError):
@@ -71,6 +75,8 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """A context that verifies the server's chain and name.
 
+        What is in `ca` is trusted as it is, be it an authority or the server's own certificate.
+
         Raises:
             AddressError: a file cannot be read or is not what it should be.
         """
@@ -78,6 +84,7 @@ class Tls:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:  # ssl.SSLError is one
             raise AddressError(f"redis URL: ca={self.ca} cannot be used: {error}") from error
+        context.verify_flags = _VERIFY
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key)

@@ -1,6 +1,12 @@
+import datetime as dt
+import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from proxy.link.address import Address, AddressError, Credentials, Endpoint, Layout, Tls, parse
 from proxy.link.connection import Batch, Call
@@ -93,6 +99,75 @@ def test_a_certificate_that_is_not_there_is_named(query: str) -> None:
     assert tls is not None
     with pytest.raises(AddressError, match="/nowhere cannot be used"):
         tls.context()
+
+
+def named(name: str) -> x509.Name:
+    """The subject of a certificate."""
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+def draft(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    """A certificate yet to be signed by the authority, for a hundred years."""
+    return x509.CertificateBuilder(
+        issuer_name=named("authority"),
+        subject_name=named(subject),
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+        not_valid_after=dt.datetime(2120, 1, 1, tzinfo=dt.UTC),
+    )
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the barest authority there is, a server `h` that it vouches for, and another one."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, server, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    name = x509.SubjectAlternativeName([x509.DNSName("h")])
+    made = {
+        "authority": draft("authority", authority).add_extension(constraints, critical=True),
+        "server": draft("h", server).add_extension(name, critical=False),
+        "other": draft("authority", other).add_extension(constraints, critical=True),
+    }
+    for file, drafted in made.items():
+        signed = drafted.sign(other if file == "other" else authority, SHA256())
+        (folder / file).write_bytes(signed.public_bytes(Encoding.PEM))
+    key = server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key").write_bytes(key)
+    return folder
+
+
+def shake_hands(ca: Path, name: str) -> None:
+    """A whole handshake with the server `h`, by a client that trusts `ca` and wants `name`."""
+    tls = parse(f"rediss://h?ca={ca}").tls
+    assert tls is not None
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(ca.with_name("server"), ca.with_name("key"))
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.context().wrap_bio(back, there, server_hostname=name)
+    server = serving.wrap_bio(there, back, server_side=True)
+    for side in (client, server, client, server):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    assert client.version() is not None
+
+
+@pytest.mark.parametrize("ca", ["authority", "server"])
+def test_what_is_named_is_trusted_whichever_python_runs(certificates: Path, ca: str) -> None:
+    """A bare authority is enough, and so is the server's own certificate."""
+    shake_hands(certificates / ca, "h")
+
+
+@pytest.mark.parametrize(
+    ("ca", "name"), [("other", "h"), ("authority", "elsewhere"), ("server", "elsewhere")]
+)
+def test_another_authority_or_another_name_is_refused(certificates: Path, ca: str, name: str) -> None:
+    """Only who vouches for the server, and only under the name it has."""
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(certificates / ca, name)
 
 
 @pytest.mark.parametrize(("url", "text"), [("redis://[::1]:9", "single [::1]:9"), ("unix:///s", "single /s")])
