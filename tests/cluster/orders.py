@@ -1,4 +1,4 @@
-"""Orders about a target, given to one replica: drain it, restore it, forget what is known against it."""
+"""Orders about a target, given to one replica: drain it, restore it, reset it or its key."""
 
 import asyncio
 import time
@@ -23,13 +23,13 @@ class Orders:
     """Seconds from an order's answer: to the last call of what it drained, and until what it reset is closed.
 
     By replica: to the first request that went to what was restored, or reset. `inside` are calls of what was
-    drained that came later than they may.
+    drained that came later than they may. What is reset is an ejected target, and then a refused key.
     """
 
     last: float
     inside: int
     backs: Sequence[float]
-    closed: float
+    closed: Sequence[float]
     again: Sequence[float]
     statuses: dict[int, int]
 
@@ -39,7 +39,7 @@ class Orders:
             _soon("drained: its last call after", [self.last]),
             Check("calls later than that", str(self.inside), "= 0", self.inside == 0),
             _soon("restored: the first there after", self.backs),
-            _soon("reset: closed on all replicas after", [self.closed]),
+            _soon("reset: closed on all replicas after", self.closed),
             _soon("requests of each go there again after", self.again),
             Check("answers meanwhile", f"{self.statuses}", "200 alone", set(self.statuses) == {200}),
         ]
@@ -59,13 +59,15 @@ def orders(rate: float = 90.0) -> Orders:
 async def _orders(scene: Scene, rate: float) -> Orders:
     load = Load("other", scene.ports, rate, 9)
     async with calling(scene.running) as caller, scene.watching():
-        whole = asyncio.get_running_loop().create_task(traffic.run(load, 10.0))
+        whole = asyncio.get_running_loop().create_task(traffic.run(load, 14.0))
         await asyncio.sleep(1.5)
         drained = await caller.order(0, DRAINED, "drain")
         await asyncio.sleep(2.5)
         restored = await caller.order(1, DRAINED, "restore")
         await asyncio.sleep(1.5)
-        reset, closed = await _reset(scene, caller)
+        reset, closed = await _reset(scene, caller, 2, 500)
+        await asyncio.sleep(SOON_S)
+        lifted, let_in = await _reset(scene, caller, 1, 401, **{"with": "key"})
         answers = await whole
     tight, ports = scene["tight"], scene.ports
     late = [call.at - drained for call in tight.since(drained) if call.at < restored]
@@ -73,19 +75,19 @@ async def _orders(scene: Scene, rate: float) -> Orders:
         last=max(late, default=0.0),
         inside=sum(after > SOON_S for after in late),
         backs=[_first(answers, port, DRAINED, restored) for port in ports],
-        closed=closed,
-        again=[_first(answers, port, EJECTED, reset) for port in ports],
+        closed=[closed, let_in],
+        again=[_first(answers, port, EJECTED, since) for since in (reset, lifted) for port in ports],
         statuses=traffic.statuses(answers),
     )
 
 
-async def _reset(scene: Scene, caller: Caller) -> tuple[float, float]:
-    """Have a target ejected, mended, and that forgotten: when, and seconds until all have heard of it."""
-    await asyncio.to_thread(play, scene["shaky"].mock, {"default": {"status": 500}})
+async def _reset(scene: Scene, caller: Caller, place: int, status: int, **query: str) -> tuple[float, float]:
+    """Have a target kept away, mended, and that forgotten: when, and seconds until all have heard of it."""
+    await asyncio.to_thread(play, scene["shaky"].mock, {"default": {"status": status}})
     await everywhere(caller, EJECTED, lambda row: row.get("state") == "open")
     await asyncio.to_thread(play, scene["shaky"].mock, WELL)
     await asyncio.sleep(1.0)  # what was in flight may fail late
-    reset = await caller.order(2, EJECTED, "reset")
+    reset = await caller.order(place, EJECTED, "reset", **query)
     await everywhere(caller, EJECTED, lambda row: row["ready"] and row.get("state", "closed") == "closed")
     return reset, time.monotonic() - reset
 

@@ -168,9 +168,9 @@ class Caller:
         assert status == 200, said
         return json.loads(said)
 
-    async def order(self, place: int, target: str, order: str) -> float:
+    async def order(self, place: int, target: str, order: str, **query: str) -> float:
         """Give an order about a target, by its label; when it was answered."""
-        await self.read(place, f"targets/{target}/{order}", b"")
+        await self.read(place, f"targets/{target}/{order}", b"", **query)
         return time.monotonic()
 
     async def targets(self, place: int) -> dict[str, Any]:
