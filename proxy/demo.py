@@ -95,8 +95,7 @@ async def run(port: int, surroundings: Surroundings, store: Embedded, show: Show
     unsteady = mockprovider.MockProvider("unsteady", script=mockprovider.load(_UNSTEADY), record=False)
     steady = mockprovider.MockProvider("steady", script=mockprovider.load(_STEADY), record=False)
     async with unsteady, steady:
-        addresses = (await unsteady.start("127.0.0.1", 0), await steady.start("127.0.0.1", 0))
-        config = _config(port, key, *addresses)
+        config = _config(port, key, unsteady.port, steady.port)
         ports = serving.open_ports(config)
 
         async def started(_replica: Replica) -> None:
