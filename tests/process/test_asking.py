@@ -370,3 +370,36 @@ def test_a_record_that_is_not_there_is_one_line(stage: Stage) -> None:
     """Files, and folders."""
     for name in ("missing.jsonl", "."):
         assert f"{name}: no readable file" in refused(stage.asked("replay", "--from", name))
+
+
+def post(port: int, path: str, body: object = None) -> Any:
+    """The JSON of an answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        connection.request("POST", path, json.dumps(body), {"authorization": f"Bearer {TOKEN}"})
+        return json.loads(connection.getresponse().read())
+
+
+def test_a_key_that_was_refused_is_let_in_again_by_an_order() -> None:
+    """The answer to a plain reset says what is still in the way, and how to lift it; no key is ever named."""
+    with Mock({"default": {"status": 401}}, "unpaid") as unpaid, Mock(None, "steady") as steady:
+        config = configured(unpaid, steady, operations={"port": 0, "token": TOKEN})
+        models: Any = config["models"]
+        models[MODEL]["strategy"] = "ordered"
+        with Serve(config) as proxy:
+            chatted(proxy)
+            post(unpaid.port, "/_mock/script", {})
+            order = f"/admin/targets/unpaid/{MODEL}/reset"
+            plain = post(proxy.operations, order)
+            (name,) = plain["targets"]
+            key = f"unpaid@{name.partition('@')[2]}"
+            assert (plain["with"], plain["still"]) == ([], {name: [key]})
+            assert plain["hint"].startswith("`reset?with=key` also forgets what is held against its key")
+            chatted(proxy)
+            assert unpaid.stats()["requests"] == 1
+            lifted = post(proxy.operations, f"{order}?with=key")
+            assert lifted == {"order": "reset", "targets": [name], "with": [key], "still": {}}
+            chatted(proxy)
+            assert unpaid.stats()["requests"] == 2
+            wrong = post(proxy.operations, f"{order}?with=sk-unpaid-0")
+            assert wrong["error"]["message"] == "`with` is one of key, origin."
+            assert [one for one in (plain, lifted, wrong) if "sk-" in json.dumps(one)] == []
