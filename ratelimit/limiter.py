@@ -265,7 +265,7 @@ class Limiter:
             if isinstance(error, StoreError):  # dropped: the next attempt would fail as well
                 self._absence.mishaps.note("settle", error)
             elif error is not None:
-                self._begin(ended.limits)
+                self._begin(ended.limits, ended.held.reservation.demand)
                 self._defer(ended)
         for ended in here:
             rid, limits, demand, actual = ended.told

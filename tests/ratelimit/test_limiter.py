@@ -508,6 +508,26 @@ def test_one_late_answer_refuses_no_idle_client() -> None:
     live(life)
 
 
+def test_a_settlement_that_meets_a_late_answer_refuses_no_idle_client() -> None:
+    """One more request like it is admitted, as if that had met it; once, and only where there was room."""
+
+    async def life(world: World) -> None:
+        client = limits(Quota(requests_per_minute=6, tokens_per_minute=600, burst=3))
+        full = limits(Quota(requests_per_minute=6, burst=1), "full")
+        ended = [await world.reserve(one, 100) for one in (client, full)]
+        world.shared.away = "before"
+        for one in ended:
+            world.limiter.settle(one, 100)
+        await world.tick()
+        assert world.limiter.away == 2
+        await world.refused(client, 200)
+        await world.reserve(client, 100)
+        await world.refused(client, 100)
+        await world.refused(full)
+
+    live(life)
+
+
 def test_a_store_that_comes_and_goes_lends_nothing_twice() -> None:
     """What a share granted beforehand is known to the next one only once the store has decided again."""
 
