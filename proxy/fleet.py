@@ -224,8 +224,7 @@ class Fleet:
         probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
         if probe:
             self._probes.end(probe)
-        anew = self.health.begun_anew(target, turn.epochs)
-        if report.overload and target.id not in anew:
+        if report.overload and target.id not in self.health.begun_anew(target, turn.epochs):
             self.throttle.overloaded(target.id, busy, turn.began, self._clock.monotonic())
         elif self.throttle and report.effect is Effect.SUCCESS and not report.late:
             self.throttle.succeeded(target.id, busy)
@@ -237,6 +236,7 @@ class Fleet:
             self._note(target.id)
             if not self.health.records:
                 return
+        anew = self.health.begun_anew(target, turn.epochs)
         learned = lessons(target, report, probe, self._draw)
         self._tell(change for change in learned if change.name not in anew)
 
