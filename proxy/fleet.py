@@ -19,7 +19,7 @@ from proxy.blunders import Blunders
 from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
 from proxy.health import UNTOUCHED, Effect, Epochs, Health, Report, Standing, lessons
-from proxy.latency import Latencies
+from proxy.latency import Known, Latencies
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
 from proxy.probes import Probes
@@ -139,7 +139,7 @@ class Fleet:
     def load(self, target: Target) -> float:
         """Requests in flight over the cluster, for its weight.
 
-        What the others have was told half a second ago; since then they will have done as this one.
+        What the others have was told a moment ago; since then they will have done as this one.
         """
         own, others = self.in_flight.get(target.id, 0), self.others.get(target.id, 0)
         since = (own - self._told.get(target.id, 0)) * (self._live() - 1)
@@ -152,13 +152,14 @@ class Fleet:
 
     def tell_loads(self) -> tuple[dict[str, int], dict[str, float]]:
         """What this replica has in flight, by target, and what it knows of latencies: to be told now."""
-        self._told = dict(self.in_flight)
-        return self._told, self.latencies.told(self._clock.monotonic())
+        return dict(self.in_flight), self.latencies.told(self._clock.monotonic())
 
-    def hear_loads(self, busy: Mapping[str, int], latencies: Iterable[Mapping[str, float]]) -> None:
-        """What the other replicas have in flight, by target, and what each knows of latencies."""
-        self.others = busy
-        self.latencies.hear(latencies, self._clock.monotonic())
+    def hear_loads(
+        self, told: Mapping[str, int], busy: Mapping[str, int], latencies: Known, age: float = 0.0
+    ) -> None:
+        """What was in flight `age` seconds ago, here and at all others, and what those knew of latencies."""
+        self._told, self.others = told, busy
+        self.latencies.hear(latencies, self._clock.monotonic() - age)
 
     def renew(self, fresh: Snapshot) -> None:
         """Another configuration, from the next request on. What is known of targets stays known."""

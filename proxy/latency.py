@@ -7,12 +7,15 @@ apart: the time to a whole reply says how long it is.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 DECAY = 10.0
 """Seconds in which an average that hears nothing falls to 1/e."""
 
 ENTRIES = 10_000
+
+Known = Mapping[str, tuple[float, int]]
+"""What several replicas know: by name the sum of their averages, and how many have one."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,10 +74,6 @@ class Latencies:
         """This replica's own, for the others."""
         return {name: found.seen(now) for name, found in self._own.items()}
 
-    def hear(self, others: Iterable[Mapping[str, float]], now: float) -> None:
-        """What each of the others told: the mean of those that know a target."""
-        values: dict[str, list[float]] = {}
-        for told in others:
-            for name, value in told.items():
-                values.setdefault(name, []).append(value)
-        self._others = {name: _Average(sum(kept) / len(kept), now) for name, kept in values.items()}
+    def hear(self, others: Known, then: float) -> None:
+        """What the others told `then`: the mean of those that know a target."""
+        self._others = {name: _Average(total / count, then) for name, (total, count) in others.items()}

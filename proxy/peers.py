@@ -5,6 +5,10 @@ The script decides and publishes; what it decided comes back with the answer, an
 a round trip later. Pub/Sub keeps nothing, so every half second the version is asked for, and all of it is
 read where something was missed. While Redis is away the fleet decides by itself; when it is back, what the
 others know is read first, and then what was decided meanwhile is told.
+
+Where a strategy asks what the others are busy with, a poll tells this replica's load and is answered with the
+sum of all loads, twice a second made anew by whichever poll comes then: what is told does not grow with the
+number of replicas. Which load of this replica is in that sum comes with it, and is taken out here.
 """
 
 import asyncio
@@ -23,6 +27,8 @@ from ratelimit import store
 
 HASH = "apex:{health}"
 LOADS = "apex:{health}:loads"
+SUM = "apex:{health}:loads:sum"
+NEXT = "apex:{health}:loads:next"
 CHANNEL = "apex:{health}"
 
 EVERY = 0.5
@@ -43,12 +49,39 @@ UNKNOWN = -1
 AHEAD = 64
 """Messages kept that came before those they follow; beyond it all is read anew."""
 
+SAID = 64
+"""The last loads of this replica that may be in a sum: more polls than there are within `OLD`."""
+
 
 class Load(msgspec.Struct, frozen=True):
-    """What a replica is busy with: requests in flight by target, and seconds to the first content."""
+    """What a replica is busy with: requests in flight by target, and seconds to the first content.
+
+    `number` tells one load of a replica from the next.
+    """
 
     in_flight: dict[str, int]
     latencies: dict[str, float]
+    number: int = 0
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """The loads of several replicas. Of latencies it is the sum, and how many know one (`latency.Known`)."""
+
+    in_flight: dict[str, int]
+    latencies: dict[str, tuple[float, int]]
+
+    def without(self, load: Load) -> "Sum":
+        """What is left of it without one that is in it."""
+        busy = {name: count - load.in_flight.get(name, 0) for name, count in self.in_flight.items()}
+        known = dict(self.latencies)
+        for name, value in load.latencies.items():
+            if name in known:
+                total, count = known[name]
+                known[name] = max(total - value, 0.0), count - 1
+        return Sum(
+            {name: count for name, count in busy.items() if count > 0},
+            {name: sum_ for name, sum_ in known.items() if sum_[1] > 0},
+        )
 
 
 class Link(Protocol):
@@ -88,8 +121,10 @@ class Peers:
         self._generation = link.generation
         self._rules = (fleet.health.rules, msgspec.json.encode(fleet.health.rules))
         self._read_message = msgspec.json.Decoder(list[Any])
-        self._read_load = msgspec.json.Decoder(Load)
+        self._read_sum = msgspec.json.Decoder(Sum)
         self._read_record = msgspec.json.Decoder(Record)
+        self._said: dict[int, Load] = {}
+        self._number = 0
         self._all = True
         self.version = 0
         fleet.outbox.on_urgent(self._news.set)
@@ -202,9 +237,12 @@ class Peers:
         """Ask for the version, and for all that is known where it is another. Tell and hear loads."""
         self._recognise()
         known, before = UNKNOWN if self._all else self.version, self.version
-        args: list[str | int | bytes] = [known, self._fleet.name, self._load(), OLD]
+        load = self._load()
+        keys = [HASH, LOADS, SUM, NEXT] if load is not None else [HASH, LOADS]
+        said = msgspec.json.encode(load) if load is not None else b""
+        args: list[str | int | bytes] = [known, self._fleet.name, said, OLD]
         try:
-            now, version, records, loads = await self._link.call(self._scripts["poll"], [HASH, LOADS], args)
+            now, version, records, told = await self._link.call(self._scripts["poll"], keys, args)
         except (Unavailable, ScriptError):
             if self._fleet.outbox.open:
                 self._alone([])
@@ -213,7 +251,7 @@ class Peers:
         overtaken = before <= int(version) < self.version  # by messages, which have told more since
         if int(version) != known and not overtaken:
             self._adopt_all(int(version), records)
-        self._hear_loads(loads)
+        self._hear_loads(load, now, told)
         await self._return()
 
     def _recognise(self) -> None:
@@ -257,22 +295,34 @@ class Peers:
 
     # Loads.
 
-    def _load(self) -> bytes:
+    def _load(self) -> Load | None:
+        """What is told now; None where no strategy asks for it."""
         config = self._fleet.snapshot.config
         if not any(model.strategy in _SHARED for model in config.models.values()):
-            return b""
-        return msgspec.json.encode(Load(*self._fleet.tell_loads()))
+            return None
+        self._number += 1
+        busy, latencies = self._fleet.tell_loads()
+        load = Load(busy, {name: round(value, 6) for name, value in latencies.items()}, self._number)
+        self._said[load.number] = load
+        if len(self._said) > SAID:
+            del self._said[next(iter(self._said))]
+        return load
 
-    def _hear_loads(self, loads: Sequence[bytes]) -> None:
-        told: list[Load] = []
-        for said in loads:
-            with contextlib.suppress(msgspec.MsgspecError):  # another version's
-                told.append(self._read_load.decode(said))
-        busy: dict[str, int] = {}
-        for load in told:
-            for name, count in load.in_flight.items():
-                busy[name] = busy.get(name, 0) + count
-        self._fleet.hear_loads(busy, [load.latencies for load in told])
+    def _hear_loads(self, load: Load | None, now: int, told: Sequence[Any]) -> None:
+        """What was told back when `load` was: when the sum was begun, the sum, and which of ours is in it.
+
+        Where nobody knows what is in it, what was heard before stays: the next one is made in half a second.
+        """
+        if load is None:
+            self._fleet.hear_loads({}, {}, {})
+        elif told:
+            with contextlib.suppress(msgspec.MsgspecError, KeyError):  # another version's; said too long ago
+                begun, text, number = told
+                whole = self._read_sum.decode(text)
+                own = self._said[int(number)] if number else Load({}, {})
+                others = whole.without(own)
+                then = own.in_flight if number else load.in_flight
+                self._fleet.hear_loads(then, others.in_flight, others.latencies, max(now - begun, 0) / 1000)
 
     @staticmethod
     async def _pause(event: asyncio.Event, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 import random
 
 import msgspec
@@ -191,13 +192,34 @@ def test_loads_of_others_are_heard() -> None:
     replica = made()
     assert FIRST.weight == 0.5
     replica.take(FIRST)
-    replica.hear_loads({FIRST.id: 3}, [{FIRST.id: 1.0}, {FIRST.id: 3.0}])
+    replica.hear_loads({FIRST.id: 1}, {FIRST.id: 3}, {FIRST.id: (4.0, 2)})
     assert (replica.load(FIRST), replica.load(SECOND)) == (8.0, 0.0)
     assert replica.latency(FIRST, whole=False) == 2.0
     assert not replica.full(FIRST)
-    replica.hear_loads({SECOND.id: 1}, [])
+    replica.hear_loads({FIRST.id: 1}, {SECOND.id: 1}, {})
     assert (replica.load(FIRST), replica.load(SECOND)) == (2.0, 2.0)
     assert replica.latency(FIRST, whole=False) == 0.0
+
+
+def test_the_others_will_have_done_as_this_one_since() -> None:
+    """By what it had itself at the moment of which it hears; there are at least its own."""
+    view = fleet.snapshot(CONFIG, Tenants(CONFIG.clients, b"pepper"), 7)
+    replica = Fleet(view, ManualClock(), random.Random(1), "me", lambda: 4)
+    turns = [replica.take(FIRST) for _ in range(3)]
+    replica.hear_loads({FIRST.id: 2}, {FIRST.id: 7}, {})
+    assert replica.load(FIRST) * FIRST.weight == 3 + 7 + 3
+    for turn in turns[:2]:
+        replica.end(turn)
+    assert replica.load(FIRST) * FIRST.weight == 1 + 7 - 3
+    replica.hear_loads({FIRST.id: 9}, {FIRST.id: 7}, {})
+    assert replica.load(FIRST) * FIRST.weight == 1
+
+
+def test_latencies_of_others_have_fallen_since_they_were_told() -> None:
+    """They are as old as the sum that they are in."""
+    replica = made()
+    replica.hear_loads({}, {}, {FIRST.id: (4.0, 2)}, latency.DECAY)
+    assert replica.latency(FIRST, whole=False) == pytest.approx(2.0 / math.e)
 
 
 # Keys with so many places.

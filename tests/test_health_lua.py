@@ -1,10 +1,13 @@
-"""health.lua against its twin, `proxy.circuit`, and poll.lua: one random life, equal records and messages."""
+"""health.lua against its twin, `proxy.circuit`, and poll.lua: one random life, equal records and messages.
+
+What poll.lua says of loads: see `test_loads_lua`.
+"""
 
 import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +88,6 @@ class Polled(NamedTuple):
     now: int
     version: int
     records: dict[str, Record]
-    loads: list[bytes]
 
 
 def read(told: Any) -> Record | None:
@@ -103,7 +105,7 @@ class Cluster:
     def __init__(self, client: redis.Redis) -> None:
         tag = fresh_tag()
         self.client = client
-        self.hash, self.loads = f"{{{tag}}}", f"{{{tag}}}:loads"
+        self.hash = f"{{{tag}}}"
         self.now = BEGIN
         self._shas = {}
         for name in ("health", "poll"):
@@ -129,13 +131,14 @@ class Cluster:
         answer: Any = (by or self.client).evalsha(self._shas["health"], 1, self.hash, CHANNEL, *told)
         return Answer(*answer)
 
-    def poll(self, known: int, replica: str = "me", load: str = "", old: int = 3_000) -> Polled:
-        """Run poll.lua."""
-        keys = self.hash, self.loads
-        answer: Any = self.client.evalsha(self._shas["poll"], 2, *keys, known, replica, load, old)
+    def poll(self, known: int) -> Polled:
+        """Run poll.lua, with no load to tell."""
+        keys = self.hash, f"{self.hash}:loads"
+        answer: Any = self.client.evalsha(self._shas["poll"], 2, *keys, known, "me", "", 3_000)
         now, version, flat, loads = answer
+        assert loads == []
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        return Polled(now, int(version), {name.decode(): stored(text) for name, text in pairs}, loads)
+        return Polled(now, int(version), {name.decode(): stored(text) for name, text in pairs})
 
     def kept(self) -> tuple[int, dict[str, Record]]:
         """The version and all records."""
@@ -501,50 +504,17 @@ def test_a_flood_of_names_is_bounded(cluster: Cluster) -> None:
 
 def test_a_poll_tells_all_or_nothing(cluster: Cluster) -> None:
     """Nothing where the version is known, everything where it is another, be it lower or higher."""
-    assert cluster.poll(0) == (BEGIN, 0, {}, [])
+    assert cluster.poll(0) == (BEGIN, 0, {})
     cluster.tell(*tripped(NAMES[0]), Change(Kind.BACK_OFF, NAMES[3], hint=500), Change(Kind.FAIL, NAMES[1]))
     version, records = cluster.kept()
     assert len(records) == 3
     for known in (-1, 0, version - 1, version + 1):
-        assert cluster.poll(known) == (BEGIN, version, records, [])
-    assert cluster.poll(version) == (BEGIN, version, {}, [])
+        assert cluster.poll(known) == (BEGIN, version, records)
+    assert cluster.poll(version) == (BEGIN, version, {})
 
 
 def test_a_poll_of_a_server_that_forgot_everything(cluster: Cluster) -> None:
     """It has no version, so whoever knows one hears that there is nothing."""
     version = cluster.tell(*tripped(NAMES[0])).head[1]
-    cluster.client.delete(cluster.hash, cluster.loads)
-    assert cluster.poll(version, load="{}") == (BEGIN, 0, {}, [])
-
-
-def said(cluster: Cluster) -> Mapping[bytes, bytes]:
-    """The loads that are kept."""
-    found: Any = cluster.client.hgetall(cluster.loads)
-    return dict(found)
-
-
-def test_a_poll_tells_what_the_others_are_busy_with(cluster: Cluster) -> None:
-    """Not what one has said oneself; who says nothing still hears; nothing outlives its silence for long."""
-    assert cluster.poll(0, "one", '{"a":1}').loads == []
-    assert not cluster.poll(0, "two", '{"a": "\n"}').loads[1:]
-    assert cluster.poll(0, "one", '{"a":2}').loads == [b'{"a": "\n"}']
-    assert sorted(cluster.poll(0, "mute").loads) == [b'{"a": "\n"}', b'{"a":2}']
-    assert cluster.poll(0, "one").loads == [b'{"a": "\n"}']
-    assert set(said(cluster)) == {b"one", b"two"}
-    ttl: Any = cluster.client.pttl(cluster.loads)
-    assert 0 < ttl <= 30_000
-
-
-def test_a_poll_forgets_who_is_silent(cluster: Cluster) -> None:
-    """After its time, before or after a step of the clock; and what nobody can read."""
-    cluster.poll(0, "one", "1")
-    cluster.client.hset(cluster.loads, "odd", "no time")
-    cluster.pass_time(3_000)
-    assert cluster.poll(0, "two", "2").loads == [b"1"]
-    assert set(said(cluster)) == {b"one", b"two"}
-    cluster.pass_time(1)
-    assert cluster.poll(0, "me").loads == [b"2"]
-    assert set(said(cluster)) == {b"two"}
-    cluster.pass_time(-3_600_000)  # it may have crashed since; who lives will speak again
-    assert cluster.poll(0, "me", "3").loads == []
-    assert said(cluster) == {b"me": b"%d 3" % cluster.now}
+    cluster.client.delete(cluster.hash)
+    assert cluster.poll(version) == (BEGIN, 0, {})

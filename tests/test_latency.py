@@ -45,7 +45,7 @@ def test_the_silence_of_who_is_busy_is_no_good_news() -> None:
     """While requests are there its average stands, here and at the others'."""
     one = Latencies()
     one.observe("t", 2.0, 0.0)
-    one.hear([{"t": 1.0, "u": 3.0}], 0.0)
+    one.hear({"t": (1.0, 1), "u": (6.0, 2)}, 0.0)
     assert (one.of("t", 50.0, busy=True), one.of("u", 50.0, busy=True)) == (2.0, 3.0)
     assert one.of("t", 50.0) < 0.1
 
@@ -54,12 +54,20 @@ def test_what_the_others_know_counts_too() -> None:
     """The mean of those that know it, or what is known here, whichever is worse; it falls as well."""
     one = Latencies()
     one.observe("t", 1.0, 0.0)
-    one.hear([{"t": 2.0, "u": 3.0}, {"t": 6.0}, {}], 0.0)
+    one.hear({"t": (8.0, 2), "u": (3.0, 1)}, 0.0)
     assert (one.of("t", 0.0), one.of("u", 0.0)) == (4.0, 3.0)
     assert one.of("u", DECAY) == pytest.approx(3.0 / math.e)
     assert one.told(0.0) == {"t": 1.0}  # only what was seen here is told on
-    one.hear([{"t": 0.5}], 0.0)
+    one.hear({"t": (0.5, 1)}, 0.0)
     assert (one.of("t", 0.0), one.of("u", 0.0)) == (1.0, 0.0)
+
+
+def test_what_the_others_know_is_as_old_as_it_is() -> None:
+    """Heard again later it has not risen: it fell since it was told."""
+    one = Latencies()
+    for _ in range(2):
+        one.hear({"t": (4.0, 2)}, 100.0)
+        assert one.of("t", 100.0 + DECAY) == pytest.approx(2.0 / math.e)
 
 
 def test_what_is_remembered_is_bounded() -> None:

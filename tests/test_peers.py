@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from proxy.clock import SystemClock
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
 from proxy.link import Link, Reason, ScriptError, Unavailable, parse
+from proxy.link.cluster import slot_of
 from proxy.peers import (
     AHEAD,
     CHANNEL,
@@ -25,11 +27,15 @@ from proxy.peers import (
     HASH,
     LOADS,
     MOST,
+    NEXT,
     OLD,
+    SAID,
+    SUM,
     TOGETHER,
     UNKNOWN,
     Load,
     Peers,
+    Sum,
     load_scripts,
 )
 from proxy.targets import Target
@@ -304,25 +310,45 @@ def test_without_the_store_everybody_decides_alone() -> None:
 
 @pytest.mark.process
 def test_loads_and_latencies_are_shared(url: str) -> None:
-    """Each knows what all others are busy with, and not itself once more."""
+    """Each knows what all others are busy with, and not itself once more, as of the last sum of all."""
 
     async def scenario() -> None:
         async with cluster(url, "one", "two", "three") as (one, two, three):
+
+            async def heard(*replicas: Replica) -> None:
+                """Let all tell what they have, then make the sum anew and let these hear it."""
+                for replica in (one, two, three):
+                    await replica.peers.poll()
+                await one.link.call("DEL", [SUM], [])
+                for replica in replicas:
+                    await replica.peers.poll()
+
             turns = [one.fleet.take(ONE), one.fleet.take(ONE), two.fleet.take(ONE)]
             one.fleet.report(turns[0], Report(Effect.SUCCESS, answered=2.0))
-            for replica in (one, two, three, one):
-                await replica.peers.poll()
+            await heard(one, two, three)
+            assert [replica.fleet.others for replica in (one, two, three)] == [
+                {ONE.id: 1},
+                {ONE.id: 2},
+                {ONE.id: 3},
+            ]
             assert three.fleet.load(ONE) == 3 / ONE.weight
-            assert one.fleet.load(ONE) == 3 / ONE.weight
             assert three.fleet.latency(ONE, whole=False) == pytest.approx(2.0, rel=0.2)
+            assert one.fleet.latencies._others == {}
             assert three.fleet.load(OTHER) == 0.0
-            for replica, turn in zip((one, one, two), turns, strict=True):
+            one.fleet.end(turns[0])
+            await one.peers.poll()  # in no sum yet
+            assert one.fleet.others == {ONE.id: 1}
+            for replica, turn in ((one, turns[1]), (two, turns[2])):
                 replica.fleet.end(turn)
-            for replica in (one, two, three):
-                await replica.peers.poll()
-            assert three.fleet.load(ONE) == 0.0
+            await heard(one, two, three)
+            assert [replica.fleet.others for replica in (one, two, three)] == [{}, {}, {}]
 
     asyncio.run(scenario())
+
+
+def test_all_that_polls_ask_for_is_on_one_server() -> None:
+    """A cluster's scripts may only use keys of one slot."""
+    assert len({slot_of(key) for key in (HASH, LOADS, SUM, NEXT)}) == 1
 
 
 # Over a script.
@@ -350,7 +376,8 @@ class Line:
 
     async def call(self, what: Any, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         """Answer."""
-        assert list(keys) == ([HASH] if what.name == "health" else [HASH, LOADS])
+        told = [SUM, NEXT] if what.name == "poll" and args[2] else []
+        assert list(keys) == ([HASH] if what.name == "health" else [HASH, LOADS, *told])
         self.said.append((what.name, list(args)))
         self.at.append(asyncio.get_running_loop().time())
         answer = self.answers[what.name]
@@ -874,19 +901,102 @@ def test_loads_are_told_where_a_strategy_asks_for_them() -> None:
     async def scenario() -> None:
         line, peers, of = alone()
         turn: Turn = of.take(ONE)
-        of.report(turn, Report(Effect.SUCCESS, answered=2.0))
-        theirs = [Load({ONE.id: 3, TWO.id: 1}, {TWO.id: 4.0}), Load({ONE.id: 2}, {TWO.id: 2.0})]
-        line.answers["poll"] = [START, b"0", [], [msgspec.json.encode(load) for load in theirs]]
+        of.report(turn, Report(Effect.SUCCESS, answered=2.0000004))
         await peers.poll()
         ((_, (version, name, load, old)),) = line.said
         assert (version, name, old) == (UNKNOWN, "me", OLD)
-        assert msgspec.json.decode(load, type=Load) == Load({ONE.id: 1}, {ONE.id: 2.0})
-        assert of.load(ONE) == 6 / ONE.weight
-        assert of.latency(TWO, whole=False) == 3.0
-        line, peers, of = alone(config({"a": 1}))
-        of.take(ONE)
+        assert msgspec.json.decode(load, type=Load) == Load({ONE.id: 1}, {ONE.id: 2.0}, 1)
+        of.renew(fleet.snapshot(config({"a": 2, "b": 1}), of.snapshot.tenants, 8))
+        of.hear_loads({}, {ONE.id: 1}, {TWO.id: (1.0, 1)})
         await peers.poll()
-        assert line.said[0][1][2] == b""
+        assert line.said[1][1][2] == b""
+        assert (of.others, of.latency(TWO, whole=False)) == ({}, 0.0)
+
+    run(scenario())
+
+
+def summed(of: Sum, number: int = 0, begun: int = START) -> list[Any]:
+    """As `poll.lua` answers where a load is told."""
+    return [START, b"0", [], [begun, msgspec.json.encode(of), str(number).encode() if number else b""]]
+
+
+def test_what_one_has_told_oneself_is_taken_out_of_the_sum() -> None:
+    """As it was counted, not as it is by now; the mean of a latency is that of the others."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        of.report(of.take(ONE), Report(Effect.SUCCESS, answered=2.0))
+        of.report(of.take(OTHER), Report(Effect.SUCCESS, answered=0.5))
+        await peers.poll()
+        of.take(ONE)
+        everybody = Sum(
+            {ONE.id: 6, TWO.id: 1, OTHER.id: 1}, {ONE.id: (12.0, 3), TWO.id: (4.0, 2), OTHER.id: (0.5, 1)}
+        )
+        line.answers["poll"] = summed(everybody, 1, START - 10_000)
+        await peers.poll()
+        assert of.others == {ONE.id: 5, TWO.id: 1}
+        assert of.load(ONE) == 7 / ONE.weight
+        assert of.latencies._others.keys() == {ONE.id, TWO.id}
+        assert of.latency(ONE, whole=False) == 5.0  # it is busy, so its silence is no good news
+        assert of.latency(TWO, whole=False) == pytest.approx(2.0 / math.e)
+        line.answers["poll"] = summed(everybody, 2)
+        await peers.poll()
+        assert of.others == {ONE.id: 4, TWO.id: 1}
+
+    run(scenario())
+
+
+def test_a_sum_without_ones_own_load_is_that_of_the_others() -> None:
+    """One has come since, was silent for too long, or the store has lost everything."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        of.take(ONE)
+        for _ in range(2):
+            line.answers["poll"] = summed(Sum({ONE.id: 3}, {ONE.id: (4.0, 2)}), begun=START + 1)
+            await peers.poll()
+            assert of.others == {ONE.id: 3}
+            assert of.load(ONE) == 4 / ONE.weight
+            assert of.latency(ONE, whole=False) == 2.0
+
+    run(scenario())
+
+
+def test_what_was_heard_stays_where_a_sum_says_nothing() -> None:
+    """None is made yet, nobody can read it, or what is in it was told too long ago or by nobody here."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        line.answers["poll"] = summed(Sum({ONE.id: 3}, {}))
+        await peers.poll()
+        for answer in (
+            [START, b"0", [], []],
+            [START, b"0", [], [START, b"{", b""]],
+            summed(Sum({ONE.id: 9}, {}), 77),
+        ):
+            line.answers["poll"] = answer
+            await peers.poll()
+            assert of.others == {ONE.id: 3}
+
+    run(scenario())
+
+
+def test_an_answer_that_was_lost_makes_no_difference() -> None:
+    """The load may have come there: which one is in a sum is said by the sum."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        for number in (1, 2, 3):
+            of.take(ONE)
+            line.answers["poll"] = Unavailable(Reason.TIMEOUT)
+            await peers.poll()
+            for counted in range(1, number + 1):
+                line.answers["poll"] = summed(Sum({ONE.id: 10}, {}), counted)
+                await peers.poll()
+                assert of.others == {ONE.id: 10 - peers._said[counted].in_flight[ONE.id]}
+        for _ in range(SAID):
+            await peers.poll()
+        assert len(peers._said) == SAID
 
     run(scenario())
 

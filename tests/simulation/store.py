@@ -15,12 +15,16 @@ from fakes.published import told
 
 from proxy import circuit
 from proxy.circuit import NOTHING, Change, Record, Rules
+from proxy.peers import Load, Sum
 from simulation.invariants import StoreWatch
 from simulation.ledger import Ledger
 
 WALL = 1_800_000_000.0
 REMEMBERED = 2.0
 """Seconds of its past that a failover may go back to."""
+
+FRESH = 500
+"""Milliseconds for which a sum of loads is answered before it is made anew."""
 
 _RULES = msgspec.json.Decoder(Rules)
 _CHANGES = msgspec.json.Decoder(list[Change])
@@ -53,7 +57,8 @@ class SimStore:
         self._watch = watch
         self._past: deque[tuple[float, dict[str, Record], int]] = deque()
         self._ahead = WALL - self._loop.time()
-        self._loads: dict[str, tuple[int, bytes]] = {}
+        self._loads: dict[str, tuple[int, Load]] = {}
+        self._sum: tuple[int, bytes, Mapping[str, int]] | None = None
         self.records: dict[str, Record] = {}
         self.version = 0
         self.up = True
@@ -102,6 +107,7 @@ class SimStore:
         self.run += 1
         self.records, self.version = dict(records), version
         self._loads.clear()
+        self._sum = None
         self._ledger.lost()
         self._watch.lost(self.records, version)
         self.start()
@@ -170,15 +176,29 @@ class SimStore:
         flat: list[bytes] = []
         for name, record in records.items():
             flat += [name.encode(), msgspec.json.encode(record)]
-        loads = []
-        for name, (when, said) in tuple(self._loads.items()):
-            if now - when > old:
-                del self._loads[name]
-            elif name != replica:
-                loads.append(said)
-        if load:
-            self._loads[replica] = (now, load)
-        return Told([now, str(self.version).encode(), flat, loads], records)
+        told = self._summed(replica, load, old) if load else []
+        return Told([now, str(self.version).encode(), flat, told], records)
+
+    def _summed(self, replica: str, load: bytes, old: int) -> list[object]:
+        now = self.now()
+        self._loads[replica] = (now, msgspec.json.decode(load, type=Load))
+        if self._sum is None or abs(now - self._sum[0]) >= FRESH:
+            self._loads = {name: said for name, said in self._loads.items() if abs(now - said[0]) <= old}
+            text = msgspec.json.encode(_total([said for _, said in self._loads.values()]))
+            self._sum = now, text, {name: said.number for name, (_, said) in self._loads.items()}
+        begun, text, counted = self._sum
+        return [begun, text, str(counted.get(replica, "")).encode()]
+
+
+def _total(loads: Sequence[Load]) -> Sum:
+    whole = Sum({}, {})
+    for load in loads:
+        for name, count in load.in_flight.items():
+            whole.in_flight[name] = whole.in_flight.get(name, 0) + count
+        for name, value in load.latencies.items():
+            total, known = whole.latencies.get(name, (0.0, 0))
+            whole.latencies[name] = total + value, known + 1
+    return whole
 
 
 def _brief(record: Record | None, now: int) -> str:
