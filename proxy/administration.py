@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -133,6 +134,8 @@ class Administration:
         held = {name: sorted(self._still(target)) for name, target in meant.items()}
         still = {name: by for name, by in held.items() if by}
         told = {"order": order, "targets": list(meant), "with": sorted(others), "still": still}
+        caller = request.client.host if request.client is not None else ""
+        structlog.get_logger("administration").info("ordered", **told, by=caller)
         return _json(told if kind is Kind.DRAIN else told | _hint(meant, still))
 
     def _still(self, target: Target) -> Iterator[str]:

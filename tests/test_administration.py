@@ -17,6 +17,7 @@ from fakes.virtual_loop import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from test_inquiries import Bus
 from test_ledger import BYTES
 from test_rehearsal import effects, rehearsal
@@ -198,6 +199,30 @@ def test_a_reset_forgets_what_is_known() -> None:
         return scene.health(0).open_until == 0, scene.health(1).open_until == 0
 
     assert run(main()) == (True, False)
+
+
+def test_an_order_is_a_line_of_the_log() -> None:
+    """Who sent a target away, and when, is asked later."""
+
+    async def main() -> str:
+        scene = scene_of()
+        target = scene.targets[0].id
+        await Desk(scene).raw("POST", f"/admin/targets/{target}/drain")
+        return target
+
+    with capture_logs() as lines:
+        target = run(main())
+    assert [line for line in lines if line["event"] == "ordered"] == [
+        {
+            "event": "ordered",
+            "log_level": "info",
+            "order": "drain",
+            "targets": [target],
+            "with": [],
+            "still": {target: [target]},
+            "by": "127.0.0.1",
+        }
+    ]
 
 
 WAY = Report(Effect.FAILURE, way=True)
