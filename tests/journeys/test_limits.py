@@ -3,16 +3,24 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import pytest
-from stage import OTHER_KEY, Setting, Stage, play, rules
+import stage as stages
+from stage import OTHER_KEY, Setting, Stage, rules
 from wires import KEY, MODEL, Got, Tree, ask, head, request
 
 from mockprovider import Behaviour, Match, Rule
 from proxy.commands.process import store_of
 from proxy.config.settings import Config
+
+_T = TypeVar("_T")
+
+TRIES = 5
+"""So often a store may be late before something else is the matter."""
 
 CLIENT = {"name": "dev", "key": KEY}
 RATE = {"x-ratelimit", "retry-after", "x-should-retry"}
@@ -21,6 +29,57 @@ LEAKS = {
     "x-ratelimit-remaining-requests": "31336",
     "anthropic-ratelimit-requests-remaining": "31335",
 }
+
+
+def play(setting: Setting, scenario: Callable[[Stage], Awaitable[_T]]) -> _T:
+    """What comes of a scenario while the store answers in time."""
+    (found,) = play_each(setting, scenario, 1)
+    return found
+
+
+def play_each(setting: Setting, scenario: Callable[[Stage], Awaitable[_T]], replicas: int) -> list[_T]:
+    """The same on so many replicas, one after the other, over one store.
+
+    On a crowded machine the store may be late. Limits are then a replica's own share, which begins with next
+    to nothing: another matter, with tests of its own. So this is played again, from an empty store.
+    """
+    for _ in range(TRIES):
+        _empty(setting.config["redis"])
+        late = False
+
+        async def watched(stage: Stage) -> _T:
+            nonlocal late
+            before = _misses(stage)
+            try:
+                return await scenario(stage)
+            finally:
+                late = late or _misses(stage) > before
+
+        try:
+            found = [stages.play(setting, watched) for _ in range(replicas)]
+        except AssertionError:
+            if not late:
+                raise
+        else:
+            if not late:
+                return found
+    raise AssertionError(f"the store was late {TRIES} times")
+
+
+def _misses(stage: Stage) -> int:
+    """Calls that the store has not answered in time."""
+    link = stage.replica.link
+    return link.counters.errors.total() + link.counters.refused if link is not None else 0
+
+
+def _empty(redis: Tree) -> None:
+    """Let the store forget everything."""
+    if "url" in redis:
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(5)
+            wire.connect(unquote(redis["url"].removeprefix("unix://")))
+            wire.sendall(b"FLUSHALL\r\n")
+            assert wire.recv(64) == b"+OK\r\n"
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -108,16 +167,18 @@ def test_when_to_come_back_is_true(redis: Tree) -> None:
     """Just before the time that was told it is still too early; at that time it is not."""
 
     async def scenario(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         assert (await stage.post()).status == 200
         got = refused(await stage.post())
         wait = int(got.headers["retry-after-ms"]) / 1000
-        assert 0.35 < wait <= 0.5
-        await asyncio.sleep(wait - 0.1)
+        assert 0.999 - (loop.time() - began) < wait <= 1
+        await asyncio.sleep(wait - 0.25)
         refused(await stage.post())
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.3)
         assert (await stage.post()).status == 200
 
-    play(limited(redis, client={"requests_per_minute": 120, "burst": 1}), scenario)
+    play(limited(redis, client={"requests_per_minute": 60, "burst": 1}), scenario)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -318,7 +379,6 @@ def test_replicas_on_one_store_share_a_limit() -> None:
             return [(await stage.post()).status for _ in range(3)]
 
         asyncio.run(store.ready())
-        assert play(setting, scenario) == [200, 200, 200]
-        assert play(setting, scenario) == [429, 429, 429]
+        assert play_each(setting, scenario, 2) == [[200, 200, 200], [429, 429, 429]]
     finally:
         store.stop()
