@@ -13,9 +13,9 @@
 -- A sum is made anew by the polls that find it older than FRESH, of another version or unreadable. Which load of
 -- whom is in it is noted in the step that adds it, so nobody has to tell by times what of his own to take out.
 -- Version 1 reads the same loads and does not know the sum. One that makes it otherwise needs keys of its own.
--- Idempotent but for the moment. Bounded by the records kept, and for loads by STEP: a sum of more numbers
--- than that is made by several polls, each of which adds so many and one replica's more. Where no load is told
--- nothing of loads is read.
+-- Idempotent but for the moment. Bounded by the records kept, by the targets in the sum, and for loads by STEP: a
+-- sum of more numbers than that is made by several polls, each of which adds so many and one replica's more. The
+-- first of them lists the ids. Where no load is told nothing of loads is read.
 local call = redis.call
 local FRESH, STEP = 500, 2000
 local time = call('TIME')
