@@ -8,9 +8,10 @@ replaced in the parsed values, never in the text: what a variable holds cannot b
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -95,8 +96,29 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     if mark and text[mark.index : mark.index + 1] == "\t":
         reason = "a tab; YAML is indented with spaces"
     where = f" at column {mark.column + 1}" if mark else ""
-    found = f"not YAML{where}: {reason.removeprefix('but ')}"
+    found = f"not YAML{where}: {reason.removeprefix('but ')}{_opened(error, text)}"
     return Problem("", found, "", line=mark.line + 1 if mark else None)
+
+
+def _opened(error: yaml.YAMLError, text: str) -> str:
+    """Which quote or bracket is open, and since which line: the parser stops where it misses the end."""
+    quote = getattr(error, "context_mark", None)
+    found = [(mark, text[mark.index : mark.index + 1]) for mark in (*_begun(text), quote) if mark]
+    # A collection that begins with a quote is a block with a quoted key: only the error knows of quotes.
+    opened = [(mark, sign) for mark, sign in found if sign and sign in ("{[" if mark is not quote else "\"'")]
+    return f", in the `{opened[-1][1]}` opened on line {opened[-1][0].line + 1}" if opened else ""
+
+
+def _begun(text: str) -> list[Any]:
+    """Where those collections begin that have no end at the first error of a text."""
+    begun: list[Any] = []
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(text, Loader=_LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                begun.append(event.start_mark)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                begun.pop()
+    return begun
 
 
 def _without_text(quoted: re.Match[str]) -> str:

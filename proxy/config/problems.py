@@ -16,6 +16,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.profiles import KINDS
+
 Path = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z0-9_]+\}")
@@ -223,7 +225,9 @@ def _fault(detail: ErrorDetails, data: object, text: Text, root: type[BaseModel]
     if kind == "missing":
         return _missing(path, root)
     found = _found(path, detail["input"], kind, text)
-    return Fault(path, found, _allowed(detail), _mend(path, detail, root))
+    return Fault(
+        path, found, _allowed(detail), _as_entry(path, detail, data, root) or _mend(path, detail, root)
+    )
 
 
 def _as_written(path: Path, data: object) -> Path:
@@ -254,7 +258,9 @@ def _found(path: Path, value: object, kind: str, text: Text) -> str:
     template = text.templates.get(path)
     if template and (not (secret(path) or _unreadable(path, template)) or _VARIABLE.fullmatch(template)):
         return shown(template) + (" (which is empty)" if value == "" else "")
-    if isinstance(value, str) and (secret(path) or _unreadable(path, value) or kind in _LISTS | _MAPPINGS):
+    if isinstance(value, str) and value and kind in _LISTS | _MAPPINGS:
+        return "text"
+    if isinstance(value, str) and (secret(path) or _unreadable(path, value)):
         return "***" if value else "empty text"
     if isinstance(value, int | float) and secret(path):
         return "a number"
@@ -289,6 +295,16 @@ def _mend(path: Path, detail: ErrorDetails, root: type[BaseModel]) -> str:
     return "or leave it out" if known and not known.is_required() else ""
 
 
+def _as_entry(path: Path, detail: ErrorDetails, data: object, root: type[BaseModel]) -> str:
+    """How a provider's name is written as an entry; what is no name of one is not shown."""
+    section, value = section_at(root, path), detail["input"]
+    if detail["type"] not in _MAPPINGS or section is None or "provider" not in section.model_fields:
+        return ""
+    known = _child(data, "providers")
+    name = value if isinstance(value, str) and isinstance(known, dict) and value in known else "NAME"
+    return f"write `{{provider: {name}}}`"
+
+
 def _unknown(path: Path, root: type[BaseModel]) -> Fault:
     section = section_at(root, path[:-1])
     known = tuple(section.model_fields) if section else ()
@@ -305,4 +321,11 @@ def _missing(path: Path, root: type[BaseModel]) -> Fault:
     known = section.model_fields.get(str(path[-1])) if section else None
     about = (known.description or "") if known else ""
     sentence = about[:1].lower() + about[1:].removesuffix(".")
-    return Fault(path, "nothing", sentence or "a value", f"add `{path[-1]}:`")
+    return Fault(path, "nothing", sentence or "a value", f"add `{path[-1]}:`{_or_kind(path)}")
+
+
+def _or_kind(path: Path) -> str:
+    """A provider that bears the name of a kind needs no address if it is one."""
+    provider, name = path[-2:] if len(path) == 3 else ("", "")
+    known = name == "base_url" and provider != "generic" and provider in KINDS
+    return f", or `kind: {provider}`" if known else ""

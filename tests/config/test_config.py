@@ -125,7 +125,7 @@ def test_an_empty_file_says_what_is_missing() -> None:
     assert problems("# nothing\n") == [
         "models: found no model and no provider; allowed: something to call; add `providers:` and `models:`"
     ]
-    assert problems("just text") == ["the file: found ***; allowed: a mapping of keys to values"]
+    assert problems("just text") == ["the file: found text; allowed: a mapping of keys to values"]
 
 
 def test_an_unset_variable_is_told_once() -> None:

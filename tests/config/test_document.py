@@ -118,7 +118,26 @@ def test_a_syntax_error_has_line_and_column_and_no_text(text: str, line: int) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1, 2\nb: 3\n", "line 2: not YAML at column 2: did not find expected ',' or ']'"),
+        (
+            "a: [1, 2\nb: 3\n",
+            "line 2: not YAML at column 2: did not find expected ',' or ']', in the `[` opened on line 1",
+        ),
+        (
+            "é: é\na:\n  b: {c: {d: 1},\n",
+            "line 4: not YAML at column 1: did not find expected node content, in the `{` opened on line 3",
+        ),
+        (
+            "a: {\n  b: 1,\n  c: [2, 3]\n",
+            "line 4: not YAML at column 1: did not find expected ',' or '}', in the `{` opened on line 1",
+        ),
+        (
+            "a: 'canary\nb: 1",
+            "line 2: not YAML at column 5: found unexpected end of stream, in the `'` opened on line 1",
+        ),
+        (
+            "'a': {b: 1}\nc: d: e",
+            "line 2: not YAML at column 5: mapping values are not allowed in this context",
+        ),
         ("a:\n\tb: 1\n", "line 2: not YAML at column 1: a tab; YAML is indented with spaces"),
         ("a:\n  b: 1\n\tc: 2\n", "line 3: not YAML at column 1: a tab; YAML is indented with spaces"),
         ("--- a\n--- b\n", "line 2: not YAML at column 1: found another document"),

@@ -191,10 +191,22 @@ CASES: list[tuple[object, Fault]] = [
             ("clients", 0, "name"), "nothing", "its name in logs and metrics; each name once", "add `name:`"
         ),
     ),
-    ({"clients": "canary"}, Fault(("clients",), "***", "a list", "or leave it out")),
+    ({"clients": "canary"}, Fault(("clients",), "text", "a list", "or leave it out")),
     (
         {"providers": {"p": "canary"}},
-        Fault(("providers", "p"), "***", "a mapping of keys to values", ""),
+        Fault(("providers", "p"), "text", "a mapping of keys to values", ""),
+    ),
+    (
+        {"providers": {"p": {"base_url": "http://h"}}, "models": {"m": {"providers": ["p"]}}},
+        Fault(
+            ("models", "m", "providers", 0), "text", "a mapping of keys to values", "write `{provider: p}`"
+        ),
+    ),
+    (
+        {"models": {"m": {"providers": ["canary"]}}},
+        Fault(
+            ("models", "m", "providers", 0), "text", "a mapping of keys to values", "write `{provider: NAME}`"
+        ),
     ),
     (
         {"clients": [{"name": "a", "key": 12345678}]},
@@ -271,6 +283,17 @@ CASES: list[tuple[object, Fault]] = [
 def test_each_complaint_is_said_in_our_words(data: object, fault: Fault) -> None:
     """One mistake is one fault, with finding, allowed and mending; secrets are masked."""
     assert found(data) == [fault]
+
+
+def test_a_provider_that_bears_the_name_of_a_kind_may_be_one() -> None:
+    """Which is shorter than an address; `generic` has none either."""
+    for name, mend in (
+        ("openai", "add `base_url:`, or `kind: openai`"),
+        ("generic", "add `base_url:`"),
+        ("mine", "add `base_url:`"),
+    ):
+        [fault] = found({"providers": {name: {"api_key": "canary-canary"}}})
+        assert (fault.path, fault.mend) == (("providers", name, "base_url"), mend)
 
 
 def test_what_nobody_foresaw_is_said_in_pydantics_words() -> None:
