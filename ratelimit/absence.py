@@ -59,7 +59,7 @@ class _Away:
 class _Scope:
     """The limits of one tag, since when they are held here, and since when the store is back (seconds).
 
-    `told` is when the store heard last of what was open here: what is older may have a lease there.
+    `told` is when the store may have heard last of what was open here: what is older may have a lease there.
     """
 
     since: float
@@ -144,10 +144,9 @@ class Absence:
             return True
         for _ in range(ROUNDS):
             for away in tuple(scope.limits.values()):
-                if not await self._replayed(away):
+                if not await self._replayed(scope, away, now):
                     scope.back = None
                     return False
-                scope.told = now + HEARD
             if all(self._local.taken(away.limit) == (0, 0) for away in scope.limits.values()):
                 break
         if scope.back is None:
@@ -171,7 +170,7 @@ class Absence:
                 return False
         return True
 
-    async def _replayed(self, away: _Away) -> bool:
+    async def _replayed(self, scope: _Scope, away: _Away, now: float) -> bool:
         """Whether the shared store has taken what was granted here, and the open reservations."""
         held = self._held.of(away.limit)
         if away.replay is None:
@@ -180,8 +179,11 @@ class Absence:
         replay = away.replay
         try:
             await self._shared.restore(away.limit, replay._replace(held=held))
-        except Unavailable:
+        except Unavailable as error:
+            if error.lost:
+                scope.told = now + HEARD
             return False
+        scope.told = now + HEARD
         self._local.replayed(away.limit, replay.requests, replay.tokens)
         away.replay = None
         return True

@@ -23,8 +23,10 @@ SCRIPTS = ("admit", "settle", "heartbeat", "tidy", "restore")
 class Unavailable(Exception):
     """The store cannot answer now: no connection, too slow, read-only, loading, out of memory.
 
-    The call may have been carried out all the same.
+    `lost`: it may be only the answer that is missing, and the call was carried out.
     """
+
+    lost = True
 
 
 class StoreError(Exception):

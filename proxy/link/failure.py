@@ -36,13 +36,14 @@ class Reason(enum.StrEnum):
 class Unavailable(store.Unavailable):
     """The store did not do what was asked, or nobody knows whether it did.
 
-    After TIMEOUT and CONNECTION the call may have taken effect. `detail` names a cause for logs.
+    After what is `lost` the call may have taken effect. `detail` names a cause for logs.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason.value)
         self.reason = reason
         self.detail = detail
+        self.lost = reason in _LOST
 
 
 class ScriptError(store.StoreError):
@@ -65,6 +66,8 @@ _BY_WORD = {
     "WRONGPASS": Reason.AUTH,
     "NOPERM": Reason.AUTH,
 }
+
+_LOST = frozenset({Reason.TIMEOUT, Reason.CONNECTION, Reason.PROTOCOL})
 
 NEUTRAL = frozenset({Reason.TRYAGAIN, Reason.STARTING, Reason.CLOSED})
 """Reasons that say nothing about the health of the server that gave them."""

@@ -140,7 +140,9 @@ class ShakyStore:
             raise StoreError("WRONGTYPE")
         if self.away == "before":
             work.close()
-            raise Unavailable(name)
+            error = Unavailable(name)
+            error.lost = False
+            raise error
         answer = await work
         if self.away == "after":
             raise Unavailable(name)

@@ -622,6 +622,32 @@ def test_what_a_share_granted_gives_its_place_back(regroup: float, again: bool) 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("heard", [True, False])
+def test_what_the_store_may_have_heard_of_gives_its_place_back(heard: bool) -> None:
+    """It was told what is open and answered too late; where it was not told, nothing has to be given back."""
+
+    async def life(world: World) -> None:
+        world.shared.away = "before"
+        client = limits(Quota(concurrency=8))
+        await world.reserve(client)
+        world.clock.advance(1.0)
+        taken = await world.reserve(client)
+        world.shared.away = "after" if heard else "before"
+        await world.tick(1.0)
+        world.limiter.settle(taken, 0)
+        await world.tick()
+        world.shared.away = ""
+        await world.tick(1.0)
+        await world.tick(1.0)
+        assert world.limiter.away == 0
+        seen = await world.shared.inside.peek(client, NOTHING)
+        assert seen.concurrency is not None
+        assert seen.concurrency.remaining == 7
+        assert world.shared.calls.count("settle") == (2 if heard else 1)  # the one: the lost admission's
+
+    live(life)
+
+
 async def _pass(limiter: Limiter, clock: StillClock, seconds: float) -> None:
     """Time passes, and the limiter has its turns."""
     for _ in range(int(seconds / 0.25)):
