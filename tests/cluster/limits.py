@@ -5,6 +5,7 @@ import collections
 import contextlib
 import functools
 import random
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 import traffic
 from ensemble import Bucket, bucket, configured, replicas, seen
 from figures import Check
-from harness import Child, Mock, Serve, fetch
+from harness import Child, Mock, Serve, fetch, get
 from stores import standalone
 from traffic import Answer, Begun, Load
 
@@ -154,8 +155,27 @@ class Concurrency:
         ]
 
 
+TRIES = 3
+"""So often the store may be late before something else is the matter."""
+SETTLED = 5.0
+"""Seconds within which the last settlements have arrived; a lease that nobody gives back lasts longer."""
+
+
 def by_concurrency(seconds: float = 60.0, limit: int = 12, delay: float = 1.0) -> Concurrency:
-    """Requests at one time, from what the provider saw."""
+    """Requests at one time, from what the provider saw.
+
+    On a crowded machine the store may be late, and each replica then has a part of the places to itself
+    whatever the others hold: another matter, so it is done again.
+    """
+    for _ in range(TRIES - 1):
+        found, late = _crowded(seconds, limit, delay)
+        if not late:
+            return found
+    return _crowded(seconds, limit, delay)[0]
+
+
+def _crowded(seconds: float, limit: int, delay: float) -> tuple[Concurrency, bool]:
+    """One run, and whether the store was late meanwhile."""
     with standalone() as store, Mock({"default": {"delay_headers_s": delay}}) as mock:
         limits = {"limits": {"concurrency": limit}}
         config = configured(mock, f"redis://127.0.0.1:{store.port}", {"pressed": limits})
@@ -168,8 +188,18 @@ def by_concurrency(seconds: float = 60.0, limit: int = 12, delay: float = 1.0) -
                 for entry in fetch(mock.port, "/_mock/requests?last=1000")["requests"]
                 if entry["done_at"] is not None
             ]
+            asyncio.run(seen(lambda: _clean(bucket(store, "pressed")), SETTLED))
             left = bucket(store, "pressed").held
-    return Concurrency(traffic.statuses(answers), limit, _peak(spans), _mean(spans), left)
+            late = any(_missed(replica.operations) for replica in running)
+    return Concurrency(traffic.statuses(answers), limit, _peak(spans), _mean(spans), left), late
+
+
+def _missed(port: int) -> bool:
+    """Whether the store has failed to answer the replica of that operations port in time."""
+    _, page = get(port, "/metrics")
+    samples = re.findall(rb'^apex_redis_(?:errors|refused)_total{link="shared".*} (\S+)$', page, re.MULTILINE)
+    assert samples
+    return any(float(sample) for sample in samples)
 
 
 def _peak(spans: Sequence[tuple[float, float]]) -> int:
