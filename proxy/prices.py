@@ -53,6 +53,11 @@ class Wanted(msgspec.Struct, frozen=True):
     url: str
     model: str
 
+    @property
+    def sold(self) -> bool:
+        """Whether somebody may sell it: who has list prices can be called over the internet."""
+        return self.url.startswith("https://")
+
 
 class PriceList:
     """The prices of a configuration, by the label of the target. What is not in it has no price."""

@@ -55,7 +55,7 @@ class Pricing:
             label: prices.configured(target.price) for label, target in targets.items() if target.price
         }
         others = [target for label, target in targets.items() if label not in self._given]
-        wanted = self._wanted = [_wanted(target) for target in others if lookup and _may_be_listed(target)]
+        wanted = self._wanted = [one for one in map(_wanted, others) if lookup and one.sold]
         self._renew()
         for pause in (*self._again, None):
             if await self._look_up([one for one in wanted if one not in self._known]) or pause is None:
@@ -98,11 +98,6 @@ class Pricing:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-
-
-def _may_be_listed(target: Target) -> bool:
-    """Whether somebody may sell it: who has list prices can be called over the internet."""
-    return target.origin.startswith("https://")
 
 
 def _wanted(target: Target) -> Wanted:

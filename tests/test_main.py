@@ -89,6 +89,7 @@ def test_version_is_the_packages() -> None:
         (("demo", "now"), "now"),
         (("check", "a.yaml", "b.yaml"), "b.yaml"),
         (("serve", "a.yaml", "--config", "b.yaml"), "a.yaml"),
+        (("check", "a.yaml", "--config", "b.yaml"), "a.yaml"),
         (("mock", "--dialect", "klingon"), "klingon"),
         (("mock", "--flavour", "vanilla"), "vanilla"),
         (("sreve",), "sreve"),
@@ -156,11 +157,20 @@ def test_check_without_a_file_finds_what_serve_would(tmp_path: Path) -> None:
     assert result.output.startswith(f"{file} is valid: ")
 
 
+def test_check_looks_prices_up(tmp_path: Path) -> None:
+    """As `serve` would: of a model that is sold, whose price nobody knows, there is a line."""
+    sold = {"kind": "openai", "api_key": "sk-first-key"}
+    models = {name: {"providers": [{"provider": "sold"}]} for name in ("gpt-4o-mini", "of-nobody")}
+    file = written(tmp_path, {"clients": CLIENT, "providers": {"sold": sold}, "models": models})
+    assert "No price is known for: sold/of-nobody. " in run("check", file).output
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize("arguments", [("FILE",), ("--config", "FILE"), ("FILE", "--config", "FILE")])
-def test_serve_takes_its_file_either_way(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_file_is_named_either_way(tmp_path: Path, command: str, arguments: tuple[str, ...]) -> None:
     """As an argument, as an option, or as both if they agree."""
     file = written(tmp_path, {**GOOD, "listen": {"prot": 80}})
-    result = run("serve", *(file if word == "FILE" else word for word in arguments))
+    result = run(command, *(file if word == "FILE" else word for word in arguments))
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {file} has 2 errors:")
 

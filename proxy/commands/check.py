@@ -1,11 +1,13 @@
 """`apex-proxy check`."""
 
+import datetime as dt
 from pathlib import Path
 
 import click
 
-from proxy import checking
+from proxy import appraiser, checking
 from proxy import config as configs
+from proxy.clock import SystemClock
 from proxy.commands.process import check_extras, environment, refused
 from proxy.config.problems import ConfigError
 
@@ -19,18 +21,22 @@ Examples:
 """
 )
 @click.argument("file", required=False)
-def check(file: str | None) -> None:
+@click.option("--config", "path", metavar="FILE", help="The same as FILE.")
+def check(file: str | None, path: str | None) -> None:
     """Check a configuration and show what it means.
 
     Without FILE it is the one that `serve` would find. Prints
     each model with its targets in the order they would be tried, or every error at once.
     """
+    if file and path and file != path:
+        raise click.UsageError(f"FILE is {file} and --config is {path}: name one")
     try:
-        if file:
-            config, source = configs.read(Path(file), environment()), file
+        if named := file or path:
+            config, source = configs.read(Path(named), environment()), named
         else:
             config, source = configs.discover(None, environment(), Path.cwd())
         check_extras(config, source)
     except ConfigError as error:
         raise refused(error) from None
-    click.echo(checking.summary(config, source))
+    today = dt.datetime.fromtimestamp(SystemClock().wall(), dt.UTC)
+    click.echo(checking.summary(config, source, appraiser.find(checking.sought(config), today)))
