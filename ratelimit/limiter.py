@@ -170,30 +170,35 @@ class Limiter:
                 await self._wake.wait()
                 self._wake.clear()
                 await self.tick()
+                if self._alarm is None:
+                    self._set_alarm()
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
 
     def _set_alarm(self) -> None:
-        """Wake every probe, whatever else does: a timer for each settlement would cost more than that."""
+        """Wake in a probe, whatever else does: a timer for each settlement would cost more than that.
+
+        It is set when a round is over, so that slow ones are not made one right after the other.
+        """
         self._alarm = asyncio.get_running_loop().call_later(self._outage.probe, self._ring)
 
     def _ring(self) -> None:
         self._next_probe = self._clock.monotonic()  # its time has come, however the clocks are rounded
+        self._alarm = None
         self._wake.set()
-        self._set_alarm()
 
     async def tick(self) -> None:
         """What is due now: settlements at once, leases every third of a lease, the rest every probe."""
         now = self._clock.monotonic()
         await self.flush()
         if now >= self._next_probe:
-            self._next_probe = now + self._outage.probe
             await self._absence.come_back(now, self._outage.regroup)
             self._ended.extend(self._deferred)
             self._deferred.clear()
             with self._giving_up("upkeep"):
                 await self._shared.upkeep()
+            self._next_probe = self._clock.monotonic() + self._outage.probe
         if now >= self._next_beat:
             self._next_beat = now + LEASE_S / 3
             await together(self._beat(*one) for one in self._held.by_limit(now - LEASE_S / 3))

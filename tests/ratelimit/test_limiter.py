@@ -1,7 +1,9 @@
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
+from fakes.virtual_loop import passed, run
 from limit_stand_ins import ShakyStore, StillClock
 
 from ratelimit.absence import Outage
@@ -389,6 +391,35 @@ def test_the_background_wakes_by_itself_too() -> None:
             await running
 
     live(life)
+
+
+def test_slow_rounds_are_not_made_one_right_after_the_other() -> None:
+    """However long one takes, and whatever wakes it: there is a probe's time in between."""
+    rounds: list[tuple[float, float]] = []
+
+    class Clock(StillClock):
+        def monotonic(self) -> float:
+            return passed()
+
+    class Slow(ShakyStore):
+        async def upkeep(self) -> None:
+            began = passed()
+            await asyncio.sleep(1.0)
+            rounds.append((began, passed()))
+
+    async def life() -> None:
+        clock = Clock()
+        limiter = Limiter(Slow(clock), MemoryStore(clock), clock, lambda: 1, "me", Outage(probe=0.25))
+        running = asyncio.ensure_future(limiter.run())
+        while len(rounds) < 5:
+            await asyncio.sleep(0.01)
+            limiter.lower(ACME, None, 50)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    run(life())
+    assert all(0.24 < began - ended < 0.27 for (_, ended), (began, _) in itertools.pairwise(rounds))
 
 
 def test_a_flush_that_is_cancelled_loses_nothing() -> None:
