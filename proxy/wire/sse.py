@@ -5,9 +5,16 @@ LF, CRLF or CR, an empty line ends an event, a line that begins with a colon is 
 after a field's colon is not part of its value, several `data` lines are joined by LF, and a byte order
 mark at the very start is ignored. What follows the last empty line is no event by the standard; some
 providers leave the last empty line out all the same, so the caller may ask for the rest.
+
+What is passed on unchanged is looked at first (`check`): an event that its maker has cut, or that is no text,
+would end a client's reader with an error of its own, or be missing without a word.
 """
 
+import json
 import re
+from collections.abc import Callable
+
+import msgspec
 
 from proxy.errors import Fault, FaultKind
 
@@ -19,6 +26,10 @@ BOM = b"\xef\xbb\xbf"
 _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_NO_JSON = frozenset({b"", b"[DONE]"})
+"""What `data` may be besides JSON: the end marker, and nothing, which by the standard is no event."""
+
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Splitter:
@@ -71,6 +82,62 @@ def events(block: bytes) -> list[bytes]:
     if start < len(block):
         found.append(block[start:])
     return found
+
+
+def plain(block: bytes, is_plain: Callable[[bytes], bool]) -> tuple[int, int]:
+    """How many events of a block of whole ones are plain, from the first on, and how many bytes they take.
+
+    `is_plain` is given an event without the empty line that ends it. Of a block in unusual line ends, or of
+    one that is no text, none is.
+    """
+    count = size = 0
+    if not block.isascii() and not _is_text(block):
+        return count, size
+    end = b"\n\n" if block.endswith(b"\n\n") else b"\r\n\r\n"
+    found = block.split(end)
+    found.pop()
+    for event in found:
+        if not is_plain(event):
+            break
+        count += 1
+        size += len(event) + len(end)
+    return count, size
+
+
+def line_of(event: bytes) -> bytes:
+    """The value of an event's only `data` line, which is its last, as nearly all have it; else no JSON."""
+    return event[5:] if event.startswith(b"data:") else event.partition(b"\ndata:")[2]
+
+
+def check(event: bytes, data: bytes | None) -> None:
+    """Raise `Fault` NOT_JSON where clients cannot read an event: it is no UTF-8, or its `data` no whole JSON.
+
+    Not read are the members of that JSON: one that is whole and says nothing sensible is its maker's.
+    """
+    if not event.isascii() and not _is_text(event):
+        raise Fault(FaultKind.NOT_JSON, "an event of the stream was not UTF-8", status=200)
+    if data is not None and data.strip() not in _NO_JSON and not _is_json(data):
+        raise Fault(FaultKind.NOT_JSON, "an event of the stream was not valid JSON", status=200)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether clients read it as JSON: many take NaN and halves of letters, which the quick way does not."""
+    try:
+        _skip(data)
+    except (msgspec.MsgspecError, RecursionError):
+        try:
+            json.loads(data.decode())
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 def data_of(event: bytes) -> bytes | None:

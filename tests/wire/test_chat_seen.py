@@ -137,3 +137,24 @@ def test_counts_that_cannot_be() -> None:
     """Are moved to the next that can."""
     raw = b'{"prompt_tokens":-5,"completion_tokens":1%030d,"prompt_cache_hit_tokens":-1}' % 0
     assert chat.usage(msgspec.Raw(raw)) == Usage(output=MOST_TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("event", "on"),
+    [
+        (delta("x"), True),
+        (delta('"error" [DONE] "usage": {'), True),
+        (b'data:{"choices":[{"finish_reason":""}],"usage":null}', True),
+        (finish(), False),
+        (usage(), False),
+        (b'data: {"choices":[{}],"usage":{}}', False),
+        (b'data: {"choices":[{}],"error":{}}', False),
+        (b'data: {"choices":[]}', False),
+        (b"data: [DONE]", False),
+        (b": ping", False),
+        (b'data: {"choices":[{}]', False),
+    ],
+)
+def test_whether_a_reply_goes_on(event: bytes, on: bool) -> None:
+    """What tells neither usage, an error nor an end needs no closer look."""
+    assert chat.goes_on(event.strip()) is on

@@ -144,6 +144,14 @@ def tapped(*, withhold: bool = False, choices: int = 1) -> ChatStream:
 
 ERROR = event({"error": {"message": "bad"}})
 HI = role() + delta("Hi")
+ODD = (
+    b'data: [1]\n\ndata: "busy"\n\ndata:\n\ndata: {"choices":3}\n\n: ping\n\nevent: note\n\n'
+    b"id: 7\nretry: 9\n\n"
+    b'data: {"x":NaN,\ndata: "y":"\\ud83d"}\n\ndata:{"choices":[],"prompt_filter_results":[]}\n\n'
+)
+"""Events that some provider sends, or may: each can be read, whatever it says."""
+CUT = delta("lost")[:-20] + b"\n\n"
+NOISE = b"data: \x00\xff{]\n\n"
 STREAMS = {
     "whole": (stream("Hel", "lo"), stream("Hel", "lo")),
     "no end marker": (HI + finish(), HI + finish() + DONE),
@@ -153,7 +161,7 @@ STREAMS = {
         b": hello\n\n" + HI + b": go on\n\n" + finish() + DONE,
         HI + b": go on\n\n" + finish() + DONE,
     ),
-    "not a chunk": (HI + b"data: ?\n\n" + finish() + DONE, HI + b"data: ?\n\n" + finish() + DONE),
+    "not a chunk": (HI + ODD + finish() + DONE, HI + ODD + finish() + DONE),
     "usage with the finish": (
         HI + event({"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}) + DONE,
         HI + event({"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}) + DONE,
@@ -172,6 +180,55 @@ def test_a_good_stream_passes(sent: bytes, expected: bytes) -> None:
     out, _, said, content, _, fault = outcome(tap, [sent])
     assert out.removesuffix(b": end\n\n") == expected
     assert (said, content, fault) == (None, True, None)
+
+
+@pytest.mark.parametrize("odd", [ODD.replace(b"\n", b"\r\n"), ODD.replace(b"\n", b"\r")], ids=["crlf", "cr"])
+def test_events_that_can_be_read_pass_in_any_line_ends(odd: bytes) -> None:
+    """And text of other scripts."""
+    tap = tapped()
+    tap.feed(HI)
+    said = odd + delta("ü").replace(b"\\u00fc", "ü".encode())
+    assert tap.feed(said) == said
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        CUT,
+        NOISE,
+        b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"x"}}]\n\n',
+        b"data: ping\n\n",
+        b": \xff\n\n",
+        b'data: {"choices":[{"delta":\ndata: {"content":"x"}\n\n',
+    ],
+)
+def test_what_no_client_can_read_ends_the_stream(bad: bytes, end: bytes) -> None:
+    """What came whole before it, in the same read, is said, then an error; and nothing after it."""
+    tap = tapped()
+    tap.feed(HI)
+    whole = (delta("a") + finish()).replace(b"\n", end)
+    with pytest.raises(Fault) as caught:
+        tap.feed(whole + (bad + delta("more") + DONE).replace(b"\n", end))
+    assert (caught.value.kind, caught.value.status) == (FaultKind.NOT_JSON, 200)
+    refusal = Refusal(502, "bad")
+    assert tap.broken(refusal) == whole + tapped().broken(refusal)
+
+
+@pytest.mark.parametrize("bad", [CUT, NOISE, b": \xff\n\n"])
+def test_before_content_it_leads_to_the_next_target(bad: bytes) -> None:
+    """As any other fault."""
+    with pytest.raises(Fault) as caught:
+        tapped().feed(role() + bad)
+    assert caught.value.kind is FaultKind.NOT_JSON
+
+
+def test_after_the_end_nothing_is_read() -> None:
+    """Whatever a provider says then."""
+    tap = tapped()
+    assert tap.feed(HI + finish() + DONE + NOISE) == HI + finish() + DONE
+    assert tap.ended
 
 
 def test_usage_is_read_and_withheld() -> None:
@@ -255,15 +312,15 @@ def test_a_page_is_known_by_its_first_paragraph(end: bytes) -> None:
 
 
 def test_events_are_counted() -> None:
-    """Each event counts, looked at or not: they tell what a cut stream has cost. CRLF blocks count as one."""
+    """Each event counts, looked at or not: they tell what a cut stream has cost."""
     tap = tapped()
     tap.feed(role() * 3)
     assert tap.events == 3
     tap.feed(delta("x"))
     assert tap.feed(delta("y") * 5) == delta("y") * 5
     assert tap.events == 9
-    assert tap.feed(delta("z").replace(b"\n", b"\r\n"))
-    assert tap.events == 10
+    assert tap.feed((delta("z") * 2).replace(b"\n", b"\r\n"))
+    assert tap.events == 11
     assert tap.feed(b"data: par") == b""
 
 

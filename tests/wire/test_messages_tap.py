@@ -212,9 +212,38 @@ def test_how_streams_end_badly(said: bytes, kind: FaultKind) -> None:
 def test_events_that_are_none() -> None:
     """Pass, whoever may know them."""
     stream = MessagesStream()
-    odd = b"data: nonsense\n\n" + b'data: {"type": 5}\n\n' + ev("unheard_of")
+    odd = b'data: ["x"]\n\ndata:\n\n' + b'data: {"type": 5}\n\n' + ev("unheard_of") + b"event: bare\n\n"
     assert stream.feed(odd) == odd
     assert not stream.content
+    stream.feed(text())
+    for end in (b"\n", b"\r\n"):
+        said = (odd + text("ü") + b'event:ping\ndata:{"type":"ping"}\n\n').replace(b"\n", end)
+        assert stream.feed(said) == said
+
+
+@pytest.mark.parametrize(
+    "bad", [text("lost")[:-20] + b"\n\n", b"event: x\ndata: \x00\xff{]\n\n", b": \xff\n\n", b"data: x\n\n"]
+)
+def test_what_no_client_can_read_ends_the_stream(bad: bytes) -> None:
+    """What came whole before it, in the same read, is said, then an error; and nothing after it."""
+    stream = MessagesStream()
+    with pytest.raises(Fault) as caught:
+        stream.feed(bad)
+    assert caught.value.kind is FaultKind.NOT_JSON
+    stream = MessagesStream()
+    stream.feed(START + OPEN + text())
+    with pytest.raises(Fault) as caught:
+        stream.feed(text("a") + PING + bad + text("more") + DELTA + STOP)
+    assert (caught.value.kind, caught.value.status) == (FaultKind.NOT_JSON, 200)
+    refusal = Refusal(502, "bad")
+    assert stream.broken(refusal) == text("a") + PING + MessagesVoice().broken(refusal)
+
+
+def test_after_the_end_nothing_is_read() -> None:
+    """Whatever a provider says then."""
+    stream = MessagesStream()
+    stream.feed(text())
+    assert stream.feed(STOP + b"data: \xff\n\n") == STOP
 
 
 def test_a_stream_that_broke() -> None:

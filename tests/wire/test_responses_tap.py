@@ -244,12 +244,38 @@ def test_content(piece: bytes, content: bool) -> None:
     assert one.content is content
 
 
-def test_after_the_first_content_a_delta_is_not_read() -> None:
-    """What could not even be decoded passes."""
+@pytest.mark.parametrize(
+    "bad",
+    [
+        DELTA[:-9] + b"\n\n",
+        b"event: response.output_text.delta\ndata: \x00\xff{]\n\n",
+        b": \xff\n\n",
+        b"data: x\n\n",
+        COMPLETED[:-9] + b"\n\n",
+    ],
+)
+def test_what_no_client_can_read_ends_the_stream(bad: bytes) -> None:
+    """What came whole before it, in the same read, is said, then the failure; and nothing after it."""
+    with pytest.raises(Fault) as caught:
+        stream().feed(CREATED + bad)
+    assert caught.value.kind is FaultKind.NOT_JSON
+    one = stream()
+    one.feed(CREATED + ADDED)
+    one.feed(DELTA)
+    whole = event("response.output_text.delta", 7, delta="ü") + event("response.content_part.done", 8)
+    with pytest.raises(Fault) as caught:
+        one.feed(whole + bad + DELTA + COMPLETED)
+    assert (caught.value.kind, caught.value.status) == (FaultKind.NOT_JSON, 200)
+    raw = one.broken(BROKEN)
+    assert raw.startswith(whole)
+    last = events(raw)[-2]
+    assert (last["type"], last["sequence_number"]) == ("response.failed", 9)
+
+
+def test_words_of_the_end_in_a_text_are_text() -> None:
+    """Only what an event says it is counts."""
     one = stream()
     one.feed(CREATED + DELTA)
-    odd = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",\n\n'
-    assert one.feed(odd) == odd
     quoted = event("response.output_text.delta", 3, delta='"response": "error":{')
     assert one.feed(quoted) == quoted
     assert not one.ended
@@ -371,5 +397,5 @@ def test_comments_pass_once_there_is_content() -> None:
 def test_events_that_are_not_what_they_say_pass_as_they_came() -> None:
     """Events that are not what they say pass as they came."""
     one = stream()
-    for odd in (event("response.created", 0), event("response.created", 0, response=3), b"data: {\n\n"):
+    for odd in (event("response.created", 0), event("response.created", 0, response=3), b"data: [1]\n\n"):
         assert one.feed(odd) == odd

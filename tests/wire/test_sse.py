@@ -117,3 +117,66 @@ def test_fields(event: bytes, data: bytes | None, name: bytes) -> None:
     """An event's fields are read by the standard's grammar."""
     assert sse.data_of(event) == data
     assert sse.name_of(event) == name
+
+
+def number(event: bytes) -> bool:
+    """Whether an event's data is one digit."""
+    return sse.line_of(event).strip().isdigit()
+
+
+@pytest.mark.parametrize(
+    ("block", "count", "size"),
+    [
+        (b"data: 1\n\n", 1, 9),
+        (b"data:1\n\nevent: a\ndata: 2\n\n", 2, 26),
+        (b"data: 1\r\n\r\nevent: a\r\ndata: 2\r\n\r\n", 2, 32),
+        (b"data: 1\n\ndata: x\n\ndata: 3\n\n", 1, 9),
+        (b"data: x\n\ndata: 1\n\n", 0, 0),
+        (b"data: 1\r\r", 0, 0),
+        (b"data: 1\n\ndata: 2\r\n\r\n", 0, 0),
+        (b"data: 1\n\n: \xff\n\n", 0, 0),
+        ("data: 1\n\n: ü\n\n".encode(), 1, 9),
+        (b": 1\n\n", 0, 0),
+    ],
+)
+def test_plain_events(block: bytes, count: int, size: int) -> None:
+    """Those at the head of a block, as far as each is plain and ends as the block does."""
+    assert sse.plain(block, number) == (count, size)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"a": [1, "x"]}\n\n',
+        b'data: {"a": NaN, "b": "\\ud83d"}\n\n',
+        "data: {}\n: ü\n\n".encode(),
+        b"data:  [DONE] \n\n",
+        b"data:\n\n",
+        b": ping\n\n",
+        b"event: note\nid: 1\n\n",
+        b"data: {\ndata: }\n\n",
+    ],
+)
+def test_what_clients_can_read(event: bytes) -> None:
+    """Whole JSON in text, and what says nothing."""
+    sse.check(event, sse.data_of(event))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"a": [1, "x"\n\n',
+        b'data: {"a": {"b": 1}\n\n',
+        b'data: {"a": 1}}\n\n',
+        b'data: {"a": "\xff"}\n\n',
+        b": \xff\n\n",
+        b"data: busy\n\n",
+        b"data: {\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+    ],
+)
+def test_what_no_client_can_read(event: bytes) -> None:
+    """Cut JSON, bytes that are no text, words."""
+    with pytest.raises(Fault) as caught:
+        sse.check(event, sse.data_of(event))
+    assert (caught.value.kind, caught.value.status) == (FaultKind.NOT_JSON, 200)

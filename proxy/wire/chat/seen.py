@@ -69,6 +69,18 @@ class Chunk(msgspec.Struct):
         return not self.choices and self.usage != _NULL
 
 
+class _Turn(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Going(msgspec.Struct, gc=False):
+    """One stream event, as far as it has to be read to see that the reply goes on."""
+
+    choices: list[_Turn] | None = None
+    usage: Any = None
+    error: Any = None
+
+
 class Reply(msgspec.Struct):
     """One whole reply, chat or embeddings, as far as the proxy reads it."""
 
@@ -88,6 +100,7 @@ _NO_DETAILS = _InputDetails()
 _NOTHING = (b"null", b"[]")
 
 _chunk = msgspec.json.Decoder(Chunk)
+_going = msgspec.json.Decoder(_Going)
 _reply = msgspec.json.Decoder(Reply)
 _usage = msgspec.json.Decoder(_Usage)
 
@@ -110,6 +123,20 @@ def chunk(data: bytes) -> Chunk | None:
         return _chunk.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
+
+
+def goes_on(event: bytes) -> bool:
+    """Whether a stream event, without its empty line, tells neither usage, an error nor an end."""
+    try:
+        seen = _going.decode(sse.line_of(event))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return False
+    if not seen.choices or seen.usage is not None or seen.error is not None:
+        return False
+    for choice in seen.choices:  # noqa: SIM110  (a generator costs more than all the rest)
+        if choice.finish_reason:
+            return False
+    return True
 
 
 def reply(body: bytes) -> Reply | None:

@@ -2,10 +2,8 @@
 
 Of the request usage is asked for, and sealed thinking of other dialects is taken out; of the reply nothing is
 changed but the usage chunk that the client did not ask for, which is withheld. The tap reads usage, errors
-and the end; it looks closely only at events whose bytes hold one of the few words that matter.
+and the end; of most events it reads no more than that they are whole and tell nothing of the sort.
 """
-
-import re
 
 import msgspec
 
@@ -17,10 +15,6 @@ from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
-
-_NOTABLE = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"|message")|\[DONE\]|event:')
-"""What makes an event worth decoding after the first content. `"content": "...\\"error\\"..."` does not
-match, for inside a JSON string the closing quote is escaped; a false match costs a decode, no more."""
 
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
@@ -118,6 +112,7 @@ class ChatStream:
         self._unfinished = choices
         self._splitter = sse.Splitter()
         self._finished = False
+        self._unsaid = b""
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed, as they came."""
@@ -126,15 +121,11 @@ class ChatStream:
             return b""
         if not self.content:
             return self._look(sse.events(block))
-        found = _NOTABLE.search(block)
-        if found is None:
-            self.events += block.count(b"\n\n") or 1
+        count, size = sse.plain(block, chat.goes_on)
+        self.events += count
+        if size == len(block):
             return block
-        begin = block.rfind(b"\n\n", 0, found.start()) + 2
-        if begin < 2:
-            return self._look(sse.events(block))
-        self.events += block.count(b"\n\n", 0, begin)
-        return block[:begin] + self._look(sse.events(block[begin:]))
+        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event without its empty line counts; a missing `[DONE]` is added."""
@@ -156,8 +147,8 @@ class ChatStream:
         return last if self.ended else last + DONE
 
     def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
-        """The end of a stream that broke: an error event, then the end marker."""
-        return ChatVoice().broken(refusal, request_id)
+        """The end of a stream that broke: what was whole, an error event, then the end marker."""
+        return self._unsaid + ChatVoice().broken(refusal, request_id)
 
     def _nothing(self, rest: bytes) -> Fault:
         said = said_in(rest)
@@ -169,17 +160,23 @@ class ChatStream:
             return Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
         return Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
 
-    def _look(self, events: list[bytes]) -> bytes:
-        kept = []
+    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
+        """What goes on to the client of these events, after what went `before`."""
+        kept = [before] if before else []
         for event in events:
-            if self.error is not None:
+            if self.error is not None or self.ended:
                 break
-            if self._keep(event):
+            try:
+                goes_on = self._keep(event)
+            except Fault:
+                self._unsaid = b"".join(kept)
+                raise
+            if goes_on:
                 kept.append(event)
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _keep(self, event: bytes) -> bool:
-        """Read one event; whether it goes on to the client."""
+        """Read one event; whether it goes on to the client. Raises `Fault` where it is not whole."""
         data = sse.data_of(event)
         if data is None:
             return self._keep_bare(event)
@@ -191,14 +188,14 @@ class ChatStream:
         self.error = chat.error_in(event, seen, data)
         if self.error is not None:
             return False
-        if seen is None:
-            return True
-        return self._read(seen)
+        sse.check(event, data if seen is None else None)
+        return seen is None or self._read(seen)
 
     def _keep_bare(self, event: bytes) -> bool:
         """A comment or a bare field passes, but not before content, where it says nothing of the reply."""
         if not self.content and not sse.is_event(event):
             raise Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
+        sse.check(event, None)
         return self.content and sse.name_of(event) != b"error"
 
     def _read(self, seen: chat.Chunk) -> bool:

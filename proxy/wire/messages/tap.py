@@ -1,8 +1,8 @@
 """A Messages body and a Messages stream that pass unchanged, and the tap beside them.
 
 Of the request sealed thinking of other dialects is taken out; of the reply nothing is changed. The tap reads
-usage, errors and the end; once there is content it looks closely only at events whose bytes hold one of the
-few words that matter.
+usage, errors and the end; once there is content it reads no more of most events than that they are whole and
+tell nothing of the sort.
 """
 
 from typing import Any, Final
@@ -19,9 +19,6 @@ from proxy.wire.messages.voice import MessagesVoice
 from proxy.wire.model import Usage
 from proxy.wire.said import said as said_in
 
-_NOTABLE: Final = (b"message_", b'"error"', b"event: error", b"event:error")
-"""What makes an event worth decoding after the first content: the names of events, as they stand in their
-data or before it. A false match, in what a model says of them, costs a decode and no more."""
 _OPENINGS: Final = ("text", "thinking")
 """Blocks that begin empty; the beginning of any other says something."""
 
@@ -41,6 +38,13 @@ class _Event(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Delta(msgspec.Struct, gc=False):
+    """One stream event, as far as it has to be read to see that the reply goes on."""
+
+    type: str = ""
+    error: Any = None
+
+
 class _Reply(msgspec.Struct):
     """A whole reply, as far as it is read."""
 
@@ -50,6 +54,7 @@ class _Reply(msgspec.Struct):
 
 
 _event = msgspec.json.Decoder(_Event)
+_delta = msgspec.json.Decoder(_Delta)
 _reply = msgspec.json.Decoder(_Reply)
 _NULL = msgspec.Raw(b"null")
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
@@ -104,16 +109,20 @@ class MessagesStream:
         self.events = 0
         self._tally = Tally()
         self._splitter = sse.Splitter()
+        self._unsaid = b""
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed, as they came."""
         block = self._splitter.whole(data)
         if not block:
             return b""
-        if self.content and not any(word in block for word in _NOTABLE):
-            self.events += block.count(b"\n\n") or 1
+        if not self.content:
+            return self._look(sse.events(block))
+        count, size = sse.plain(block, _goes_on)
+        self.events += count
+        if size == len(block):
             return block
-        return self._look(sse.events(block))
+        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event may lack its empty line. Raises `Fault`: EMPTY, TRUNCATED."""
@@ -133,16 +142,23 @@ class MessagesStream:
         raise Fault(FaultKind.TRUNCATED, "the stream ended before its end marker", status=200)
 
     def broken(self, refusal: Refusal, request_id: str = "") -> bytes:
-        """The error event that ends a stream which broke."""
-        return MessagesVoice().broken(refusal, request_id)
+        """The end of a stream that broke: what was whole, and an error event."""
+        return self._unsaid + MessagesVoice().broken(refusal, request_id)
 
-    def _look(self, events: list[bytes]) -> bytes:
-        kept = []
+    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
+        """What goes on to the client of these events, after what went `before`."""
+        kept = [before] if before else []
         for event in events:
-            self._read(event)
+            try:
+                self._read(event)
+            except Fault:
+                self._unsaid = b"".join(kept)
+                raise
             if self.error is not None:
                 break
             kept.append(event)
+            if self.ended:
+                break
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _read(self, event: bytes) -> None:
@@ -150,6 +166,7 @@ class MessagesStream:
         if data is None:
             if not self.content and not sse.is_event(event):
                 raise Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
+            sse.check(event, None)
             return
         self.events += 1
         seen = _seen(data)
@@ -157,6 +174,7 @@ class MessagesStream:
         if b"error" in (name, seen.type.encode() if seen else b"") or (seen and seen.error != _NULL):
             self.error = said_in(data) or Said("The provider reported an error.")
             return
+        sse.check(event, data if seen is None else None)
         if seen is None:
             return
         self._tally.take(seen.message.usage if seen.message is not None else seen.usage)
@@ -177,6 +195,15 @@ def _says_something(block: dict[str, Any]) -> bool:
     return block.get("type") not in _OPENINGS or any(
         bool(block.get(key)) for key in ("text", "thinking", "signature")
     )
+
+
+def _goes_on(event: bytes) -> bool:
+    """Whether a stream event, without its empty line, is a piece of a block."""
+    try:
+        seen = _delta.decode(sse.line_of(event))
+    except _UNREADABLE:
+        return False
+    return seen.type == "content_block_delta" and seen.error is None
 
 
 def _seen(data: bytes) -> _Event | None:

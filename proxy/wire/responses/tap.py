@@ -35,6 +35,8 @@ _LIFECYCLE: Final = frozenset(
 )
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _FAILURES: Final = frozenset({"response.failed", "response.cancelled", "error"})
+_NOTABLE: Final = _LIFECYCLE | _FAILURES | {""}
+"""Events that are always read: those of the response itself, and those that do not say what they are."""
 _SILENT: Final = frozenset({"message", "reasoning", ""})
 """Items of which nothing is said yet when they are added."""
 
@@ -51,6 +53,12 @@ class _Item(msgspec.Struct):
     type: str = ""
 
 
+class _Kind(msgspec.Struct, gc=False):
+    """One event, as far as it has to be read to see that the response goes on."""
+
+    type: str = ""
+
+
 class _Event(msgspec.Struct):
     """One event, as far as the tap reads it before the first content."""
 
@@ -60,6 +68,7 @@ class _Event(msgspec.Struct):
 
 
 _event = msgspec.json.Decoder(_Event)
+_kind = msgspec.json.Decoder(_Kind)
 
 
 class ResponsesNative:
@@ -167,17 +176,22 @@ class ResponsesStream:
         self._splitter = sse.Splitter()
         self._response: Fields | None = None
         self._last = b""
+        self._unsaid = b""
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed; those of the response itself under the client's id."""
         block = self._splitter.whole(data)
         if not block:
             return b""
-        if self.content and not _notable(block):
-            self.events += block.count(b"\n\n") or 1
-            self._last = block
+        if not self.content:
+            return self._look(sse.events(block))
+        count, size = sse.plain(block, _goes_on)
+        self.events += count
+        if size:
+            self._last = block[:size]
+        if size == len(block):
             return block
-        return self._look(sse.events(block))
+        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event without its empty line counts."""
@@ -194,18 +208,23 @@ class ResponsesStream:
     def broken(self, refusal: Refusal, request_id: str = "") -> bytes:  # noqa: ARG002  (other dialects name it)
         """The end of a stream that broke: `response.failed`, or `error` if nothing was created."""
         if self._response is None:
-            return ResponsesVoice().broken(refusal)
+            return self._unsaid + ResponsesVoice().broken(refusal)
         ended = failed(self._response, failure_code(refusal), refusal.message)
         self.kept = encode(ended)
         numbers = _SEQUENCE.findall(self._last)
-        return failed_event(ended, int(numbers[-1]) + 1 if numbers else 0) + DONE
+        return self._unsaid + failed_event(ended, int(numbers[-1]) + 1 if numbers else 0) + DONE
 
-    def _look(self, events: list[bytes]) -> bytes:
-        kept = []
+    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
+        """What goes on to the client of these events, after what went `before`."""
+        kept = [before] if before else []
         for event in events:
             if self.error is not None or self.ended:
                 break
-            out = self._read(event)
+            try:
+                out = self._read(event)
+            except Fault:
+                self._unsaid = b"".join(kept)
+                raise
             if out:
                 kept.append(out)
                 self._last = out
@@ -222,7 +241,9 @@ class ResponsesStream:
         try:
             found = _event.decode(data)
         except _MISHAPS:
+            sse.check(event, data)
             return event
+        sse.check(event, None)
         if found.type in _LIFECYCLE:
             return self._rewrite(found.type, data) or event
         if not self._failure(found.type, event, data):
@@ -242,6 +263,7 @@ class ResponsesStream:
         """A comment or a bare field passes, but not before content, where it says nothing of the reply."""
         if not self.content and not sse.is_event(event):
             raise Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
+        sse.check(event, None)
         return event if self.content else b""
 
     def _rewrite(self, kind: str, data: bytes) -> bytes:
@@ -271,13 +293,13 @@ class ResponsesStream:
         self.usage = seen.usage(response.get("usage")) or self.usage
 
 
-def _notable(block: bytes) -> bool:
-    """Whether events may need a look after the first content: those of the response itself, errors, an end.
-
-    Inside a JSON string quotes are escaped, so a text that speaks of it does not match; a false match costs
-    a decode, no more.
-    """
-    return b'"response"' in block or b'"error"' in block or b"[DONE]" in block or b"event: error" in block
+def _goes_on(event: bytes) -> bool:
+    """Whether an event, without its empty line, is one of those in between."""
+    try:
+        seen = _kind.decode(sse.line_of(event))
+    except _MISHAPS:
+        return False
+    return seen.type not in _NOTABLE
 
 
 def _says_something(event: _Event) -> bool:
