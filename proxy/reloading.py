@@ -8,30 +8,17 @@ meanwhile waits.
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Callable
 
 import structlog
 from fastapi import FastAPI, Response
 
-from proxy.config.problems import ConfigError, Problem
-from proxy.config.settings import Config, Listen, Operations, Redis
-from proxy.config.traces import Traces
+from proxy.config import fixed
+from proxy.config.problems import ConfigError, Problem, Text
+from proxy.config.settings import Config
 from proxy.errors import Refusal
 from proxy.snapshot import Snapshot
 from proxy.wire.envelope import encode
-
-FIXED: Final[Mapping[str, Iterable[str]]] = MappingProxyType(
-    {
-        "listen": Listen.model_fields,
-        "operations": Operations.model_fields,
-        "redis": Redis.model_fields,
-        "log": ("format",),
-        "traces": Traces.model_fields,
-    }
-)
-"""What holds until the process ends, by section."""
 
 PATH = "/admin/reload"
 
@@ -91,9 +78,9 @@ class Reloading:
             problem = Problem("configuration", "was not read from anywhere, so it cannot be read again", "")
             raise ConfigError([problem])
         config, source = self._parts.reread()
-        found = list(fixed(before, config))
+        found = list(fixed.faults(fixed.held(before), dict(config)))
         if found:
-            raise ConfigError(found, source)
+            raise ConfigError(map(Text().problem, found), source)
         return self._parts.prepare(config)
 
     def attach(self, app: FastAPI) -> None:
@@ -107,13 +94,3 @@ class Reloading:
             raise Refusal(422, error.report(), code="configuration_refused", should_retry=False) from None
         told = {"changed": changed, "config_hash": self._parts.running().config_hash}
         return Response(encode(told), media_type="application/json")
-
-
-def fixed(before: Config, after: Config) -> Iterator[Problem]:
-    """Each field that differs although it is fixed while a replica runs. Its value may be a secret."""
-    for section, names in FIXED.items():
-        old, new = getattr(before, section), getattr(after, section)
-        for name in names:
-            if getattr(old, name) != getattr(new, name):
-                found = "is not what this replica was started with, and is fixed while it runs"
-                yield Problem(f"{section}.{name}", found, "", "put it back, or restart")

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from proxy import __version__
 from proxy.__main__ import main
 from proxy.commands.process import check_proxies
+from proxy.commands.serve import Asked
+from proxy.config.problems import ConfigError
 
 CLIENT = [{"name": "dev", "key": "sk-client-0123"}]
 PLAIN = {name: {"base_url": "http://127.0.0.1:9/v1"} for name in ("local", "spare")}
@@ -173,6 +175,21 @@ def test_a_file_is_named_either_way(tmp_path: Path, command: str, arguments: tup
     result = run(command, *(file if word == "FILE" else word for word in arguments))
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {file} has 2 errors:")
+
+
+def test_a_reload_reads_a_file_against_what_runs(tmp_path: Path) -> None:
+    """Where an option goes over a setting, the file may say anything of it."""
+    began = {**GOOD, "listen": {"port": 1}, "providers": PLAIN}
+    asked = Asked(written(tmp_path, began), None, 8123, None, None, insecure_no_auth=False)
+    config, _ = asked.read({})
+    kept = asked.kept(config)
+    assert asked.reread({}, kept)[0] == config
+    written(tmp_path, {**began, "listen": {"port": 2}})
+    assert asked.reread({}, kept)[0] == config
+    written(tmp_path, {**began, "listen": {"port": 2, "workers": 2}, "retry": {"attempts": 0}})
+    with pytest.raises(ConfigError) as caught:
+        asked.reread({}, kept)
+    assert {problem.path for problem in caught.value.problems} == {"listen.workers", "retry.attempts"}
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY"])

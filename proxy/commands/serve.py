@@ -24,6 +24,8 @@ from proxy.commands.process import (
     store_of,
     surroundings_of,
 )
+from proxy.config import fixed
+from proxy.config.fixed import NOTHING, Held
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
 from proxy.embedded import Description, EmbeddedError
@@ -86,8 +88,9 @@ def serve(  # noqa: PLR0913  (one parameter an option)
         )
     if config.listen.workers > 1 and worker is None:
         sys.exit(_parent(config, environ))
+    kept = asked.kept(config)
     surroundings = dataclasses.replace(
-        surroundings_of(environ, open_to_all=insecure_no_auth), reread=lambda: asked.reread(environ)
+        surroundings_of(environ, open_to_all=insecure_no_auth), reread=lambda: asked.reread(environ, kept)
     )
 
     async def started(replica: Replica) -> None:
@@ -109,9 +112,9 @@ class Asked:
     workers: int | None
     insecure_no_auth: bool
 
-    def read(self, environ: Mapping[str, str]) -> tuple[Config, str]:
+    def read(self, environ: Mapping[str, str], kept: Held = NOTHING) -> tuple[Config, str]:
         """The configuration to run with, and where it is from. Raises `ConfigError`."""
-        config, source = configs.discover(self.path, environ, Path.cwd())
+        config, source = configs.discover(self.path, environ, Path.cwd(), kept)
         check_extras(config, source)
         if not config.clients and not self.insecure_no_auth:
             found = "no client is configured, so nobody could call"
@@ -119,13 +122,23 @@ class Asked:
             raise ConfigError([Problem("clients", found, "", mend)], source)
         return self._over(config), source
 
-    def reread(self, environ: Mapping[str, str]) -> tuple[Config, str]:
+    def reread(self, environ: Mapping[str, str], kept: Held) -> tuple[Config, str]:
         """The same once more, while it runs. Raises `ConfigError`."""
-        config, source = self.read(environ)
+        config, source = self.read(environ, kept)
         if source == configs.ENVIRONMENT:
             found = "it is in the environment, which is the same as long as this process runs"
             raise ConfigError([Problem("configuration", found, "", "restart")], source)
         return config, source
+
+    def kept(self, config: Config) -> Held:
+        """What a file may not change while this runs: of what an option says, it may say anything."""
+        said: Held = {
+            ("listen", "host"): self.host,
+            ("listen", "port"): self.port,
+            ("listen", "workers"): self.workers,
+            ("operations", "port"): self.operations_port,
+        }
+        return {path: value for path, value in fixed.held(config).items() if said.get(path) is None}
 
     def _over(self, config: Config) -> Config:
         given = {"host": self.host, "port": self.port, "workers": self.workers}

@@ -15,7 +15,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
-from proxy.config import consistency, document, legacy
+from proxy.config import consistency, document, fixed, legacy
+from proxy.config.fixed import NOTHING, Held
 from proxy.config.log import Log
 from proxy.config.problems import ConfigError, Fault, Problem, Text, faults
 from proxy.config.resilience import (
@@ -99,17 +100,19 @@ _OWN: Final[Mapping[str, Collection[str]]] = MappingProxyType(
 """What a replica may have for itself, by section."""
 
 
-def load(text: str, env: Mapping[str, str], source: str = "", folder: Path | None = None) -> Config:
+def load(
+    text: str, env: Mapping[str, str], source: str = "", folder: Path | None = None, kept: Held = NOTHING
+) -> Config:
     """The configuration in a YAML text. Raises `ConfigError` with every problem at once.
 
     `env` fills `${NAME}`; its `APEX_REDIS_URL` goes before `redis.url`. `source` names the text in errors.
-    `folder` is where the paths of `${file:PATH}` begin.
+    `folder` is where the paths of `${file:PATH}` begin. What is `kept` may be no other.
     """
     read_text = document.parsed(text, source)
     filled = document.substituted(read_text.data, env, functools.partial(_content, folder or Path()))
     known = Text(lines=read_text.lines, templates=filled.templates)
     data = {} if filled.data is None else filled.data
-    return _checked(data, env, known, source, [*read_text.faults, *filled.faults])
+    return _checked(data, env, known, source, [*read_text.faults, *filled.faults], kept)
 
 
 def load_environment(env: Mapping[str, str]) -> Config | None:
@@ -129,7 +132,7 @@ def find(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> P
     return default if default.is_file() else None
 
 
-def read(path: Path, env: Mapping[str, str]) -> Config:
+def read(path: Path, env: Mapping[str, str], kept: Held = NOTHING) -> Config:
     """The configuration in a file. Raises `ConfigError`, also when the file cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -139,7 +142,7 @@ def read(path: Path, env: Mapping[str, str]) -> Config:
     except UnicodeDecodeError as error:
         found = f"bytes that are no UTF-8 (at byte {error.start})"
         raise ConfigError([Problem(str(path), found, "UTF-8 text")], str(path)) from None
-    return load(text, env, str(path), path.parent)
+    return load(text, env, str(path), path.parent, kept)
 
 
 def _content(folder: Path, name: str) -> str:
@@ -154,11 +157,16 @@ def _content(folder: Path, name: str) -> str:
         raise ValueError("it is no UTF-8 text") from None
 
 
-def discover(path_option: str | Path | None, env: Mapping[str, str], cwd: Path) -> tuple[Config, str]:
-    """The configuration to run with, and where it is from. Raises `ConfigError`, also when there is none."""
+def discover(
+    path_option: str | Path | None, env: Mapping[str, str], cwd: Path, kept: Held = NOTHING
+) -> tuple[Config, str]:
+    """The configuration to run with, and where it is from. Raises `ConfigError`, also when there is none.
+
+    What is `kept` may be no other in a file.
+    """
     path = find(path_option, env, cwd)
     if path is not None:
-        return read(path, env), str(path)
+        return read(path, env, kept), str(path)
     config = load_environment(env)
     if config is None:
         allowed = f"--config FILE, ${FILE_VARIABLE}, ./{DEFAULT_FILE} or ${legacy.PROVIDERS}"
@@ -197,7 +205,12 @@ def _canonical_value(value: object) -> object:
 
 
 def _checked(
-    data: object, env: Mapping[str, str], text: Text, source: str, earlier: Iterable[Fault]
+    data: object,
+    env: Mapping[str, str],
+    text: Text,
+    source: str,
+    earlier: Iterable[Fault],
+    kept: Held = NOTHING,
 ) -> Config:
     data, text = _with_redis(data, env, text)
     found = list(earlier)
@@ -207,7 +220,9 @@ def _checked(
         config = Config.model_validate(data)
     except ValidationError as error:
         found += [fault for fault in faults(error, data, text, Config) if fault.path not in known]
-    found += [fault for fault in consistency.faults(data) if fault.path not in {f.path for f in found}]
+    for more in (consistency.faults(data), fixed.faults(kept, data)):
+        known = {fault.path for fault in found}
+        found += [fault for fault in more if fault.path not in known]
     if config is None or found:
         raise ConfigError(_ordered(found, text), source)
     return config
