@@ -268,6 +268,8 @@ def _what(record: Record) -> dict[str, object]:
         fields["target"] = record.target
     if record.attempts:
         fields["attempts"] = [_told(attempt) for attempt in record.attempts]
+        if failures := [_failure(attempt) for attempt in record.attempts if attempt.said]:
+            fields["failures"] = failures
     return fields
 
 
@@ -285,3 +287,7 @@ def _count(fields: dict[str, object], tokens: Tokens) -> None:
 
 def _told(attempt: Attempt) -> str:
     return f"{attempt.target} {attempt.outcome} {attempt.duration * 1000:.0f}ms"
+
+
+def _failure(attempt: Attempt) -> str:
+    return f"{attempt.target} {attempt.outcome}: {attempt.said}"

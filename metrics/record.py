@@ -48,7 +48,8 @@ class Asked(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct):
     """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic.
 
-    `asked` is there where it was sent and its request is traced.
+    `asked` is there where it was sent and its request is traced. `said` is what is told of a fault beyond its
+    reason, "" where that says it all: our words or the provider's, without secrets and what it quotes.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Attempt(msgspec.Struct):
     duration: float = 0.0
     outcome: str = "cancelled"
     asked: Asked | None = None
+    said: str = ""
 
 
 class Tokens(msgspec.Struct):

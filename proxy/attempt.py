@@ -19,6 +19,7 @@ from proxy.errors import TRANSPORT, Fault, FaultKind, Said
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
+from proxy.hearsay import heard
 from proxy.prices import PriceList
 from proxy.redaction import Redactor
 from proxy.relay import Outward, Relay
@@ -108,8 +109,12 @@ class Attempts:
         if retry.server_error(fault):
             exchange.errored.add(turn.target.id)
         exchange.faults.append(fault.bare())
-        exchange.attempts[-1].outcome = fault.reason
-        self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now())
+        attempt = exchange.attempts[-1]
+        attempt.outcome, attempt.said = (
+            fault.reason,
+            heard(fault, exchange.envelope.fields, turn.target.label),
+        )
+        self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now(), attempt.said)
         verdict = retry.judge(fault)
         if not exchange.committed:
             self._admission.attempted(exchange, fault)

@@ -18,11 +18,12 @@ OTHER = "other"
 
 
 class Blunder(msgspec.Struct):
-    """`last`: when, in ms of the cluster's clock."""
+    """`last`: when, in ms of the cluster's clock; `said`: what was told of that beyond its kind."""
 
     kind: str
     count: int = 0
     last: int = 0
+    said: str = ""
 
 
 class Blunders:
@@ -35,8 +36,8 @@ class Blunders:
         """At how many targets."""
         return f"<Blunders at {len(self._of)}>"
 
-    def note(self, target: str, kind: str, now: int) -> None:
-        """An attempt at `target` has failed."""
+    def note(self, target: str, kind: str, now: int, said: str = "") -> None:
+        """An attempt at `target` has failed. `said` is bounded by who says it."""
         kinds = self._of.pop(target, {})
         self._of[target] = kinds
         if len(self._of) > TARGETS:
@@ -46,6 +47,7 @@ class Blunders:
         found = kinds.setdefault(kind, Blunder(kind))
         found.count += 1
         found.last = now
+        found.said = said
 
     def of(self, target: str) -> Sequence[Blunder]:
         """The last first."""

@@ -27,12 +27,16 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
     back_off_for: float | None = None
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Attempts that failed in one way: how many since this replica started, seconds since the last."""
+class Trouble(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Attempts that failed in one way: how many since this replica started, seconds since the last.
+
+    `said` is what the provider, or the way there, said of the last (`hearsay`).
+    """
 
     kind: str
     count: int
     ago: float
+    said: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,7 +119,7 @@ def _standing(fleet: Fleet, alias: str, target: Target, *, ready: bool, busy: bo
         first_content=round(fleet.latency(target, whole=False), 4) or None,
         whole=round(fleet.latency(target, whole=True), 4) or None,
         troubles=tuple(
-            Trouble(one.kind, one.count, max(now - one.last, 0) / 1000)
+            Trouble(one.kind, one.count, max(now - one.last, 0) / 1000, one.said)
             for one in fleet.blunders.of(target.id)
         ),
     )

@@ -18,7 +18,7 @@ LAYERS = [
     "wire deadline embedded upstream link overload cycle house",
     "throttle latency blunders fair_queue outbox probes places statechart",
     "demand replicas inquiries responses bounds prices allowances",
-    "targets tenants redaction appraiser",
+    "targets tenants redaction hearsay appraiser",
     "health checking scopes tracing",
     "moment",
     "routing retry snapshot",
@@ -48,8 +48,8 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "blunders moment passages places prices probes redaction replaying retry routing scopes targets tenants "
-    "throttle tracing wire"
+    "blunders hearsay moment passages places prices probes redaction replaying retry routing scopes targets "
+    "tenants throttle tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {

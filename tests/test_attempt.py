@@ -203,9 +203,34 @@ def test_no_secret_is_in_what_was_said() -> None:
         await make(scene, exchange)
         return exchange
 
-    said = run(scenario()).faults[0].said
+    made = run(scenario())
+    said = made.faults[0].said
     assert said is not None
     assert "secret" not in repr(said)
+    assert made.attempts[0].said == "Bad key [redacted]."
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer([error("No such model: tiny.")], 404), "No such model: tiny."),
+        (Answer([error("I will not answer 'hunter2'.")], 400), "I will not answer '…'."),
+        (Answer([b"<html>"], 502), ""),
+        (Answer(before=[Fault(FaultKind.TLS, "the certificate was refused")]), "the certificate was refused"),
+    ],
+    ids=["says", "quotes", "nothing", "way"],
+)
+def test_what_a_failure_was_is_told_to_operators(answer: Answer, said: str) -> None:
+    """With the attempt, for the log, and with the target; nothing of what the client has said."""
+
+    async def scenario() -> tuple[str, list[str]]:
+        scene = Scene(config({"a": 1}, timeouts=WAITS), {"a": [answer]})
+        exchange = routed(scene, request(user="hunter2"))
+        await make(scene, exchange)
+        blunders = scene.fleet.blunders.of(exchange.plan.targets[0].id) if exchange.plan else ()
+        return exchange.attempts[0].said, [one.said for one in blunders]
+
+    assert run(scenario()) == (said, [said])
 
 
 def test_a_whole_origin_that_failed_comes_last() -> None:

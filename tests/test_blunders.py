@@ -35,3 +35,15 @@ def test_targets_are_bounded() -> None:
     blunders.note("0", "reset", 2)
     blunders.note("new", "reset", 3)
     assert (len(blunders.of("0")), blunders.of("1"), len(blunders.of("new"))) == (1, [], 1)
+
+
+def test_the_last_words_of_each_kind_are_kept() -> None:
+    """A later failure without a word leaves none."""
+    blunders = Blunders()
+    blunders.note("a", "status_404", 1, "no such model")
+    blunders.note("a", "status_401", 2, "an old key")
+    blunders.note("a", "status_401", 3)
+    assert [(one.kind, one.said) for one in blunders.of("a")] == [
+        ("status_401", ""),
+        ("status_404", "no such model"),
+    ]

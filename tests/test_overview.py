@@ -88,12 +88,12 @@ def test_what_operators_want_to_know_at_a_glance() -> None:
     fail(replica, Effect.BACK_OFF, 7.0)
     replica.blunders.note(FIRST.id, "status_500", replica.now())
     clock.advance(1)
-    replica.blunders.note(FIRST.id, "reset", replica.now())
+    replica.blunders.note(FIRST.id, "reset", replica.now(), "lost")
     first, second = overview(replica)
     assert (first.state, first.back_off_for, first.ejections) == ("open", 6.0, 1)
     assert first.first_content is not None
     assert (first.first_content < 0.25, first.whole) == (True, None)
-    assert first.troubles == (Trouble("reset", 1, 0.0), Trouble("status_500", 1, 1.0))
+    assert first.troubles == (Trouble("reset", 1, 0.0, "lost"), Trouble("status_500", 1, 1.0))
     assert (second.state, second.back_off_for, second.ejections, second.troubles) == ("closed", None, 0, ())
 
 
