@@ -20,6 +20,13 @@ _PASSED_BACK = {
 }
 _JSON = (b"content-type", b"application/json")
 
+LONGEST_SLEEP = 60.0
+"""Seconds for which an SDK may sleep before it asks again; of a longer wait its caller is told at once.
+
+Anthropic's sleeps for whatever `retry-after` says, beside its own timeout, OpenAI's for up to two minutes.
+Older ones of both heed nothing above a minute, and come back within seconds.
+"""
+
 _SAID = b"limit", b"remaining", b"reset"
 _OPENAI = [[b"x-ratelimit-%b-%b" % (said, what) for said in _SAID] for what in (b"requests", b"tokens")]
 _ANTHROPIC = [
@@ -126,12 +133,16 @@ def answer_headers(exchange: Exchange, reply: Reply) -> Headers:
 
 
 def refusal_headers(refusal: Refusal) -> Headers:
-    """When to come back, if at all. `retry-after` is whole seconds rounded up, `retry-after-ms` exact."""
-    headers = [_JSON]
+    """When to come back, if at all. `retry-after` is whole seconds rounded up, `retry-after-ms` exact.
+
+    What has to wait for longer than `LONGEST_SLEEP` is not for the client's SDK to try again by itself.
+    """
+    headers, again = [_JSON], refusal.should_retry
     if refusal.retry_after is not None:
         milliseconds = max(1, round(refusal.retry_after * 1000))
         headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
         headers.append((b"retry-after-ms", b"%d" % milliseconds))
-    if refusal.should_retry is not None:
-        headers.append((b"x-should-retry", b"true" if refusal.should_retry else b"false"))
+        again = False if milliseconds > LONGEST_SLEEP * 1000 else again
+    if again is not None:
+        headers.append((b"x-should-retry", b"true" if again else b"false"))
     return headers

@@ -96,10 +96,13 @@ def test_of_the_providers_headers_few_pass(streamed: bool) -> None:
         (0.0001, None, {b"retry-after": b"1", b"retry-after-ms": b"1"}),
         (None, False, {b"x-should-retry": b"false"}),
         (None, True, {b"x-should-retry": b"true"}),
+        (60.0, None, {b"retry-after": b"60", b"retry-after-ms": b"60000"}),
+        (60.1, None, {b"retry-after": b"61", b"retry-after-ms": b"60100", b"x-should-retry": b"false"}),
+        (545.0, True, {b"retry-after": b"545", b"retry-after-ms": b"545000", b"x-should-retry": b"false"}),
     ],
 )
 def test_when_to_come_back(after: float | None, again: bool | None, expected: dict[bytes, bytes]) -> None:
-    """Whole seconds are rounded up, milliseconds are exact, and nobody is told to come back at once."""
+    """Whole seconds are rounded up, milliseconds exact; nobody comes back at once, or sleeps for long."""
     headers = dict(refusal_headers(Refusal(503, "No.", retry_after=after, should_retry=again)))
     assert headers == {b"content-type": b"application/json"} | expected
 

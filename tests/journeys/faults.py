@@ -92,7 +92,7 @@ def _status(status: int, told: Told, name: str = "", life: Behaviour | None = No
 
 
 def _limited(name: str, headers: dict[str, str | int | float], wait: float) -> Case:
-    told = dataclasses.replace(LIMITED, retry_after=wait)
+    told = dataclasses.replace(LIMITED, retry_after=wait, should_retry="false" if wait > 60.0 else None)
     return _status(429, told, f"429 {name}", Behaviour(status=429, headers=headers))
 
 
