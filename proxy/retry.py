@@ -111,19 +111,24 @@ def refuse(fault: Fault) -> Refusal:
     if verdict.effect is Effect.BACK_OFF:
         return _limited(fault)
     if verdict.effect in _OURS:
-        return Refusal(
-            502,
-            "The provider did not accept the proxy's own credentials.",
-            kind="server_error",
-            code="upstream_credentials",
-            should_retry=False,
-        )
+        return credentials_refused()
     return Refusal(
         502,
         f"The provider failed: {fault.detail}{_quoted(fault)}.",
         kind="server_error",
         code="upstream_error",
         should_retry=False if fault.status == 404 else None,
+    )
+
+
+def credentials_refused() -> Refusal:
+    """What the caller is told where the proxy's own keys are refused, or out of credit."""
+    return Refusal(
+        502,
+        "The provider did not accept the proxy's own credentials.",
+        kind="server_error",
+        code="upstream_credentials",
+        should_retry=False,
     )
 
 

@@ -65,6 +65,10 @@ class Verdicts:
                 code="rate_limit_exceeded",
                 retry_after=wait,
             )
+        if self._refused(exchange, plan):  # as it was told when they were
+            refusal = retry.credentials_refused()
+            refusal.retry_after = wait
+            return refusal
         return Refusal(
             503,
             "No provider can take this request at the moment.",
@@ -72,3 +76,10 @@ class Verdicts:
             code="no_target_available",
             retry_after=wait,
         )
+
+    def _refused(self, exchange: Exchange, plan: Plan) -> bool:
+        """Whether refused credentials keep away all that could serve: who can be told, and is not drained."""
+        health, now = self._fleet.health, self._fleet.now()
+        could = [target for target in plan.targets if target.id not in exchange.unsayable]
+        could = [target for target in could if not self._fleet.standing(target).drained]
+        return bool(could) and all(health.refused(target, now) for target in could)

@@ -52,6 +52,19 @@ def test_any_open_circuit_keeps_a_target_away(what: str) -> None:
     assert standing(**{what: HALF}) == Standing(trial=(WHOSE[what],))
 
 
+@pytest.mark.parametrize("what", ["own", "origin", "key"])
+def test_refused_credentials_are_known_while_they_keep_it_away(what: str) -> None:
+    """When it may be probed again, nobody knows whether they still are."""
+    for until, cause, refused in (
+        (SOON, Cause.REFUSED, True),
+        (NOW, Cause.REFUSED, False),
+        (SOON, Cause.CONSECUTIVE, False),
+    ):
+        record = Record(open_until=until, cause=cause)
+        assert Health(records={WHOSE[what]: record}).refused(TARGET, NOW) is refused
+    assert Health().refused(TARGET, NOW) is False
+
+
 def test_the_last_of_several_deadlines_counts() -> None:
     """Of circuits as of windows; it is backing off where a window is what ends last."""
     window, long_window = Record(back_off_until=SOON), Record(back_off_until=LATER)

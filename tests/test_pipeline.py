@@ -676,9 +676,9 @@ OUT = Report(Effect.BACK_OFF, 30.0)
         ([Report(Effect.QUARANTINE_MODEL)], [OUT], 429, "rate_limit_exceeded", 30_000, 30_000),
         (
             [Report(Effect.QUARANTINE_KEY)] * 2,
-            [Report(Effect.QUARANTINE_KEY)],
-            503,
-            "no_target_available",
+            [Report(Effect.QUARANTINE_MODEL)],
+            502,
+            "upstream_credentials",
             3e5,
             3e5,
         ),
@@ -709,7 +709,7 @@ def test_what_is_told_when_nobody_can_be_asked(
         told_ms = int(sink.header(b"retry-after-ms") or 0)
         assert least <= told_ms <= most
         assert int(sink.header(b"retry-after") or 0) == -(-told_ms // 1000)
-        assert sink.header(b"x-should-retry") is None
+        assert sink.header(b"x-should-retry") == (b"false" if status == 502 else None)
         assert (scene.upstream.order, passed()) == ([], 0)
 
     run(scenario())

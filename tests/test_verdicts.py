@@ -124,6 +124,38 @@ def test_keys_without_room_are_told_with_their_own_waits() -> None:
     assert (never.status, never.retry_after, never.should_retry) == (429, None, False)
 
 
+REFUSED_KEY = [Report(Effect.QUARANTINE_KEY)]
+REFUSED_MODEL = [Report(Effect.QUARANTINE_MODEL)]
+
+
+def nothing(_exchange: Exchange) -> None:
+    """No attempt is made."""
+
+
+def test_refused_credentials_are_told_as_when_they_were() -> None:
+    """Who asks again hears the same reason, and when they will be tried."""
+    first = verdict(failed(status(401)), {0: REFUSED_KEY, 1: REFUSED_MODEL})
+    again = verdict(nothing, {0: REFUSED_KEY, 1: REFUSED_MODEL})
+    for told in (first, again):
+        assert (told.status, told.code, told.retry_after) == (502, "upstream_credentials", 300.0)
+        assert told.should_retry is False
+    assert again.message == first.message
+
+
+def test_who_cannot_be_told_has_no_part_in_it() -> None:
+    """It could not serve, whatever is known of it."""
+    refusal = verdict(unsaid(0), {1: REFUSED_KEY})
+    assert (refusal.status, refusal.code) == (502, "upstream_credentials")
+
+
+@pytest.mark.parametrize("other", [FAILED, OUT])
+def test_one_that_is_out_for_another_reason_is_worth_waiting_for(other: list[Report]) -> None:
+    """It may serve when it is back."""
+    refusal = verdict(nothing, {0: REFUSED_KEY, 1: other})
+    assert refusal.code in ("no_target_available", "rate_limit_exceeded")
+    assert refusal.should_retry is None
+
+
 def test_who_is_drained_has_no_time() -> None:
     """Where that is everybody, the caller is told no time at all; one that backs off has its own."""
 
@@ -143,3 +175,20 @@ def test_who_is_drained_has_no_time() -> None:
     assert (nobody.status, nobody.code, nobody.retry_after) == (503, "no_target_available", None)
     one = run(scenario(1))
     assert (one.status, one.retry_after) == (429, 30.0)
+
+
+def test_who_is_drained_has_no_part_in_refused_credentials() -> None:
+    """The reason is that of those who would be asked."""
+
+    async def scenario() -> Refusal:
+        scene = Scene(config({"a": 1, "b": 1}), {})
+        exchange = scene.exchange(b"")
+        exchange.envelope = envelope.read(request(), 16)
+        exchange.model = scene.fleet.snapshot.models["small"]
+        scene.teach(*REFUSED_KEY, number=0)
+        scene.fleet.order(exchange.model.targets[1], Kind.DRAIN)
+        exchange.plan = Plan(exchange.model, random.Random(1))
+        assert scene.fleet.pick(exchange.plan) is None
+        return Verdicts(scene.fleet).of(exchange)
+
+    assert run(scenario()).code == "upstream_credentials"
