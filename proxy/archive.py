@@ -111,14 +111,10 @@ class Archive:
         if exchange.local is not None and last in exchange.local:
             return (exchange.local[last],)
         chain = await self.shelf.store.chain(exchange.tenant.name, last)
-        if chain is None or any(stored.running for stored in chain):
-            raise Refusal(
-                400,
-                f"Previous response with id '{last[:100]}' not found.",
-                param="previous_response_id",
-                code="previous_response_not_found",
-                should_retry=False,
-            )
+        if isinstance(chain, str):
+            raise _not_found(last, chain)
+        if any(stored.running for stored in chain):
+            raise _not_found(last, last)
         return chain
 
     async def _referred(
@@ -202,6 +198,18 @@ def _thread(exchange: Exchange, fields: Fields) -> Thread:
             400, "'background' needs 'store': a response nobody keeps cannot be read.", param="background"
         )
     return thread
+
+
+def _not_found(last: str, missing: str) -> Refusal:
+    """What is told where `last` cannot be followed, for `missing` is not there: itself, or one before it."""
+    before = "" if missing == last else f" in the chain of '{last[:100]}'"
+    return Refusal(
+        400,
+        f"Previous response with id '{missing[:100]}' not found{before}.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+        should_retry=False,
+    )
 
 
 def _kept(thread: Thread) -> bool:

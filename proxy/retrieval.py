@@ -94,8 +94,9 @@ class Retrieval:
             raise Refusal(400, "'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")
         owner, id_ = _owner(request), _id(request)
         stored = await self._found(owner, id_)
-        before = await self.archive.shelf.store.chain(owner, id_) if stored.ancestors else None
-        told = [*chain.from_iterable((*one.input, *one.output) for one in (before or ())[:-1]), *stored.input]
+        found = await self.archive.shelf.store.chain(owner, id_) if stored.ancestors else ()
+        before = () if isinstance(found, str) else found[:-1]
+        told = [*chain.from_iterable((*one.input, *one.output) for one in before), *stored.input]
         if order == "desc":
             told.reverse()
         return _json(_page(told, limit, request.query_params.get("after")))

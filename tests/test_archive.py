@@ -382,15 +382,19 @@ def test_what_still_runs_cannot_be_followed(url: str) -> None:
 
 
 def test_one_that_was_deleted_cannot_be_followed(url: str) -> None:
-    """Nor what came after it: a part of the conversation would be missing."""
+    """Nor what came after it: a part of the conversation would be missing. Both are named."""
 
     async def scenario(desk: Desk) -> None:
         first = await desk.answers(input="one")
         second = await desk.answers(input="two", previous_response_id=name(first))
         assert desk.shelf is not None
         await desk.shelf.store.delete("dev", name(first))
-        for gone in (first, second):
-            await refused(desk, 400, "previous_response_id", input="Hi", previous_response_id=name(gone))
+        gone = f"Previous response with id '{name(first)}' not found"
+        for last, said in ((first, f"{gone}."), (second, f"{gone} in the chain of '{name(second)}'.")):
+            refusal = await refused(
+                desk, 400, "previous_response_id", input="Hi", previous_response_id=name(last)
+            )
+            assert (refusal.message, refusal.code) == (said, "previous_response_not_found")
 
     run(url, scenario)
 

@@ -351,6 +351,8 @@ def test_the_history_is_a_part_of_the_input(url: str) -> None:
         assert page["data"][0] == item("resp_a0_in")
         assert ids(await counter.get(f"{last.id}/input_items")) == everything[::-1]
         assert ids(await counter.get("resp_a0/input_items")) == ["a0_in"]
+        assert (await counter.ask("DELETE", "resp_a0")).status_code == 200
+        assert ids(await counter.get(f"{last.id}/input_items")) == ["a2_in"]  # a history with a hole is none
 
     run(url, scenario)
 

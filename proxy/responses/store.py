@@ -188,24 +188,24 @@ class ResponseStore:
             Refusal: 503, Redis is away; 500, what is stored cannot be read.
         """
         found = await self._load(owner, [id_]) if keyspace.is_id(id_) else None
-        return found[0] if found else None
+        return found[0] if isinstance(found, list) else None
 
-    async def chain(self, owner: str, id_: str) -> tuple[Stored, ...] | None:
-        """A response and all before it, the oldest first; None where one of them is missing.
+    async def chain(self, owner: str, id_: str) -> tuple[Stored, ...] | str:
+        """A response and all before it, the oldest first; the id of one that is missing, where one is.
 
         Raises:
             Refusal: as `load`; 400, it is longer than anything a model takes.
         """
         last = await self.load(owner, id_)
         if last is None:
-            return None
+            return id_
         links, size = [last], _size(last)
         while ahead := links[0].ancestors:
             earlier: list[Stored] = []
             for at in range(0, len(ahead), TOGETHER):
                 found = await self._load(owner, ahead[at : at + TOGETHER])
-                if found is None:
-                    return None
+                if isinstance(found, str):
+                    return found
                 earlier += found
                 size += sum(map(_size, found))
                 if size > self.rules.chain:
@@ -232,8 +232,8 @@ class ResponseStore:
             there = await self.call("delete", owner, [id_, _ms(DELETED_S), int(waits)])
         return self.outbox.drop(name) or bool(there)
 
-    async def _load(self, owner: str, ids: Sequence[str]) -> list[Stored] | None:
-        """The documents of `ids`, in their order; None where one is missing."""
+    async def _load(self, owner: str, ids: Sequence[str]) -> list[Stored] | str:
+        """The documents of `ids`, in their order; the id of the first that is missing, where one is."""
         waiting = [self.outbox.find(keyspace.name(owner, id_)) for id_ in ids]
         there = [id_ for id_, letter in zip(ids, waiting, strict=True) if letter is None]
         sealed: list[bytes | None] = []
@@ -246,7 +246,7 @@ class ResponseStore:
         found: list[Stored] = []
         for id_, one in zip(ids, documents, strict=True):
             if not one:
-                return None
+                return id_
             found.append(await self._opened(one, keyspace.name(owner, id_)))
         return found
 
