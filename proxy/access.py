@@ -1,10 +1,10 @@
-"""Who is asking, and for what: from a key to its tenant, from an alias to its model. Pure."""
+"""Who is asking, for what and how: from a key to its tenant, from an alias to its model. Pure."""
 
 import re
 
 from proxy import targets
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Head
 from proxy.snapshot import Snapshot
 from proxy.targets import Model
 from proxy.tenants import Tenant
@@ -23,10 +23,19 @@ def authenticate(exchange: Exchange) -> None:
             401,
             "You did not provide a valid API key."
             if exchange.head.credential
-            else "You did not provide an API key.",
+            else "You did not provide an API key: send `Authorization: Bearer <key>` or `x-api-key: <key>`.",
             code="invalid_api_key",
             should_retry=False,
         )
+
+
+def unreadable_type(head: Head) -> Refusal:
+    """What is told of a body that says it is no JSON."""
+    said = head.content_type[:100].decode("latin-1")
+    shown = "".join(character if character.isprintable() else "?" for character in said)
+    return Refusal(
+        400, f"The content type must be application/json, not '{shown}'.", code="unsupported_content_type"
+    )
 
 
 def find_model(exchange: Exchange, name: str) -> Model:

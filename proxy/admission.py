@@ -236,7 +236,8 @@ def refused(taken: scope.Refusal, whose: str) -> Refusal:
     if decision.never_fits:
         return Refusal(
             429,
-            f"This request is larger than {whose} limit of {_what(decision)} ever allows.",
+            f"This request needs about {taken.demand.tokens} tokens: {whose} limit of {_what(decision)} "
+            f"never allows more than {_bucket(taken.limits)} at once.",
             kind="rate_limit_error",
             code="rate_limit_exceeded",
             should_retry=False,
@@ -255,7 +256,9 @@ def full(waits: Sequence[float]) -> Refusal:
     wait = min(waits)
     return Refusal(
         429,
-        "The limits of all provider keys for this model are reached.",
+        "The limits of all provider keys for this model are reached."
+        if math.isfinite(wait)
+        else "This request is larger than the limit of any provider key for this model ever allows.",
         kind="rate_limit_error",
         code="rate_limit_exceeded",
         retry_after=wait if math.isfinite(wait) else None,

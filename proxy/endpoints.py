@@ -51,6 +51,9 @@ ASIDES = {
 }
 """What is read and routed like a request, and answered otherwise than by one attempt after another."""
 
+WHERE = f"The API is at {', '.join(HOT)} and /v1/models."
+"""What is said at the root, where browsers and people come first."""
+
 PROBES = frozenset({"/livez", "/readyz"})
 _POSTS = HOT | ASIDES
 _VENDOR = frozenset({b"anthropic-version", b"anthropic-beta"})
@@ -261,6 +264,8 @@ class Edge:
             authenticate(exchange)
             await self._rest(scope, receive, answer)
         except Refusal as refusal:
+            if scope["path"] == "/":
+                refusal.message += f" {WHERE}"
             record.error = refusal.code or refusal.kind
             record.status = refusal.status
             await _refuse(exchange, refusal)
@@ -311,7 +316,7 @@ def _outcome(record: Record) -> str:
 
 def _voice(scope: Scope) -> Voice:
     """How errors are said where no dialect is spoken: as in that of the client's SDK."""
-    messages = scope["path"].startswith("/v1/messages") or _header(scope, b"anthropic-version")
+    messages = "/messages" in scope["path"] or _header(scope, b"anthropic-version")
     return CODECS[Dialect.MESSAGES if messages else Dialect.CHAT]
 
 

@@ -5,6 +5,7 @@ happened before (`endpoints.Edge`), for every route but the probes.
 """
 
 import dataclasses
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,7 +16,7 @@ from metrics.instruments import Instruments
 from proxy.access import find_model
 from proxy.answers import moment
 from proxy.doorkeeper import Doorkeeper, LoginPage, turned_away
-from proxy.endpoints import ASIDES, HOT
+from proxy.endpoints import ASIDES, HOT, WHERE
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.replicas import About
@@ -26,6 +27,11 @@ from proxy.wire.model import Dialect
 OWNER = "apex-ai-proxy"
 
 Ready = Callable[[], bool]
+
+_KNOWN = re.compile(
+    r".*(?P<rest>/(?P<family>chat/completions|responses|messages|embeddings|models)(?:/.*)?)", re.DOTALL
+)
+"""The last part of a path that is known, whatever stands before it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ def _probes(app: FastAPI, ready: Ready) -> None:
             return Response(b"ok\n", media_type="text/plain")
         return Response(b"draining\n", 503, media_type="text/plain")
 
-    app.get("/livez")(livez)
-    app.get("/readyz")(readyz)
+    for path, probe in (("/livez", livez), ("/readyz", readyz)):
+        app.api_route(path, methods=["GET", "HEAD"])(probe)
 
 
 async def _list_models(request: Request) -> Response:
@@ -134,8 +140,10 @@ def _json(value: object) -> Response:
 
 async def _framework_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    exchange: Exchange | None = getattr(request.state, "exchange", None)
+    meant = _meant(request.url.path, exchange.voice.dialect) if exchange is not None else ""
     said = {
-        404: f"There is nothing at {request.method} {request.url.path[:200]}.",
+        404: f"There is nothing at {request.method} {request.url.path[:200]}.{meant}",
         405: f"The method {request.method} is not allowed for {request.url.path[:200]}.",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
@@ -144,8 +152,25 @@ async def _framework_refusal(request: Request, error: Exception) -> Response:
     )
     response = await _refusal(request, refusal)
     if error.status_code == 405 and error.headers:
-        response.headers["allow"] = error.headers.get("Allow", "")
+        response.headers["allow"] = ", ".join(sorted(error.headers.get("Allow", "").split(", ")))
     return response
+
+
+def _meant(path: str, dialect: Dialect) -> str:
+    """What helps who has got an SDK's base URL wrong, or came to look; empty for anything else."""
+    if path == "/":
+        return f" {WHERE}"
+    found = _KNOWN.fullmatch(path.rstrip("/"))
+    meant = f"/v1{found['rest']}" if found is not None else path
+    if found is None or meant == path:
+        return ""
+    anthropic = found["family"] == "messages" or (found["family"] == "models" and dialect is Dialect.MESSAGES)
+    how = (
+        "For Anthropic's SDKs leave /v1 out of the base URL: it is this server's address alone."
+        if anthropic
+        else "For OpenAI's SDKs the base URL ends with /v1, right after this server's address."
+    )
+    return f" Did you mean {meant[:200]}? {how}"
 
 
 async def _refusal(request: Request, refusal: Exception) -> Response:

@@ -32,7 +32,7 @@ import msgspec
 from metrics import record as records
 from metrics.record import Record
 from proxy import passages, retry
-from proxy.access import authenticate, find_model
+from proxy.access import authenticate, find_model, unreadable_type
 from proxy.admission import Admission
 from proxy.answers import (
     answer_headers,
@@ -175,7 +175,7 @@ class Pipeline:
     async def _read(self, exchange: Exchange, room: Room) -> None:
         head = exchange.head
         if head.content_type.partition(b";")[0].strip().lower() not in _FORM_TYPES:
-            raise Refusal(400, "The content type must be application/json.", code="unsupported_content_type")
+            raise unreadable_type(head)
         if head.content_encoding not in (b"", b"identity"):
             raise Refusal(
                 400, "Compressed request bodies are not accepted.", code="unsupported_content_encoding"

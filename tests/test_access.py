@@ -3,9 +3,11 @@ import pytest
 from fakes.configs import CLIENT_KEY, MODEL, Tree, config
 from fakes.exchanges import HEAD, opened
 
-from proxy.access import authenticate, find_model
+from proxy.access import authenticate, find_model, unreadable_type
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Head
+
+NO_KEY = "You did not provide an API key: send `Authorization: Bearer <key>` or `x-api-key: <key>`."
 
 
 def admitted(**client: object) -> Exchange:
@@ -25,8 +27,8 @@ def test_a_key_leads_to_its_tenant() -> None:
 @pytest.mark.parametrize(
     ("credential", "said"),
     [
-        (None, "You did not provide an API key."),
-        (b"", "You did not provide an API key."),
+        (None, NO_KEY),
+        (b"", NO_KEY),
         (b"sk-wrong", "You did not provide a valid API key."),
         (CLIENT_KEY.encode() + b" ", "You did not provide a valid API key."),
     ],
@@ -40,6 +42,21 @@ def test_without_a_key_of_ours_there_is_no_tenant(credential: bytes | None, said
     assert (refusal.status, refusal.code, refusal.message) == (401, "invalid_api_key", said)
     assert refusal.should_retry is False
     assert exchange.tenant is None
+
+
+@pytest.mark.parametrize(
+    ("came", "said"),
+    [
+        (b"text/plain; charset=utf-8", "'text/plain; charset=utf-8'."),
+        (b"a\x00\r\nb\x1b[1m\xe4", "'a???b?[1mä'."),
+        (b"x" * 9_999, f"'{'x' * 100}'."),
+    ],
+)
+def test_another_content_type_is_told_back(came: bytes, said: str) -> None:
+    """As much of it as can be read by people."""
+    refusal = unreadable_type(Head(content_type=came))
+    assert (refusal.status, refusal.code) == (400, "unsupported_content_type")
+    assert refusal.message == f"The content type must be application/json, not {said}"
 
 
 def test_an_alias_is_found() -> None:

@@ -231,6 +231,10 @@ def told(sink: RecordingSink) -> tuple[dict[str, Any], dict[str, str]]:
     return found, headers
 
 
+LARGE = request(padding="x" * 1_000)
+NEEDED = f"This request needs about {prompt_of(LARGE)} tokens:"
+
+
 def second(made: Config, body: bytes = b"", **answer: Any) -> tuple[Scene, RecordingSink]:
     """Two requests at one moment: what the second was told."""
 
@@ -285,6 +289,7 @@ def second(made: Config, body: bytes = b"", **answer: Any) -> tuple[Scene, Recor
             {
                 "retry-after": "61",
                 "retry-after-ms": "61000",
+                "x-should-retry": "false",
                 "x-ratelimit-limit-requests": "1",
                 "x-ratelimit-remaining-requests": "0",
                 "x-ratelimit-reset-requests": "1m1s",
@@ -320,9 +325,16 @@ def test_a_client_at_its_limit_is_told_when_to_come_back(
     assert (len(scene.upstream.calls), scene.last.attempts, scene.last.outcome) == (1, [], "refused")
 
 
-@pytest.mark.parametrize("where", ["client", "model", "key"])
-def test_what_can_never_fit_is_not_told_to_come_back(where: str) -> None:
-    """No time at all, and a plain no to trying again; no store is asked."""
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("client", f"{NEEDED} your limit of tokens per minute never allows more than 50 at once."),
+        ("model", f"{NEEDED} the model's limit of tokens per minute never allows more than 50 at once."),
+        ("key", "This request is larger than the limit of any provider key for this model ever allows."),
+    ],
+)
+def test_what_can_never_fit_is_not_told_to_come_back(where: str, message: str) -> None:
+    """No time at all, a plain no to trying again, and the figures but for a key's; no store is asked."""
     limits = {"tokens_per_minute": 60_000, "burst_tokens": 50}
     made = {
         "client": config({"a": 1}, client={"limits": limits}),
@@ -332,9 +344,10 @@ def test_what_can_never_fit_is_not_told_to_come_back(where: str) -> None:
 
     async def scenario() -> None:
         scene = Scene(made, {"a": [GOOD]})
-        sink = await scene.ask(request(padding="x" * 1_000))
+        sink = await scene.ask(LARGE)
         said, headers = told(sink)
         assert (sink.status, said["code"]) == (429, "rate_limit_exceeded")
+        assert said["message"] == message
         assert headers == {"x-should-retry": "false"}
         assert (scene.store.calls, scene.upstream.calls) == ([], [])
 

@@ -16,7 +16,7 @@ from proxy import operations
 from proxy.app import Replica, Surroundings, build
 from proxy.clock import ManualClock
 from proxy.config.settings import Config
-from proxy.endpoints import ASIDES, HOT
+from proxy.endpoints import ASIDES, HOT, WHERE
 from proxy.replicas import About
 from proxy.retrieval import Retrieval
 
@@ -149,7 +149,7 @@ def test_unknown_and_forbidden_models_answer_alike(name: str, key: str) -> None:
         ("GET", "/v1/responses", 405, "method_not_allowed", "POST"),
         ("PUT", "/v1/responses/resp_1", 405, "method_not_allowed", "GET"),
         ("POST", "/v1/models", 405, "method_not_allowed", "GET"),
-        ("DELETE", "/livez", 405, "method_not_allowed", "GET"),
+        ("DELETE", "/livez", 405, "method_not_allowed", "GET, HEAD"),
         ("GET", "/v1/models/", 404, "model_not_found", None),
         ("GET", "/docs", 404, "not_found", None),
         ("GET", "/openapi.json", 404, "not_found", None),
@@ -171,14 +171,68 @@ def test_what_the_framework_refuses_has_the_same_shape(
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/nothing", "/v1/chat/completions", "/", "/docs"])
 def test_nothing_is_told_without_a_key(path: str) -> None:
     """Not even which routes exist."""
+    how = "send `Authorization: Bearer <key>` or `x-api-key: <key>`."
+    where = f" {WHERE}" if path == "/" else ""
     for key, said in (
-        (None, "You did not provide an API key."),
-        ("sk-x", "You did not provide a valid API key."),
+        (None, f"You did not provide an API key: {how}{where}"),
+        ("sk-x", f"You did not provide a valid API key.{where}"),
     ):
         answer = asked("GET", path, key)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"
         assert answer.json()["error"]["message"] == said
+
+
+OPENAIS = "For OpenAI's SDKs the base URL ends with /v1, right after this server's address."
+ANTHROPICS = "For Anthropic's SDKs leave /v1 out of the base URL: it is this server's address alone."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant", "how"),
+    [
+        ("POST", "/chat/completions", "/v1/chat/completions", OPENAIS),
+        ("POST", "/responses", "/v1/responses", OPENAIS),
+        ("GET", "/responses/resp_1", "/v1/responses/resp_1", OPENAIS),
+        ("POST", "/embeddings", "/v1/embeddings", OPENAIS),
+        ("GET", "/models", "/v1/models", OPENAIS),
+        ("POST", "/v1/v1/chat/completions", "/v1/chat/completions", OPENAIS),
+        ("POST", "/v1/chat/completions/chat/completions", "/v1/chat/completions", OPENAIS),
+        ("POST", "/v1/chat/completions/", "/v1/chat/completions", OPENAIS),
+        ("POST", "/api/v1/responses", "/v1/responses", OPENAIS),
+        ("POST", "/v1/v1/messages", "/v1/messages", ANTHROPICS),
+        ("POST", "/v1/v1/messages/count_tokens", "/v1/messages/count_tokens", ANTHROPICS),
+        ("POST", "/messages", "/v1/messages", ANTHROPICS),
+    ],
+)
+def test_who_has_the_base_url_wrong_is_told_how(method: str, path: str, meant: str, how: str) -> None:
+    """The first mistake with an SDK; in the dialect of the path, and only for who has a key."""
+    answer = asked(method, path)
+    assert answer.status_code == 404
+    said = answer.json()
+    assert said["error"]["message"] == f"There is nothing at {method} {path}. Did you mean {meant}? {how}"
+    assert (said.get("type") == "error") is (how == ANTHROPICS)
+    assert asked(method, path, None).status_code == 401
+
+
+def test_models_are_told_by_who_asks() -> None:
+    """Both SDKs list them; Anthropic's says which version it speaks."""
+    answer = asked("GET", "/v1/v1/models", anthropic_version="2023-06-01")
+    assert answer.json()["error"]["message"].endswith(f"Did you mean /v1/models? {ANTHROPICS}")
+    assert asked("GET", "/v1/v1/models").json()["error"]["message"].endswith(OPENAIS)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/messages/batches", "/v1/chat/completions/chatcmpl_1", "/v1/nothing", "/amodels", "/v1"]
+)
+def test_what_is_no_slip_gets_no_hint(path: str) -> None:
+    """What is not served at all is nowhere else either."""
+    assert asked("GET", path).json()["error"]["message"] == f"There is nothing at GET {path}."
+
+
+def test_who_comes_to_look_is_told_where_the_api_is() -> None:
+    """At the root, with a key as without one."""
+    assert asked("GET", "/").json()["error"]["message"] == f"There is nothing at GET /. {WHERE}"
+    assert "/v1/chat/completions, /v1/responses, /v1/messages" in WHERE
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -187,6 +241,9 @@ def test_probes_need_no_key(ready: bool) -> None:
     assert asked("GET", "/livez", None, ready=ready).text == "ok\n"
     probe = asked("GET", "/readyz", None, ready=ready)
     assert (probe.status_code, probe.text) == ((200, "ok\n") if ready else (503, "draining\n"))
+    assert asked("HEAD", "/livez", None, ready=ready).status_code == 200
+    assert asked("HEAD", "/readyz", None, ready=ready).status_code == probe.status_code
+    assert asked("HEAD", "/v1/models", None).status_code == 401
 
 
 class NoRetrieval(Retrieval):
@@ -291,4 +348,7 @@ def test_with_the_token_all_of_it_is_there() -> None:
 def test_probes_want_no_token() -> None:
     """Who asks whether a replica lives has none."""
     app = operations_app(token=TOKEN)
-    assert [watched(path, app).status_code for path in ("/livez", "/readyz")] == [200, 200]
+    for method in ("GET", "HEAD"):
+        assert [watched(path, app, method).status_code for path in ("/livez", "/readyz")] == [200, 200]
+    assert watched("/metrics", app, "HEAD").status_code == 401
+    assert "Did you mean" not in watched("/models").text  # nor is it the port for clients
