@@ -193,10 +193,13 @@ class TranslatedStream:
         for event in events:
             self.events += 1
             try:
-                found += self._way.reader.feed(event)
+                read = self._way.reader.feed(event)
+                if not read:
+                    sse.check(event, sse.data_of(event))
             except Fault:
                 self._unsaid = self._write(self._way.turned(found))
                 raise
+            found += read
         out = self._write(self._way.turned(found)) if found else b""
         if self.error is not None or self.ended:
             return out

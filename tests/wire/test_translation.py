@@ -388,3 +388,16 @@ def test_a_stop_sequence_ends_the_stream_at_once(client: str, tokens: list[int])
     assert [usage.get("input_tokens", usage.get("prompt_tokens")), usage.get("output_tokens", 1)] == tokens
     assert stream.feed(event("responses", SPOKEN[1])) == b""
     assert stream.finish() == b""
+
+
+@pytest.mark.parametrize("upstream", ["chat", "responses", "messages"])
+@pytest.mark.parametrize(
+    "bad", [b'data: {"type":"response.output_text.de\n\n', b"data: \x00\xff{]\n\n", b": \xff\n\n"]
+)
+def test_an_event_that_cannot_be_read_is_no_event_less(upstream: str, bad: bytes) -> None:
+    """What it said is missing: the stream ends with an error, and not as if it were whole."""
+    client = "chat" if upstream != "chat" else "messages"
+    told = translation(client, upstream, {**speech.plainly(client), "stream": True}).stream()
+    with pytest.raises(Fault) as caught:
+        told.feed(bad)
+    assert caught.value.kind is FaultKind.NOT_JSON
