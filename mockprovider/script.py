@@ -2,7 +2,7 @@
 
 Rule: a script is data and never changes; what has been counted (for `nth`, `every`, `after_n`) and the dice
 (for `fraction`) belong to a `Decider`, so that the same script, seed and requests give the same life again.
-A script is checked when it is loaded, and a mistake is one line that says where it is, what was found and
+A script is checked when it is loaded, and each mistake is a line that says where it is, what was found and
 what is allowed there: a fault that is silently ignored would make a test pass for the wrong reason.
 
     default: {delay_headers_s: 0.01}
@@ -15,11 +15,12 @@ what is allowed there: a fault that is silently ignored would make a test pass f
 
 import difflib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import yaml
@@ -31,7 +32,7 @@ _QUOTES = "'`\""
 
 
 class ScriptError(ValueError):
-    """A script or an inline fault that cannot be used. Its text is one line."""
+    """A script or an inline fault that cannot be used. Its text has a line for each mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +169,7 @@ class Decider:
 def load(text: str) -> Script:
     """Read a script in YAML or JSON. Raises ScriptError."""
     data = _parse(text, "script")
-    if data is None:
-        return Script()
-    rules = data.get("rules") if isinstance(data, dict) else None
-    for place, rule in enumerate(rules if isinstance(rules, list) else ()):
-        _convert(rule, Rule, f"rules[{place}]")
-    return _convert(data, Script, "script")
+    return Script() if data is None else _convert(data, Script, "script")
 
 
 def inline(text: str) -> Behaviour:
@@ -232,8 +228,43 @@ def _put(data: dict[str, object], name: str, value: str) -> None:
 def _convert(data: object, shape: type[_T], where: str) -> _T:
     try:
         return msgspec.convert(data, shape)
+    except msgspec.ValidationError:
+        raise ScriptError("\n".join(_mistakes(data, shape, where))) from None
+
+
+_NESTED: Final[Mapping[tuple[type[msgspec.Struct], str], type[msgspec.Struct]]] = MappingProxyType(
+    {
+        (Script, "rules"): Rule,
+        (Script, "default"): Behaviour,
+        (Rule, "match"): Match,
+        (Rule, "then"): Behaviour,
+    }
+)
+"""What is looked at field by field: msgspec tells the first mistake of a value and no other."""
+
+
+def _mistakes(data: object, shape: type[msgspec.Struct], where: str) -> list[str]:
+    """A line for each field that is wrong; where none is, for what they are together."""
+    fields = data if isinstance(data, dict) else {}
+    found = [line for name, value in fields.items() for line in _in_field(name, value, shape, where)]
+    return found or _mistake(data, shape, where)
+
+
+def _in_field(name: str, value: object, shape: type[msgspec.Struct], where: str) -> list[str]:
+    inner = _NESTED.get((shape, name))
+    if inner is not None and isinstance(value, dict):
+        return _mistakes(value, inner, f"{where}.{name}")
+    if inner is Rule and isinstance(value, list):
+        return [line for place, rule in enumerate(value) for line in _mistakes(rule, Rule, f"rules[{place}]")]
+    return _mistake({name: value}, shape, where)
+
+
+def _mistake(data: object, shape: type[msgspec.Struct], where: str) -> list[str]:
+    try:
+        msgspec.convert(data, shape)
     except msgspec.ValidationError as error:
-        raise ScriptError(_explain(str(error), shape, where)) from None
+        return [_explain(str(error), shape, where)]
+    return []
 
 
 def _explain(message: str, shape: type[msgspec.Struct], where: str) -> str:

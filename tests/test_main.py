@@ -159,6 +159,21 @@ def test_check_without_a_file_finds_what_serve_would(tmp_path: Path) -> None:
     assert result.output.startswith(f"{file} is valid: ")
 
 
+def test_mock_tells_all_that_is_wrong_with_a_script(tmp_path: Path) -> None:
+    """A line for each mistake; a single one stands beside the name of the file."""
+    file = tmp_path / "faults.yaml"
+    file.write_text("modles: []\nrules: [{then: {statos: 1}}, {match: {every: 0}}]", "utf-8")
+    head, *lines = run("mock", "--script", str(file)).output.splitlines()
+    assert head == f"Error: {file} has 3 errors:"
+    assert [line.partition(":")[0] for line in lines] == [
+        "  script",
+        "  rules[0].then",
+        "  rules[1].match.every",
+    ]
+    file.write_text("modles: []", "utf-8")
+    assert run("mock", "--script", str(file)).output.startswith(f"Error: {file}: script: found unknown field")
+
+
 def test_check_looks_prices_up(tmp_path: Path) -> None:
     """As `serve` would: of a model that is sold, whose price nobody knows, there is a line."""
     sold = {"kind": "openai", "api_key": "sk-first-key"}

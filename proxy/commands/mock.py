@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -58,7 +59,7 @@ def mock(  # noqa: PLR0913  (one parameter an option)
     except OSError as error:
         raise click.ClickException(f"{script}: {(error.strerror or 'cannot be read').lower()}") from None
     except mockprovider.ScriptError as error:
-        raise click.ClickException(f"{script}: {error}") from None
+        raise click.ClickException(_all(script, str(error).splitlines())) from None
     dialects = (dialect,) if dialect else DIALECTS
 
     async def serving_mock() -> None:
@@ -76,3 +77,9 @@ def mock(  # noqa: PLR0913  (one parameter an option)
         raise click.ClickException(
             f"{option}: cannot listen on {host}:{port} ({reason}); choose {mend}"
         ) from None
+
+
+def _all(script: str | None, mistakes: Sequence[str]) -> str:
+    """All that is wrong with a script."""
+    head = f"{script} has {len(mistakes)} errors:"
+    return f"{script}: {mistakes[0]}" if len(mistakes) == 1 else "\n  ".join([head, *mistakes])

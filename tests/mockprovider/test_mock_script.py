@@ -90,6 +90,39 @@ def test_a_mistake_is_one_line_that_says_where_and_what(
     assert "\n" not in message
 
 
+def test_all_mistakes_are_told_at_once() -> None:
+    """A line for each, in the order of the script."""
+    text = """
+        models: 3
+        default: {statis: 1, finish: stopp, tokens: 3}
+        rules:
+          - then: {status: soon, html: 1}
+            when: {}
+          - {}
+          - match: {every: 0, model: 4, stream: true}
+            then: {cut_after_events: 1, stall_after_events: 1}
+          - 5
+    """
+    with pytest.raises(ScriptError) as caught:
+        load(text)
+    told = [line.partition(": ")[0] for line in str(caught.value).splitlines()]
+    assert told == [
+        "script.models",
+        "script.default",
+        "script.default.finish",
+        "rules[0].then.status",
+        "rules[0].then.html",
+        "rules[0]",
+        "rules[2].match.every",
+        "rules[2].match.model",
+        "rules[2].then",
+        "rules[3]",
+    ]
+    with pytest.raises(ScriptError) as caught:
+        inline("stauts=1; html=3")
+    assert len(str(caught.value).splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "near"),
     [

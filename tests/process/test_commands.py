@@ -175,7 +175,7 @@ def chat(port: int, model: str) -> str:
 
 
 def test_a_mock_plays_its_script_and_refuses_a_bad_one(tmp_path: Path) -> None:
-    """A script is played; a mistake in it is one line that names its place and what is allowed."""
+    """A script is played; each mistake in it is a line that names its place and what is allowed."""
     with Mock({"default": {"status": 418}}, "teapot") as mock:
         assert mock.out == [f"teapot listens on http://127.0.0.1:{mock.port}"]
         assert get(mock.port, "/v1/models")[0] == 418
