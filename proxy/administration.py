@@ -49,6 +49,7 @@ from proxy.wire import envelope
 from proxy.wire.envelope import encode
 from proxy.wire.model import DIALECT_OF, Endpoint
 from ratelimit.limiter import Limiter
+from ratelimit.scope import Kind as Kinds
 from ratelimit.scope import Limits
 
 FEW: Final = 50
@@ -150,11 +151,7 @@ class Administration:
         """What a client has left of each of its limits, over the whole cluster."""
         client = request.path_params["client"]
         self._tenant(client)
-        scope = self.fleet.snapshot.scopes.clients.get(client)
-        every = (
-            [*scope.own, *(limits[-1] for limits in scope.per_model.values())] if scope is not None else []
-        )
-        found = await self._touched(tuple(every))
+        found = await self._touched(self.fleet.snapshot.scopes.of(Kinds.CLIENT, client))
         return _json({"client": client, "limits": found, "known": not self.limiter.away})
 
     async def explain(self, request: Request) -> Response:

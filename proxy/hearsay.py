@@ -25,8 +25,8 @@ COMPARED: Final = 16 * 1024
 words that errors are made of is kept."""
 
 LOOKS: Final = 128
-"""Rows of characters that are looked for; whatever comes then is left out. With `COMPARED` it is a millisecond
-at most, some 100 us mostly, and only where an attempt has failed."""
+"""Rows of characters that are looked for; what comes then is left out. With `COMPARED` that takes a
+millisecond at most, some 100 us mostly, and only where an attempt has failed."""
 
 RUN, FOREIGN_RUN = 6, 2
 """Characters in a row, ASCII and other, that are taken for quoted though what stands around them is not."""

@@ -31,6 +31,11 @@ class Scopes:
         found = self.clients.get(name)
         return found.limits(alias) if found is not None else NONE
 
+    def of(self, kind: Kind, name: str) -> Limits:
+        """All limits of one holder, a client's for single models too."""
+        found = {Kind.CLIENT: self.clients, Kind.MODEL: self.models, Kind.KEY: self.keys}[kind].get(name)
+        return found.all if found is not None else NONE
+
     def of_model(self, alias: str) -> Limits:
         """What limits everybody's requests for a model."""
         found = self.models.get(alias)

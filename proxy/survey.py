@@ -300,7 +300,8 @@ def _holders(kind: Kind, name: str, scope: Scope, asked: Allowance, now: float) 
     last = asked.last
     refused = sum(count for word, count in asked.decisions.items() if word != ADMITTED)
     holds = last is not None and not last.admitted and now < asked.at + last.retry_after
-    lefts, figures = dict(asked.left(now)), _figures(scope.own[0].quota) if scope.own else {}
+    lefts = dict(asked.left(now, [limit.quota for limit in scope.all]))
+    figures = _figures(scope.own[0].quota) if scope.own else {}
     for dimension, unit in _UNITS.items():
         room: Room | None = getattr(last, dimension, None)
         limit = room.limit if room is not None else figures.get(dimension)

@@ -80,6 +80,11 @@ class Scope:
         }
         return cls(kind, tag, own, models)
 
+    @property
+    def all(self) -> Limits:
+        """Its own limit and those of all models."""
+        return (*self.own, *(limits[-1] for limits in self.per_model.values()))
+
     def limits(self, model: str = "") -> Limits:
         """What limits a request for `model`: the scope's own limit and the model's. Empty: nothing."""
         return self.per_model.get(model, self.own)

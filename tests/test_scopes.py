@@ -9,6 +9,7 @@ from proxy.config.settings import Limits as Settings
 from proxy.scopes import NONE, Scopes, quota, scopes
 from proxy.targets import models
 from ratelimit.quota import OnOutage, Quota, Window
+from ratelimit.scope import Kind
 
 RPM = {"requests_per_minute": 60}
 
@@ -52,6 +53,15 @@ def test_a_client_has_its_own_limits_and_those_for_single_models(
 ) -> None:
     """Both apply where both are given; the model's alone touches no other model."""
     assert [limit.name for limit in made(**client(**limits)).of_client("dev", alias)] == names
+
+
+def test_all_limits_of_one_holder_are_found() -> None:
+    """A client's for single models too; of who has none there are none."""
+    found = made(**client(limits=RPM, model_limits={MODEL: RPM}), **model(requests_per_minute=9))
+    names = ["client dev", "client dev, model small"]
+    assert [limit.name for limit in found.of(Kind.CLIENT, "dev")] == names
+    assert [limit.name for limit in found.of(Kind.MODEL, MODEL)] == ["model small"]
+    assert found.of(Kind.CLIENT, "other") == found.of(Kind.KEY, "none") == NONE
 
 
 def test_names_of_clients_do_not_reach_redis() -> None:

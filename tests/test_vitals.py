@@ -226,7 +226,7 @@ def test_limits_are_told_by_whose_they_are() -> None:
         now = seen.clock.monotonic()
         seen.allowances.note(Kind.CLIENT, "dev", Decision(True, requests=Room(10, 1, 60.0)), now)
         seen.allowances.note(Kind.CLIENT, "dev", Decision(False, Dimension.REQUESTS), now - 1)
-        seen.allowances.note(Kind.MODEL, MODEL, Decision(True, tokens=Room(10, 5, 60.0)), now)
+        seen.allowances.note(Kind.MODEL, MODEL, Decision(True, tokens=Room(10, 5, 30.0)), now)
 
     assert of(catalogue.LIMIT_DECISIONS, limited) == {
         ("client", "dev", "admitted"): 1,

@@ -20,6 +20,7 @@ def test_a_client_is_limited_by_its_own_limit_and_the_models() -> None:
     assert [limit.name for limit in acme.limits("gpt-4o")] == ["client acme", "client acme, model gpt-4o"]
     assert {limit.tag for limit in acme.limits("gpt-4o")} == {"client:3fa9"}
     assert acme.limits("other") == acme.limits() == acme.own
+    assert acme.all == acme.limits("gpt-4o")
 
 
 def test_what_is_not_limited_has_no_limits() -> None:
