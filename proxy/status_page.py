@@ -168,7 +168,7 @@ def _troubles(status: Status) -> Iterator[tuple[str, str]]:
     for alias in total.dark_names:
         yield BAD, f"No target of {alias} takes requests."
     if total.dark > len(total.dark_names):
-        yield BAD, f"Nor does any of {many(total.dark - len(total.dark_names), 'more model')}."
+        yield BAD, f"Nor does any target of {many(total.dark - len(total.dark_names), 'more model')}."
     if total.out:
         shapes = ", ".join(f"{count} {shape}" for shape, count in total.out.items())
         yield (

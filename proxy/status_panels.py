@@ -82,7 +82,7 @@ def _state(target: TargetSeen) -> str:
 def _note(target: TargetSeen, *, ranked: bool) -> str:
     said = [f"priority {target.priority}"] if ranked else []
     if target.trouble and target.shape is not Shape.READY:
-        said.append(f"last {target.trouble}")
+        said.append(f"last error: {target.trouble}")
     return " · ".join(said)
 
 

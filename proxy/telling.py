@@ -107,6 +107,15 @@ def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
 
 
+def named(value: object) -> object:
+    """A decision, or a part of one, with a name for each of its fields: it is kept, and read, as a list."""
+    if isinstance(value, msgspec.Struct):
+        return {name: named(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: named(item) for key, item in value.items()}
+    return [named(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Replay:
     """Decisions before and after, one of each for each request."""

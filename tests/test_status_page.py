@@ -69,7 +69,7 @@ CROWD = tuple(
             "bad",
             "No target of small takes requests.",
         ),
-        (status(models=CROWD), "bad", "Nor does any of 2 more models."),
+        (status(models=CROWD), "bad", "Nor does any target of 2 more models."),
         (status(ready=False), "warn", "This replica takes no new requests"),
         (status(store=Store.AWAY), "bad", "The shared store does not answer"),
         (status(reckoned=12), "ok", "All is well"),
@@ -109,8 +109,10 @@ def test_the_verdict_and_the_tiles_are_of_what_does_not_fit_as_well() -> None:
     assert "All is well" not in told
     assert "80 of 200 targets take no requests: 80 ejected." in told
     assert "No target of c takes requests." in told
-    assert "Nor does any of 2 more models." in told
+    assert "Nor does any target of 2 more models." in told
     assert ">120 of 200<" in told
+    one = status(models=shown, totals=Totals(300, 200, 120, dark=4, dark_names=("a", "b", "c")))
+    assert "Nor does any target of 1 more model." in picture(one, 0)
     assert "199 more targets, 299 more models among them," in told
     well = status(models=shown, totals=Totals(300, 300, 300), more_targets=180)
     assert "All is well with 300 targets of 300 models." in picture(well, 0)

@@ -19,7 +19,7 @@ def test_a_model_shows_its_targets() -> None:
     assert "<caption" in told
     assert "least latency · 1 of 2 take requests · 3 waiting" in told
     assert "ejected for 42 s" in told
-    assert "last status_503, 3 s ago" in told
+    assert "last error: status_503, 3 s ago" in told
     assert ">250 ms<" in told
     assert ">75%<" in told
     assert 'title="a/small@0123456789">a/small<' in told
@@ -38,7 +38,7 @@ def test_priorities_are_told_where_they_differ() -> None:
     """And that a target is tried although it is out."""
     second = msgspec.structs.replace(EJECTED, priority=2, spared=True)
     told = str(models(status(models=(ModelSeen("small", "weighted", (READY, second)),))))
-    assert "priority 2 · last status_503" in told
+    assert "priority 2 · last error: status_503" in told
     assert "ejected for 42 s, tried all the same" in told
     assert "priority" not in str(models(STATUS))
 

@@ -4,8 +4,8 @@ import msgspec
 
 from proxy.decision import Decision, Try
 from proxy.explanation import Candidate, Explanation, LeftOut, Loss, Step, Touched
-from proxy.moment import Came, Pick
-from proxy.telling import EXAMPLES, Replay, explanation
+from proxy.moment import Came, Pick, Sight
+from proxy.telling import EXAMPLES, Replay, explanation, named
 from proxy.wire.model import Endpoint
 from ratelimit.quota import Decision as Allowed
 from ratelimit.quota import Room
@@ -138,6 +138,17 @@ def test_what_would_change_the_most_frequent_first() -> None:
     assert lines[6].count("req_") == EXAMPLES
     assert lines[8:11] == ["1 x", "  was  a ok", "  now  b ?"]
     assert [before.request_id for before, _ in found.changed()] == [b.request_id for b, _ in found.pairs]
+
+
+def test_the_fields_of_a_decision_have_names() -> None:
+    """Those of its picks and tries too; places of targets, by which sights are kept, stay as they are."""
+    one = made(1, (1, "ok"))
+    one.picks[0].sights = {1: Sight(until=7)}
+    told = msgspec.json.decode(msgspec.json.encode(named(one)))
+    assert (told["endpoint"], told["client"], told["limited"]) == ("chat", "dev", None)
+    assert told["picks"][0]["came"] == "tried"
+    assert told["picks"][0]["sights"]["1"]["until"] == 7
+    assert told["tries"][0]["outcome"] == "ok"
 
 
 def test_a_terminal_is_told_nothing_to_obey() -> None:

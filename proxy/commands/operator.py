@@ -20,11 +20,14 @@ PATIENCE = 30.0
 class Operator:
     """Asks one replica, without any HTTP proxy in between.
 
-    The token of the environment goes before the configuration's, `url` before where that says it listens.
-    Raises `ClickException` for a token that cannot be sent.
+    The token of the environment goes before the configuration's, `url` before where that says it listens;
+    `option` is what says it on the command line. Raises `ClickException` for a token that cannot be sent.
     """
 
-    def __init__(self, config: Config | None, url: str | None, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Config | None, url: str | None, environ: Mapping[str, str], option: str = "--url"
+    ) -> None:
+        self._option = option
         self._url = (url or _url(config)).rstrip("/")
         own = config.operations.token if config is not None else None
         self._token = environ.get(TOKEN_VARIABLE) or (own.get_secret_value() if own is not None else "")
@@ -40,7 +43,7 @@ class Operator:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise click.ClickException(
                 f"{self._url}: no answer ({str(error) or type(error).__name__}); is the proxy running? "
-                "`--url` says where its operations port is"
+                f"`{self._option}` says where its operations port is"
             ) from None
         if answer.is_success:
             return answer.content

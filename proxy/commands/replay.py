@@ -40,7 +40,7 @@ def replay(path: str | None, source: str | None, limit: int, *, as_json: bool) -
     if config is None:
         raise click.ClickException("there is no configuration to replay under: say --config FILE")
     if source is None or "://" in source:
-        operator = Operator(config, source, environ)
+        operator = Operator(config, source, environ, "--from")
         query = {"format": "lines", "limit": str(limit)}
         lines = operator.ask("GET", "/admin/decisions", query).splitlines()
     else:
@@ -52,7 +52,7 @@ def replay(path: str | None, source: str | None, limit: int, *, as_json: bool) -
         click.echo(found.report())
         return
     for before, after in found.changed():
-        click.echo(msgspec.json.encode({"before": before, "after": after}))
+        click.echo(msgspec.json.encode({"before": telling.named(before), "after": telling.named(after)}))
 
 
 def _decisions(lines: list[bytes], source: str) -> Iterator[Decision]:
