@@ -313,7 +313,8 @@ CATALOGUE: tuple[Metric, ...] = tuple(metric for _, metrics in GROUPS for metric
 LABELS: dict[str, str] = {
     "decision": "`admitted`, `requests`, `tokens`, `concurrency` or `outage`",
     "dimension": "`requests`, `tokens` or `concurrency`",
-    "endpoint": "`chat`, `embeddings`, `responses`, `messages`, `models` or `other`",
+    "endpoint": "`chat`, `embeddings`, `responses`, `messages`, `count_tokens` (of two dialects), `models` "
+    "or `other`",
     "field": "a field of the [table of dialects](dialects.md)",
     "hash": "the first digits of a digest of the configuration, the same on every replica that has it",
     "kind": "`input` (all of it), `cached` (the part of it that was read from a cache), `written` (the part "

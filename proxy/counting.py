@@ -4,8 +4,8 @@
 client's dialect and that nothing stands against is asked, once, for a short time; what it counts is passed
 on. What a Responses request follows is part of its prompt and is counted with it. Anything else (another
 dialect, a refusal, an old server without that route) leads to the proxy's own estimate, from what requests
-of that size have taken at that model, and the answer says so. Nothing is learned of a provider's health
-here: a server that cannot count may serve very well.
+of that size have taken at that model, and the answer says so. Asking is an attempt and recorded as one, but
+nothing is learned of a provider's health here: a server that cannot count may serve very well.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from typing import Final
 import msgspec
 
 from metrics import record as records
+from metrics.record import Attempt
 from proxy import passages
 from proxy.answers import identity_headers
 from proxy.archive import Archive
 from proxy.clock import Clock
 from proxy.demand import Estimator
-from proxy.errors import Fault
+from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
 from proxy.targets import Target
@@ -99,19 +100,33 @@ class Counting:
         assert exchange.model is not None
         assert exchange.envelope is not None
         asked = next((target for target in exchange.model.targets if self._may_ask(exchange, target)), None)
-        if asked is not None:
-            exchange.target = asked
-            began = self.clock.monotonic()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    return Count(await self._ask(exchange, asked), estimated=False)
-            except (Fault, TimeoutError, msgspec.MsgspecError, RecursionError, UnicodeError):
-                exchange.target = None
-            finally:
-                exchange.record.waited += self.clock.monotonic() - began
+        tokens = await self._told(exchange, asked) if asked is not None else None
+        if tokens is not None:
+            return Count(tokens, estimated=False)
         target = exchange.model.targets[0]
         tokens = self.estimator.prompt(target.label, exchange.envelope.weight)
         return Count(tokens, estimated=True)
+
+    async def _told(self, exchange: Exchange, target: Target) -> int | None:
+        """The count of `target`, which has then answered the request; None where it gives none."""
+        call = _call(exchange, target)
+        record, began = exchange.record, self.clock.monotonic()
+        tokens: int | None = None
+        outcome = "ok"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                tokens = await self._ask(call)
+        except TimeoutError:
+            outcome = FaultKind.TOTAL_TIMEOUT.value
+        except Fault as fault:
+            outcome = fault.reason
+        finally:
+            took = self.clock.monotonic() - began
+            record.waited += took
+        record.attempts.append(Attempt(target.label, target.provider, began, took, outcome))
+        if tokens is not None:
+            exchange.target, record.target, record.provider = target, target.label, target.provider
+        return tokens
 
     def _may_ask(self, exchange: Exchange, target: Target) -> bool:
         standing = self.fleet.standing(target)
@@ -121,23 +136,31 @@ class Counting:
             and not standing.trial
         )
 
-    async def _ask(self, exchange: Exchange, target: Target) -> int:
-        assert exchange.envelope is not None
-        way = passages.way(exchange, target, lambda _, __: 1)
-        whole = _fields.decode(way.passage.request())
-        fields = {name: value for name, value in whole.items() if name not in _NOT_COUNTED}
-        url = target.urls[exchange.endpoint]
-        path, question, query = url.partition("?")
-        call = Call(
-            "POST",
-            path + SUFFIX[exchange.endpoint] + question + query,
-            target.headers_of(exchange.endpoint, exchange.head.vendor) + exchange.head.forwarded,
-            encode(fields),
-            target.timeouts.connect,
-        )
+    async def _ask(self, call: Call) -> int:
+        """What a provider counts. Raises `Fault`."""
         reply = await self.upstream.send(call)
         try:
-            body = await read_whole(reply, LARGEST) if reply.status == 200 else None
+            if reply.status != 200:
+                raise Fault(FaultKind.STATUS, "it does not count", status=reply.status)
+            body = await read_whole(reply, LARGEST)
         finally:
             reply.close()
-        return _counted.decode(body or b"").input_tokens
+        try:
+            return _counted.decode(body or b"").input_tokens
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            raise Fault(FaultKind.NOT_JSON, "the answer was no count", status=200) from None
+
+
+def _call(exchange: Exchange, target: Target) -> Call:
+    """What is asked of `target`. Raises `Refusal` 400 where nothing may be lost, and something would be."""
+    way = passages.way(exchange, target, lambda _, __: 1)
+    whole = _fields.decode(way.passage.request())
+    fields = {name: value for name, value in whole.items() if name not in _NOT_COUNTED}
+    path, question, query = target.urls[exchange.endpoint].partition("?")
+    return Call(
+        "POST",
+        path + SUFFIX[exchange.endpoint] + question + query,
+        target.headers_of(exchange.endpoint, exchange.head.vendor) + exchange.head.forwarded,
+        encode(fields),
+        target.timeouts.connect,
+    )

@@ -51,6 +51,13 @@ ASIDES = {
 }
 """What is read and routed like a request, and answered otherwise than by one attempt after another."""
 
+RECORDED = {
+    "/v1/messages/count_tokens": Endpoint.COUNT_TOKENS,
+    "/v1/responses/input_tokens": Endpoint.COUNT_TOKENS,
+    "/v1/responses/compact": Endpoint.OTHER,
+}
+"""What they are called in logs and metrics: the request for a summary is one to `responses` within."""
+
 WHERE = f"The API is at {', '.join(HOT)} and /v1/models."
 """What is said at the root, where browsers and people come first."""
 
@@ -220,7 +227,7 @@ class Edge:
                 if aside is None:
                     await self._pipeline.handle(exchange)
                 else:
-                    exchange.record.endpoint = Endpoint.OTHER.value
+                    exchange.record.endpoint = RECORDED[scope["path"]].value
                     await self._pipeline.through(exchange, aside)
             else:
                 await self._cold(exchange, scope, receive, _Answer(send, exchange, extra))

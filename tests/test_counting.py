@@ -94,6 +94,10 @@ def test_a_provider_of_messages_counts() -> None:
     assert (got.status, got.body, got.estimated) == (200, {"input_tokens": 17}, False)
     assert problems("messages", "count", got.body) == []
     assert got.headers[b"x-apex-target"] == b"a/a-model"
+    assert got.headers[b"x-apex-attempts"] == b"1"
+    last = got.scene.last
+    assert (last.target, last.provider) == ("a/a-model", "a")
+    assert [(one.target, one.provider, one.outcome) for one in last.attempts] == [("a/a-model", "a", "ok")]
     (call,) = got.scene.upstream.calls
     assert call.url == "http://a.test/v1/messages/count_tokens"
     assert ("anthropic-version", "2026-10-21") in call.headers
@@ -135,35 +139,37 @@ def test_what_only_we_can_read_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "outcome"),
     [
-        Answer([b'{"error": {}}'], 404),
-        Answer([b'{"error": {}}'], 400),
-        Answer([b"slow down"], 429),
-        Answer([b"{}"]),
-        Answer([b""]),
-        Answer([b"no JSON"]),
-        Answer([b"[" * 9_000]),
-        Answer([b"\xff"]),
-        told("17"),
-        told(None),
-        Answer([b" " * (LARGEST + 1)]),
-        Answer([Fault(FaultKind.RESET, "it broke")]),
-        Answer(before=[Fault(FaultKind.CONNECT, "it broke")]),
-        Answer([HANG]),
-        Answer(before=[HANG]),
+        (Answer([b'{"error": {}}'], 404), "status_404"),
+        (Answer([b'{"error": {}}'], 400), "status_400"),
+        (Answer([b"slow down"], 429), "status_429"),
+        (Answer([b"{}"]), "not_json"),
+        (Answer([b""]), "not_json"),
+        (Answer([b"no JSON"]), "not_json"),
+        (Answer([b"[" * 9_000]), "not_json"),
+        (Answer([b"\xff"]), "not_json"),
+        (told("17"), "not_json"),
+        (told(None), "not_json"),
+        (Answer([b" " * (LARGEST + 1)]), "not_json"),
+        (Answer([Fault(FaultKind.RESET, "it broke")]), "reset"),
+        (Answer(before=[Fault(FaultKind.CONNECT, "it broke")]), "connect"),
+        (Answer([HANG]), "total_timeout"),
+        (Answer(before=[HANG]), "total_timeout"),
     ],
 )
 @pytest.mark.parametrize("endpoint", [Endpoint.MESSAGES, Endpoint.RESPONSES])
-def test_who_cannot_count_is_no_obstacle(answer: Answer, endpoint: Endpoint) -> None:
-    """The answer is our own estimate, and says so; nobody's health suffers."""
+def test_who_cannot_count_is_no_obstacle(answer: Answer, outcome: str, endpoint: Endpoint) -> None:
+    """The answer is our own estimate, and says so; it was an attempt, but nobody's health suffers."""
     provider = ANTHROPIC if endpoint is Endpoint.MESSAGES else OPENAI
     got = counted(endpoint, SAID if endpoint is Endpoint.MESSAGES else HI, answer, provider)
     assert (got.status, got.estimated) == (200, True)
     assert 5 < got.body["input_tokens"] < 30
     assert b"x-apex-target" not in got.headers
     assert got.scene.fleet.health.records == {}
-    assert (got.scene.last.outcome, got.scene.last.attempts) == (records.COMPLETED, [])
+    assert got.headers[b"x-apex-attempts"] == b"1"
+    assert (got.scene.last.outcome, got.scene.last.target) == (records.COMPLETED, "")
+    assert [one.outcome for one in got.scene.last.attempts] == [outcome]
 
 
 def test_a_provider_that_hangs_is_waited_for_so_long() -> None:
@@ -184,6 +190,7 @@ def test_the_first_that_speaks_the_dialect_is_asked() -> None:
         scene = Scene(config({"b": CHAT, "a": ANTHROPIC}), {"a": [told(17)], "b": []})
         got = await counting(scene, Endpoint.MESSAGES, SAID)
         assert (got.body, scene.upstream.order) == ({"input_tokens": 17}, ["a"])
+        assert scene.last.target == "a/a-model"
 
     run(scenario())
 
@@ -200,6 +207,7 @@ def test_where_nobody_speaks_it_it_is_estimated() -> None:
             scene.estimator.learn("b/b-model", 4000, Usage(input=2000))
         second = await counting(scene, Endpoint.MESSAGES, body)
         assert 2000 < second.body["input_tokens"] < 2100
+        assert (second.headers[b"x-apex-attempts"], scene.last.attempts) == (b"0", [])
         assert scene.upstream.calls == []
 
     run(scenario())

@@ -501,7 +501,7 @@ def test_who_is_cut_off_is_no_bug(*, stopping: bool, begun: bool, told: tuple[in
 
 @pytest.mark.parametrize(("path", "endpoint"), endpoints.ASIDES.items())
 def test_what_is_answered_otherwise_goes_through_the_pipeline(path: str, endpoint: Endpoint) -> None:
-    """It is authenticated, read and routed like a request, but is none in the metrics."""
+    """It is authenticated, read and routed like a request, but is no such one in the metrics."""
     seen: list[Exchange] = []
 
     async def aside(exchange: Exchange) -> None:
@@ -511,7 +511,13 @@ def test_what_is_answered_otherwise_goes_through_the_pipeline(path: str, endpoin
     entrance = Entrance(aside=aside)
     client = entrance.ask("POST", path, AUTH, body=b"{}")
     assert (client.status, client.body, entrance.began) == (200, b"{}", 1)
-    assert (seen[0].endpoint, seen[0].record.endpoint) == (endpoint, "other")
+    assert (seen[0].endpoint, seen[0].record.endpoint) == (endpoint, endpoints.RECORDED[path].value)
+
+
+def test_counts_are_told_from_other_requests() -> None:
+    """In logs and metrics; compaction is one more request to `responses`, which has its own record."""
+    told = {path.rpartition("/")[2]: endpoint.value for path, endpoint in endpoints.RECORDED.items()}
+    assert told == {"count_tokens": "count_tokens", "input_tokens": "count_tokens", "compact": "other"}
 
 
 @pytest.mark.parametrize(

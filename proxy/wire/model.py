@@ -17,12 +17,16 @@ class Dialect(enum.StrEnum):
 
 
 class Endpoint(enum.StrEnum):
-    """What a client asks for. The values are metric labels, a closed set."""
+    """What a client asks for. The values are metric labels, a closed set.
+
+    `COUNT_TOKENS` is said of records alone: the request is one of the dialect that is counted.
+    """
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
     MODELS = "models"
     OTHER = "other"
 

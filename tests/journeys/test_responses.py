@@ -770,7 +770,7 @@ def test_metrics_know_only_what_they_know(url: str) -> None:
         labels = {
             name.partition('endpoint="')[2].partition('"')[0] for name in numbers if "endpoint=" in name
         }
-        assert labels == {"responses", "other"}
+        assert labels == {"responses", "other", "count_tokens"}
         total = sum(value for name, value in numbers.items() if name.startswith("apex_requests_total"))
         assert total == len(talk.stage.records)
         assert talk.ended.count("responses completed") == 3  # of which one ran in another one's stead
