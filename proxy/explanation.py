@@ -15,6 +15,7 @@ from metrics.record import COMPLETED
 from proxy.decision import Decision
 from proxy.moment import Came, Pick
 from proxy.passages import PREFERRED
+from proxy.reasons import BY, CAME, TIMED, WHY, WON
 from proxy.replaying import OPEN, replayed, served
 from proxy.routing import Reason
 from proxy.snapshot import Snapshot
@@ -226,64 +227,18 @@ def _why_picked(pick: Pick, figures: Sequence[tuple[Target, Reason, float]], cha
         return "it was its turn to be probed"
     if chance is not None:
         return f"drawn by weight, with a chance of {chance:.1%}"
-    for reason, words in _WON.items():
+    for reason, words in WON.items():
         if reason in reasons:
             return words
     return "the only one left"
 
 
-_WON: Final[Mapping[Reason, str]] = MappingProxyType(
-    {
-        Reason.STRATEGY: "the best by the model's strategy",
-        Reason.PRIORITY: "the lowest priority number",
-        Reason.ORIGIN: "another origin than the one that has just failed",
-        Reason.SLOW_START: "the others start slowly, and were left out by lot",
-    }
-)
-
-
 def _left_out(target: Target, reason: Reason, figure: float, at: int, strategy: str) -> LeftOut:
-    timed = reason in (Reason.LATER, Reason.BACKING_OFF, Reason.EJECTED) and figure > at
-    words = (_BY[strategy] if reason is Reason.STRATEGY else _WHY[reason]).format(
+    timed = reason in TIMED and figure > at
+    words = (BY[strategy] if reason is Reason.STRATEGY else WHY[reason]).format(
         wait=f"{(figure - at) / 1000:.1f} s" if timed else "", figure=f"{figure:.3g}", share=f"{figure:.0%}"
     )
     return LeftOut(target.id, reason.value, words, int(figure) if timed else None)
-
-
-_WHY: Final[Mapping[Reason, str]] = MappingProxyType(
-    {
-        Reason.LATER: "its key had no room, and may be asked again in {wait}",
-        Reason.FULL: "it has as many requests in flight as it may have",
-        Reason.DRAINED: "it is drained: an operator wants no requests to go there",
-        Reason.BACKING_OFF: "it is backing off for another {wait}: the provider asked for it",
-        Reason.EJECTED: "its circuit is open for another {wait}",
-        Reason.HALF_OPEN: "its circuit is half open, and this request is not its probe",
-        Reason.SLOW_START: "it starts slowly, with {share} of its requests: the lot left it out",
-        Reason.PROBE: "another one was to be probed",
-        Reason.ORIGIN: "its origin has just failed in this request",
-        Reason.PRIORITY: "its priority is {figure}, and one with a lower number was there",
-        Reason.DRAW: "the draw fell on another (its weight is {figure})",
-    }
-)
-
-_BY: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "weighted": "another was drawn by weight",
-        "ordered": "it comes later in the file",
-        "least_busy": "it has {figure} requests in flight for its weight, and another has fewer",
-        "least_latency": "it would take {figure} s (latency times load), and another less",
-    }
-)
-"""The same where the model's strategy decided."""
-
-_CAME: Final[Mapping[Came, str]] = MappingProxyType(
-    {
-        Came.UNSAYABLE: "what is asked cannot be said to it",
-        Came.FULL: "its key's limits had no room",
-        Came.CROWDED: "its key has as many requests at one time as it may have",
-        Came.NOTHING: "picked, and not asked",
-    }
-)
 
 
 def _candidates(made: Decision, targets: Mapping[str, Target], steps: Sequence[Step]) -> Iterator[Candidate]:
@@ -318,7 +273,7 @@ def _fate(name: str, steps: Sequence[Step], *, supposed: bool) -> str:
     if tried:
         return f"tried: {tried[-1].outcome}"
     if mine:
-        return _CAME[Came(mine[-1].came)]
+        return CAME[Came(mine[-1].came)]
     said = [out for step in steps for out in step.left_out if out.target == name]
     if said and said[-1].reason not in _PASSING:
         return said[-1].why

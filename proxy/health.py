@@ -57,7 +57,7 @@ class Standing:
     last. `trial`: the names that are half open, and want a probe. `probed_until`: somebody's probe is on its
     way, by its lease. `share`: the part of its requests that it gets while it starts slowly. `rate`: nothing
     is in the way but circuits that were opened for their failure rate. `drained`: an operator wants
-    no requests to go there.
+    no requests to go there. `refused`: the circuit that stays open longest was opened for a refusal.
     """
 
     until: int = 0
@@ -67,6 +67,7 @@ class Standing:
     share: float = 1.0
     rate: bool = False
     drained: bool = False
+    refused: bool = False
 
 
 READY = Standing()
@@ -141,6 +142,7 @@ class Health:
 
     def _standing(self, known: list[tuple[str, Record]], now: int) -> Standing:
         until = waiting = probed = 0
+        refused = False
         trial: list[str] = []
         share, causes = 1.0, set()
         for name, record in known:
@@ -150,7 +152,8 @@ class Health:
             if state is State.HALF_OPEN:
                 trial.append(name)
                 probed = max(probed, record.probe_until if record.probing(now) else 0)
-            until = max(until, record.open_until if state is State.OPEN else 0)
+            if state is State.OPEN and record.open_until > until:
+                until, refused = record.open_until, record.cause is Cause.REFUSED
             waiting = max(waiting, record.back_off_until if record.back_off_until > now else 0)
             share = min(share, self._share(record, now))
         return Standing(
@@ -160,6 +163,7 @@ class Health:
             probed_until=probed,
             share=share,
             rate=causes == {Cause.RATE} and not waiting,
+            refused=refused,
         )
 
     def _share(self, record: Record, now: int) -> float:

@@ -66,6 +66,7 @@ class Sight(msgspec.Struct, array_like=True):
     granted: bool = False
     load: float = 0.0
     latency: float = 0.0
+    refused: bool = False
 
     def see(self, standing: Standing) -> None:
         """Note how it stands."""
@@ -76,6 +77,7 @@ class Sight(msgspec.Struct, array_like=True):
         self.share = standing.share
         self.rate = standing.rate
         self.drained = standing.drained
+        self.refused = standing.refused
 
     @property
     def standing(self) -> Standing:
@@ -88,6 +90,7 @@ class Sight(msgspec.Struct, array_like=True):
             self.share,
             self.rate,
             self.drained,
+            self.refused,
         )
 
 

@@ -37,6 +37,7 @@ class Reason(enum.StrEnum):
     DRAINED = "drained"
     BACKING_OFF = "backing_off"
     EJECTED = "ejected"
+    REFUSED = "refused"
     HALF_OPEN = "half_open"
     SLOW_START = "slow_start"
     PROBE = "probe"
@@ -237,7 +238,9 @@ class Plan:
         if standing.drained:
             return Reason.DRAINED, 0
         if standing.until > now:
-            return (Reason.BACKING_OFF if standing.backing_off else Reason.EJECTED), standing.until
+            if standing.backing_off:
+                return Reason.BACKING_OFF, standing.until
+            return (Reason.REFUSED if standing.refused else Reason.EJECTED), standing.until
         return Reason.HALF_OPEN, standing.probed_until
 
     def _choose(self, ready: Sequence[Target], moment: Moment, told: Told | None, *, calm: bool) -> Target:

@@ -27,7 +27,7 @@ LAYERS = [
     "exchange",
     "answers cors relay admission access passages verdicts archive ends transcript",
     "reception decision",
-    "ledger replaying",
+    "ledger replaying reasons",
     "explanation",
     "telling",
     "attempt",
@@ -48,8 +48,8 @@ LAYERS = [
 
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
-    "blunders hearsay moment passages places prices probes redaction replaying retry routing scopes targets "
-    "tenants throttle tracing wire"
+    "blunders hearsay moment passages places prices probes reasons redaction replaying retry routing scopes "
+    "targets tenants throttle tracing wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {

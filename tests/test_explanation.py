@@ -17,8 +17,6 @@ from proxy.circuit import Kind
 from proxy.decision import Decision, Limited, Try
 from proxy.exchange import Head
 from proxy.explanation import (
-    _CAME,
-    _WHY,
     Explanation,
     Loss,
     Step,
@@ -162,6 +160,8 @@ async def troubled(scene: Scene, number: int, reason: Reason) -> None:
         for _ in range(6):
             scene.fleet.take(target)
         scene.teach(Report(Effect.FAILURE, overload=True), number=number)
+    elif reason is Reason.REFUSED:
+        scene.teach(Report(Effect.QUARANTINE_KEY), number=number)
     else:
         scene.teach(*[Report(Effect.FAILURE)] * 8, number=number)
         if reason is Reason.HALF_OPEN:
@@ -175,7 +175,8 @@ async def troubled(scene: Scene, number: int, reason: Reason) -> None:
         (Reason.BACKING_OFF, "it is backing off for another 30.0 s: the provider asked for it"),
         (Reason.DRAINED, "it is drained: an operator wants no requests to go there"),
         (Reason.FULL, "it has as many requests in flight as it may have"),
-        (Reason.EJECTED, "its circuit is open for another "),
+        (Reason.EJECTED, "it failed too often: its circuit is open for another "),
+        (Reason.REFUSED, "its key was refused, or may not use its model; it is tried again in 300.0 s"),
         (Reason.HALF_OPEN, "its circuit is half open, and this request is not its probe"),
     ],
 )
@@ -195,7 +196,7 @@ def test_why_a_target_is_not_tried_now(reason: Reason, words: str) -> None:
     assert whys(step)["a"][1].startswith(words)
     assert found.candidates[-1].why.startswith(words)
     (out,) = step.left_out
-    timed = reason in (Reason.BACKING_OFF, Reason.EJECTED)
+    timed = reason in (Reason.BACKING_OFF, Reason.EJECTED, Reason.REFUSED)
     assert (out.until is not None and out.until > now) == timed
 
 
@@ -513,12 +514,6 @@ def test_an_outline_where_the_configuration_is_gone() -> None:
     assert (found.refused_by, found.retry_after) == ("tokens of client dev", 2.5)
     assert outlined(made(outcome="failed", status=503, error="x"), "r").summary == "failed (503 x)"
     assert msgspec.json.decode(encode(found), type=Explanation) == found
-
-
-def test_there_are_words_for_all_of_it() -> None:
-    """Each reason and each end of a pick."""
-    assert set(_WHY) | {Reason.STRATEGY} == set(Reason)
-    assert set(_CAME) | {Came.TRIED} == set(Came)
 
 
 def test_picked_and_not_asked() -> None:

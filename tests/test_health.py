@@ -65,6 +65,16 @@ def test_refused_credentials_are_known_while_they_keep_it_away(what: str) -> Non
     assert Health().refused(TARGET, NOW) is False
 
 
+def test_who_was_refused_is_known_by_what_keeps_it_away_longest() -> None:
+    """Of a key that is refused and an origin that fails the later end counts."""
+    refused = Record(open_until=LATER, cause=Cause.REFUSED)
+    assert standing(key=refused) == Standing(until=LATER, refused=True)
+    assert standing(key=refused, origin=OPEN) == Standing(until=LATER, refused=True)
+    soon = Record(open_until=SOON, cause=Cause.REFUSED)
+    assert standing(key=soon, origin=Record(open_until=LATER)) == Standing(until=LATER)
+    assert standing(key=Record(open_until=NOW, cause=Cause.REFUSED)).refused is False
+
+
 def test_the_last_of_several_deadlines_counts() -> None:
     """Of circuits as of windows; it is backing off where a window is what ends last."""
     window, long_window = Record(back_off_until=SOON), Record(back_off_until=LATER)
