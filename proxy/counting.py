@@ -1,11 +1,12 @@
 """How many tokens a request would take: the provider's own count where it can be had, else an estimate.
 
-`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. The first target that speaks the
-client's dialect and that nothing stands against is asked, once, for a short time; what it counts is passed
-on. What a Responses request follows is part of its prompt and is counted with it. Anything else (another
-dialect, a refusal, an old server without that route) leads to the proxy's own estimate, from what requests
-of that size have taken at that model, and the answer says so. Asking is an attempt and recorded as one, but
-nothing is learned of a provider's health here: a server that cannot count may serve very well.
+`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`. The first target by priority that
+speaks the client's dialect and that nothing stands against is asked, once, for a short time; what it
+counts is passed on. What a Responses request follows is part of its prompt and is counted with it.
+Anything else (another dialect, a refusal, an old server without that route) leads to the proxy's own
+estimate, from what requests of that size have taken at that model, and the answer says so. Asking is an
+attempt and recorded as one, but nothing is learned of a provider's health here: a server that cannot
+count may serve very well.
 """
 
 import asyncio
@@ -99,12 +100,12 @@ class Counting:
         """How many tokens the body of `exchange` takes; its envelope and model are known."""
         assert exchange.model is not None
         assert exchange.envelope is not None
-        asked = next((target for target in exchange.model.targets if self._may_ask(exchange, target)), None)
+        targets = sorted(exchange.model.targets, key=lambda target: target.priority)
+        asked = next((target for target in targets if self._may_ask(exchange, target)), None)
         tokens = await self._told(exchange, asked) if asked is not None else None
         if tokens is not None:
             return Count(tokens, estimated=False)
-        target = exchange.model.targets[0]
-        tokens = self.estimator.prompt(target.label, exchange.envelope.weight)
+        tokens = self.estimator.prompt(targets[0].label, exchange.envelope.weight)
         return Count(tokens, estimated=True)
 
     async def _told(self, exchange: Exchange, target: Target) -> int | None:

@@ -195,6 +195,25 @@ def test_the_first_that_speaks_the_dialect_is_asked() -> None:
     run(scenario())
 
 
+def test_priorities_hold_before_the_order_of_the_configuration() -> None:
+    """Of those that can count, and for estimates."""
+
+    async def scenario() -> None:
+        other = ANTHROPIC | {"base_url": "http://b.test"}
+        made = config({"b": other, "a": ANTHROPIC}, entries={"b": {"priority": 2}})
+        scene = Scene(made, {"a": [told(17), Answer([b"{}"])], "b": []})
+        await counting(scene, Endpoint.MESSAGES, SAID)
+        for _ in range(200):
+            scene.estimator.learn("a/a-model", 4000, Usage(input=2000))
+        got = await counting(
+            scene, Endpoint.MESSAGES, {"messages": [{"role": "user", "content": "x" * 4000}]}
+        )
+        assert 2000 < got.body["input_tokens"] < 2100
+        assert scene.upstream.order == ["a", "a"]
+
+    run(scenario())
+
+
 def test_where_nobody_speaks_it_it_is_estimated() -> None:
     """From what requests of that size took there."""
 

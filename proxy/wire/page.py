@@ -40,8 +40,34 @@ A provider that speaks several dialects is asked in the one that loses nothing o
 speaks follows from its `kind`; `dialects:` says otherwise. Models may mix providers of all kinds: until the
 first content of an answer a failed attempt moves on to the next, whatever that one speaks.
 
-Embeddings exist in the chat dialect alone. Tokens are counted by the provider where it speaks the client's
-dialect, else estimated; the answer then carries `x-apex-warnings: estimated=input_tokens`.
+Embeddings exist in the chat dialect alone.
+
+## Whose tokenizer counts
+
+`/v1/messages/count_tokens` and `/v1/responses/input_tokens` ask one provider: the first of the model's
+targets, by priority, then as configured, that speaks the client's dialect and that nothing stands against.
+That need not be the one that would answer: with a chat provider of priority 1 and Claude of priority 2 it
+is Claude that counts for a client of Messages, with its own tokenizer. `x-apex-target` says whose count it
+is. Where nobody is asked, or the one that is asked cannot tell within ten seconds, the proxy estimates,
+from what requests of that size have taken at the first target; the answer then carries `x-apex-warnings:
+estimated=input_tokens` and no `x-apex-target`. Asking is one attempt in `x-apex-attempts`, logs and metrics
+(`endpoint="count_tokens"`); it says nothing about a provider's health, takes nothing from limits, and is no
+decision that `apex-proxy explain` could tell.
+
+## How streams end
+
+A stream that breaks after its first content ends with an error event of the client's dialect: an object
+with `error` (Chat Completions), `error` (Messages), `response.failed` (Responses). In Chat Completions and
+Responses `data: [DONE]` follows, for readers that wait for it: it says that nothing more will come, not
+that all is well. Who reads streams by hand looks for the error, and for the finish reason of a stream that
+is whole.
+
+Where a stream passes as it came, each event is looked at before it is passed on: it must be UTF-8, and its
+data whole JSON, `[DONE]` or nothing. An event that was cut, noise, or a word makes it a broken stream, and
+before the first content a failed attempt that another target makes good; what came whole before it is
+passed on. Comments, bare names, ids and pings pass. Not noticed is what is whole and wrong: an event that a
+provider has left out, or JSON that says something else than its dialect knows, which is passed on as it
+came.
 
 ## What is lost, and how you are told
 
