@@ -54,6 +54,10 @@ curl -s localhost:9001/v1/chat/completions -H 'x-mock-fault: status=503; headers
   -d '{"model": "any", "messages": [{"role": "user", "content": "Hello"}]}'
 ```
 
+Through the proxy, only `x_mock` arrives, and only where the body is not translated: the header stays behind,
+the model's name is replaced by the configuration's, and a translated body has no fields of its own. A name
+in the configuration may carry a fault, too: `model: any#status=503`.
+
 Times are in seconds and sizes in bytes. What is not known or contradicts itself is an error.
 """
 

@@ -75,6 +75,19 @@ The version is the provider's `api_version`, else the `api-version` in `base_url
 ({inference_api_version} for a base that ends with `/models`, none for `/openai/v1`).
 """
 
+_HEADERS = """
+### Headers
+
+Of a client's headers these go upstream, and no other: not its key, not `user-agent`, no cookies, none of its
+own. What all requests are to carry stands in the provider's `headers`.
+
+| Header | Goes upstream |
+|---|---|
+| `anthropic-version`, `anthropic-beta` | from Messages to Messages; a version in `headers` goes before it |
+| `openai-beta`, `idempotency-key` | always, as it came |
+| `traceparent`, `tracestate` | always; with [traces](operations.md#traces) the attempt's span is the parent |
+"""
+
 _LEGACY = """
 ## The original's environment variables
 
@@ -112,7 +125,7 @@ def render() -> str:
         "{inference_api_version}", f"`{azure.inference_api_version}`"
     )
     kinds = "\n".join(_kind(kind, profile) for kind, profile in PROFILES.items())
-    return f"{_INTRODUCTION}\n{sections}\n{_PROVIDERS}{kinds}\n{addresses}{_LEGACY}"
+    return f"{_INTRODUCTION}\n{sections}\n{_PROVIDERS}{kinds}\n{addresses}{_HEADERS}{_LEGACY}"
 
 
 def _collect(section: type[BaseModel], place: str, places: dict[type[BaseModel], list[str]]) -> None:

@@ -1,12 +1,15 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from proxy import endpoints
 from proxy.config import resilience, settings
 from proxy.config.reference import render
 from proxy.config.section import Section
+from proxy.endpoints import read_head
 from proxy.profiles import PROFILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -73,3 +76,17 @@ def test_the_module_prints_the_page() -> None:
         cwd=PAGE.parent.parent,
     )
     assert run.stdout.decode() == render()
+
+
+def test_the_headers_that_go_upstream_are_all_told() -> None:
+    """Those of the table and no other are taken from a request; some only from Messages to Messages."""
+    table = render().partition("### Headers\n")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    told = [re.findall(r"`([a-z-]+)`", row.split("|")[1]) for row in rows]
+    native = [name for names, row in zip(told, rows, strict=True) for name in names if "to Messages" in row]
+    others = ["user-agent", "cookie", "x-custom", "authorization", "x-api-key", "openai-organization"]
+    sent = [name for names in told for name in names] + others
+    head = read_head([(name.encode(), b"x") for name in sent])
+    assert [name for name, _ in head.vendor] == native
+    assert [name for name, _ in head.forwarded] == [name for name in sent if name not in [*native, *others]]
+    assert {name.encode() for names in told for name in names} == endpoints._VENDOR | endpoints._FORWARDED
