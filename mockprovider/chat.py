@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from mockprovider import flavours, strict_chat
+from mockprovider import flavours, strict_chat, strict_numbers
 from mockprovider.answer import Answer, Ask, Call, Stamp, Tool, Unreadable, Usage
 from mockprovider.errors import Fault, openai_body
 from mockprovider.logprobs import logprobs
@@ -55,8 +55,12 @@ class Request(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     n: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: object = None
+    max_completion_tokens: object = None
+    temperature: object = None
+    top_p: object = None
+    presence_penalty: object = None
+    frequency_penalty: object = None
     x_mock: msgspec.Raw = msgspec.Raw()
 
 
@@ -72,6 +76,7 @@ def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:
     copies = 1 if request.n is None else request.n
     if not 1 <= copies <= 128:
         raise Unreadable("Invalid 'n': expected 1 to 128.", "n")
+    strict_numbers.check({name: getattr(request, name) for name in strict_numbers.NAMES}, terms.flavour)
     messages, legacy = request.messages, request.functions is not None
     strict_chat.check(messages, request.tools or (), request.functions or ())
     if terms.flavour != "generic":
@@ -105,7 +110,8 @@ def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:
 def _limit(request: Request, terms: Terms) -> int | None:
     """The cap on the answer; some makers only know its old name."""
     new = None if terms.flavour in ("deepseek", "dashscope") else request.max_completion_tokens
-    return request.max_tokens if new is None else new
+    cap = request.max_tokens if new is None else new
+    return cap if isinstance(cap, int) else None
 
 
 def _offered(offered: Iterable[Fields]) -> list[Tool]:

@@ -42,7 +42,7 @@ class Request(msgspec.Struct):
 
     model: str = ""
     messages: list[dict[str, object]] = []
-    max_tokens: int | None = None
+    max_tokens: object = None
     system: str | list[dict[str, object]] | None = None
     stream: bool | None = None
     tools: list[dict[str, object]] | None = None
@@ -85,7 +85,7 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
         tools=tools(request.tools or (), "input_schema"),
         choice=_choice(request.tool_choice or {}),
         after_tool=isinstance(last, list) and any(map(is_tool_result, last)),
-        limit=request.max_tokens,
+        limit=request.max_tokens if isinstance(request.max_tokens, int) else None,
         fault=bytes(request.x_mock),
         stops=request.stop_sequences or (),
         images=images,

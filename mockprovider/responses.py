@@ -68,7 +68,7 @@ class Request(msgspec.Struct):
     stream: bool | None = None
     tools: list[dict[str, object]] | None = None
     tool_choice: str | dict[str, object] | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: object = None
     include: list[str] | None = None
     text: dict[str, object] | None = None
     top_logprobs: int | None = None
@@ -105,7 +105,7 @@ def _ask(body: bytes, model: str, terms: Terms, *, counting: bool) -> Ask:
         tools=_offered(request.tools or ()),
         choice=_choice(request.tool_choice),
         after_tool=items[-1].get("type") in ("function_call_output", "custom_tool_call_output"),
-        limit=request.max_output_tokens,
+        limit=request.max_output_tokens if isinstance(request.max_output_tokens, int) else None,
         fault=bytes(request.x_mock),
         images=images,
         files=files,

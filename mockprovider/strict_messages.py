@@ -42,8 +42,8 @@ def check(fields: Fields, terms: Terms, model: str, *, counting: bool = False) -
     only("", fields, f"{_COUNTED} {'' if counting else _UNCOUNTED} {_BETA if terms.beta else ''}")
     if fields.get("thread"):  # this provider keeps no conversations; clients know the code and send all of it
         raise Unreadable("thread: not supported for this request", "thread", "thread_unsupported_request")
-    if "max_tokens" not in fields and not counting:
-        raise lacking("max_tokens")
+    if not counting:
+        _check_limit(fields)
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise (
@@ -61,6 +61,17 @@ def check(fields: Fields, terms: Terms, model: str, *, counting: bool = False) -
     check_turns(messages, Blocks(model, terms), thinks=thinks == "enabled")
     _check_history(fields, messages)
     _check_marks(fields, messages)
+
+
+def _check_limit(fields: Fields) -> None:
+    """0 is allowed: it fills a cache. Raises Unreadable."""
+    if "max_tokens" not in fields:
+        raise lacking("max_tokens")
+    limit = fields["max_tokens"]
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise invalid("max_tokens", "Input should be a valid integer")
+    if limit < 0:
+        raise invalid("max_tokens", "must be greater than or equal to 0")
 
 
 def _check_thinking(fields: Fields, model: str) -> str:
@@ -109,7 +120,9 @@ def _check_sampling(fields: Fields, terms: Terms, model: str) -> None:
         raise Unreadable(f"`{given[0]}` is deprecated for this model.", given[0])
     temperature, top_p = fields.get("temperature"), fields.get("top_p")
     for name, value in (("temperature", temperature), ("top_p", top_p)):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        if value is not None and not isinstance(value, int | float):
+            raise invalid(name, "Input should be a valid number")
+        if value is not None and not 0 <= value <= 1:
             raise invalid(name, "range: 0..1")
     if not fields.get("thinking") or fields["thinking"] == {"type": "disabled"}:
         return

@@ -9,7 +9,15 @@ from mockprovider import strict_items
 from mockprovider.answer import Unreadable
 from mockprovider.reading import Fields, Terms
 from mockprovider.strict_functions import check_format, check_function, check_use
-from mockprovider.wording import known_only, missing, name_checked, too_long, unsupported, wrong_type
+from mockprovider.wording import (
+    known_only,
+    missing,
+    name_checked,
+    number_checked,
+    too_long,
+    unsupported,
+    wrong_type,
+)
 
 _COUNTED = (
     "model input previous_response_id tools text reasoning truncation instructions personality conversation "
@@ -77,11 +85,8 @@ def _check_options(fields: Fields) -> None:
     if instructions is not None and not isinstance(instructions, str):
         raise wrong_type("instructions", "a string", instructions)
     limit = fields.get("max_output_tokens")
-    if isinstance(limit, int) and limit < _LEAST_OUTPUT:
-        text = (
-            f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {_LEAST_OUTPUT}, "
-        )
-        raise Unreadable(f"{text}but got {limit} instead.", "max_output_tokens", "integer_below_min_value")
+    if limit is not None:
+        number_checked("max_output_tokens", limit, _LEAST_OUTPUT, None, whole=True)
     included = fields.get("include")
     for place, value in enumerate(included if isinstance(included, list) else ()):
         if value not in _INCLUDED.split():
@@ -102,13 +107,7 @@ def _check_sampling(fields: Fields, model: str) -> None:
         value = fields.get(name)
         if value is None:
             continue
-        if not isinstance(value, int | float):
-            raise wrong_type(name, "a decimal", value)
-        if value > most:
-            text = (
-                f"Invalid '{name}': decimal above maximum value. Expected a value <= {most}, but got {value} "
-            )
-            raise Unreadable(f"{text}instead.", name, "decimal_above_max_value")
+        number_checked(name, value, 0, most, whole=False)
         if value != 1 and reasons(model):
             raise Unreadable(f"Unsupported parameter: '{name}' is not supported with this model.", name)
 

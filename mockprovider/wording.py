@@ -79,6 +79,20 @@ def wrong_type(param: str, expected: str, value: object) -> Unreadable:
     return Unreadable(text, param, "invalid_type")
 
 
+def number_checked(param: str, value: object, least: float, most: float | None, *, whole: bool) -> None:
+    """Refuse what is no number (a whole one), or none from `least` to `most`. Raises Unreadable."""
+    kind, types = ("integer", int) if whole else ("decimal", (int, float))
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise wrong_type(param, "an integer" if whole else "a decimal", value)
+    assert isinstance(value, int | float)
+    if value < least:
+        text = f"Invalid '{param}': {kind} below minimum value. Expected a value >= {least}, but got {value} "
+        raise Unreadable(f"{text}instead.", param, f"{kind}_below_min_value")
+    if most is not None and value > most:
+        text = f"Invalid '{param}': {kind} above maximum value. Expected a value <= {most}, but got {value} "
+        raise Unreadable(f"{text}instead.", param, f"{kind}_above_max_value")
+
+
 def too_long(param: str, limit: int, value: str) -> Unreadable:
     """A string of more characters than allowed."""
     text = f"Invalid '{param}': string too long. Expected a string with maximum length {limit}, "

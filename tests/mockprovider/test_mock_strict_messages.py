@@ -107,7 +107,10 @@ def test_counting_needs_no_limit_and_takes_fewer_fields() -> None:
         ({"thinking": {**_THINKING, "effort": 1}}, "thinking.enabled.effort: Extra inputs"),
         ({"thinking": {**_THINKING, "display": "all"}}, "thinking.enabled.display: Input should be"),
         ({"temperature": 1.5}, "temperature: range: 0..1"),
-        ({"top_p": "x"}, "top_p: range: 0..1"),
+        ({"temperature": "x"}, "temperature: Input should be a valid number"),
+        ({"max_tokens": -1}, "max_tokens: must be greater than or equal to 0"),
+        ({"max_tokens": "x"}, "max_tokens: Input should be a valid integer"),
+        ({"top_p": "x"}, "top_p: Input should be a valid number"),
     ],
 )
 def test_thinking_has_its_price(fields: dict[str, Any], text: str) -> None:

@@ -105,6 +105,22 @@ def test_the_words_are_openais() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"max_output_tokens": "x"}, "invalid_type"),
+        ({"temperature": "x"}, "invalid_type"),
+        ({"temperature": -1}, "decimal_below_min_value"),
+        ({"top_p": 1.5}, "decimal_above_max_value"),
+    ],
+)
+def test_numbers_are_within_their_bounds(fields: dict[str, Any], code: str) -> None:
+    """By the code that goes with it."""
+    with pytest.raises(Unreadable) as caught:
+        _check(**fields)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
     ("model", "wanted"),
     [("gpt-5-mini", True), ("o3", True), ("openai/o4-mini", True), ("gpt-4o", False), ("foo3", False)],
 )

@@ -1,0 +1,111 @@
+from typing import Any
+
+import pytest
+
+from mockprovider.answer import Unreadable
+from mockprovider.behaviour import Flavour
+from mockprovider.strict_numbers import NAMES, check
+
+FLAVOURS: list[Flavour] = ["generic", "openai", "deepseek", "dashscope", "vllm"]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_numbers_within_their_bounds_pass(flavour: Flavour) -> None:
+    """As do those that are null, which are as if not given."""
+    check(dict.fromkeys(NAMES), flavour)
+    check({"max_tokens": 1, "max_completion_tokens": 1, "temperature": 0, "top_p": 1}, flavour)
+    check({"temperature": 2, "top_p": 0.5, "presence_penalty": -2, "frequency_penalty": 2.0}, flavour)
+
+
+UNREADABLE = "Failed to deserialize the JSON body into the target type:"
+BELOW = "below minimum value. Expected a value >= "
+
+
+@pytest.mark.parametrize(
+    ("flavour", "fields", "words", "code"),
+    [
+        (
+            "openai",
+            {"max_tokens": -1},
+            f"Invalid 'max_tokens': integer {BELOW}1, but got -1 instead.",
+            "integer_below_min_value",
+        ),
+        (
+            "generic",
+            {"max_completion_tokens": 0},
+            f"Invalid 'max_completion_tokens': integer {BELOW}1, but got 0 instead.",
+            "integer_below_min_value",
+        ),
+        (
+            "generic",
+            {"temperature": "x"},
+            "Invalid type for 'temperature': expected a decimal, but got a string instead.",
+            "invalid_type",
+        ),
+        (
+            "openai",
+            {"max_tokens": "5"},
+            "Invalid type for 'max_tokens': expected an integer, but got a string instead.",
+            "invalid_type",
+        ),
+        (
+            "openai",
+            {"max_tokens": True},
+            "Invalid type for 'max_tokens': expected an integer, but got a boolean instead.",
+            "invalid_type",
+        ),
+        (
+            "openai",
+            {"temperature": 2.5},
+            "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.",
+            "decimal_above_max_value",
+        ),
+        (
+            "openai",
+            {"presence_penalty": -3},
+            f"Invalid 'presence_penalty': decimal {BELOW}-2, but got -3 instead.",
+            "decimal_below_min_value",
+        ),
+        (
+            "deepseek",
+            {"max_tokens": 0},
+            "Invalid max_tokens value, the valid range of max_tokens is [1, 393216]",
+            "invalid_request_error",
+        ),
+        (
+            "deepseek",
+            {"temperature": "1.3"},
+            f'{UNREADABLE} temperature: invalid type: string "1.3", expected f32',
+            None,
+        ),
+        (
+            "dashscope",
+            {"max_tokens": -1},
+            "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 65536]",
+            "invalid_parameter_error",
+        ),
+        ("dashscope", {"max_tokens": "x"}, "'max_tokens' must be Integer", "invalid_value"),
+        ("dashscope", {"temperature": "x"}, "'temperature' must be Float", "invalid_value"),
+        ("vllm", {"max_tokens": -1}, "max_tokens must be at least 1, got -1.", None),
+        ("vllm", {"temperature": -1}, "temperature must be non-negative, got -1.", None),
+        (
+            "vllm",
+            {"temperature": "x"},
+            "[{'loc': ('body', 'temperature'), 'msg': 'Input should be a valid number'}]",
+            None,
+        ),
+    ],
+)
+def test_each_maker_refuses_in_its_words(
+    flavour: Flavour, fields: dict[str, Any], words: str, code: str | None
+) -> None:
+    """What is no number, or out of bounds."""
+    with pytest.raises(Unreadable) as caught:
+        check(fields, flavour)
+    assert (str(caught.value), caught.value.code) == (words, code)
+
+
+def test_a_name_that_a_maker_does_not_know_is_passed_over() -> None:
+    """Some know only the old name of the cap."""
+    for flavour in ("deepseek", "dashscope"):
+        check({"max_completion_tokens": "x"}, flavour)
