@@ -76,7 +76,7 @@ def read(body: bytes, model: str, terms: Terms = USUAL) -> Ask:
     copies = 1 if request.n is None else request.n
     if not 1 <= copies <= 128:
         raise Unreadable("Invalid 'n': expected 1 to 128.", "n")
-    strict_numbers.check({name: getattr(request, name) for name in strict_numbers.NAMES}, terms.flavour)
+    strict_numbers.check(request, terms.flavour)
     messages, legacy = request.messages, request.functions is not None
     strict_chat.check(messages, request.tools or (), request.functions or ())
     if terms.flavour != "generic":

@@ -25,10 +25,11 @@ _MOST_OF_DEEPSEEK = 393_216
 _MOST_OF_DASHSCOPE = 65_536
 
 
-def check(numbers: Fields, flavour: Flavour) -> None:
+def check(request: object, flavour: Flavour) -> None:
     """Refuse what is no number, or too small or too large; null is as if not given. Raises Unreadable."""
-    given = {name: value for name, value in numbers.items() if value is not None}
-    _MAKERS.get(flavour, _openai)(given)
+    given = {name: value for name in NAMES if (value := getattr(request, name)) is not None}
+    if given:
+        _MAKERS.get(flavour, _openai)(given)
 
 
 def _openai(given: Fields) -> None:

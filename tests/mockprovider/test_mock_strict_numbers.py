@@ -2,9 +2,17 @@ from typing import Any
 
 import pytest
 
+from mockprovider import strict_numbers
 from mockprovider.answer import Unreadable
 from mockprovider.behaviour import Flavour
-from mockprovider.strict_numbers import NAMES, check
+from mockprovider.chat import Request
+from mockprovider.strict_numbers import NAMES
+
+
+def check(fields: dict[str, Any], flavour: Flavour) -> None:
+    """A request of these numbers alone."""
+    strict_numbers.check(Request(**fields), flavour)
+
 
 FLAVOURS: list[Flavour] = ["generic", "openai", "deepseek", "dashscope", "vllm"]
 
