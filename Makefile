@@ -14,7 +14,7 @@ HELM   := .venv-helm
 .PHONY: help demo test check format cluster cluster-short conformance dashboards browser helm bench bench-quick soak micro startup capacity js lock docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUN)/ready ## try the proxy on port 8080 (another: ARGS="--port 8000"); Ctrl-C ends it
 	@$(RUN)/bin/apex-proxy demo $(ARGS)

@@ -67,6 +67,11 @@ READERS: Final = 4
 LONG: Final = 120.0
 """Seconds that one may take."""
 
+NOTHING_KEPT: Final = (
+    "Nothing is kept of that request: its API key was not known (401), no model was asked for it, or it is too "
+    "old."
+)
+
 ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
 
 SHARED: Final = {"key": operator.attrgetter("key_id"), "origin": operator.attrgetter("origin")}
@@ -164,13 +169,16 @@ class Administration:
     async def explained(self, body: bytes, asked: Head, query: Mapping[str, str]) -> Explanation:
         """What would become of a request. Raises `Refusal` where nobody can say what is meant."""
         fields = envelope.decode(body, self.fleet.snapshot.config.bounds.json_depth)
-        endpoint = _endpoint(query.get("endpoint"), fields)
+        named = query.get("endpoint")
+        endpoint = _endpoint(named, fields)
         tenant = self._tenant(query.get("client"))
         head = Head(None, b"application/json", b"", len(body), asked.forwarded, asked.vendor, asked.strict)
         found = await self.rehearsal.of(endpoint, body, tenant, head)
         said = {limit.key: quote.said for quote in found.quotes for limit in quote.limits}
         name, waits, answer = self.fleet.name, found.waits, found.answer
-        return explained(found.decision, found.snapshot, name, said=said, waits=waits, answer=answer)
+        told = explained(found.decision, found.snapshot, name, said=said, waits=waits, answer=answer)
+        either = endpoint is Endpoint.CHAT and "max_tokens" in fields and fields.keys() <= _EITHER
+        return msgspec.structs.replace(told, guessed=named is None and either)
 
     async def decisions(self, request: Request) -> Response:
         """The newest of this replica, one line each; with `format=lines` as `replay` wants them."""
@@ -206,7 +214,7 @@ class Administration:
                 raise Refusal(503, _SILENT[heard].format(replica=there.replica), code="replica_silent")
             found = _unpacked(heard) if isinstance(heard, bytes) else None
         if found is None:
-            raise Refusal(404, "Nothing is kept (any more) of that request.", code="not_found")
+            raise Refusal(404, NOTHING_KEPT, code="not_found")
         return Response(found, media_type="application/json")
 
     def answer(self, request_id: bytes) -> bytes | None:
@@ -334,6 +342,12 @@ def _endpoint(named: str | None, fields: envelope.Fields) -> Endpoint:
 
 _ANTHROPIC: Final = frozenset({"system", "thinking", "stop_sequences", "anthropic_version"})
 """Fields that the Messages API has and Chat has not."""
+
+_EITHER: Final = frozenset(
+    {"model", "messages", "max_tokens", "stream", "temperature", "top_p", "top_k", "tools", "tool_choice"}
+    | {"metadata", "service_tier"}
+)
+"""Fields that a body for either of the two may have: where there are no others, nobody knows which it is."""
 
 
 def _some(names: list[str]) -> str:

@@ -21,7 +21,8 @@ def explanation(told: Explanation) -> str:
         told.summary,
         "",
         f"{told.endpoint} {kind} for '{told.model}', asked by {told.client}, {told.bytes:,} bytes"
-        + (f", {told.expected:,} tokens reserved" if told.expected else ""),
+        + (f", {told.expected:,} tokens reserved" if told.expected else "")
+        + (" (taken for chat; `--endpoint messages` for the other)" if told.guessed else ""),
     ]
     if told.refused_by is not None:
         again = f"; again in {told.retry_after:.1f} s" if told.retry_after is not None else ""

@@ -24,7 +24,7 @@ from test_rehearsal import effects, rehearsal
 
 from metrics.instruments import Instruments
 from proxy import administration, operations, telling
-from proxy.administration import Administration
+from proxy.administration import NOTHING_KEPT, Administration
 from proxy.decision import Decision
 from proxy.explanation import Explanation
 from proxy.health import Effect, Report
@@ -496,6 +496,27 @@ def test_the_endpoint_is_guessed_from_the_fields(fields: Json, expected: Endpoin
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("fields", "query", "guessed"),
+    [
+        ({"messages": [], "max_tokens": 5}, "", True),
+        ({"messages": [], "max_tokens": 5, "temperature": 1}, "", True),
+        ({"messages": [], "max_tokens": 5}, "?client=dev&endpoint=chat", False),
+        ({"messages": [], "max_tokens": 5, "n": 1}, "", False),
+        ({"messages": []}, "", False),
+        ({"messages": [], "max_tokens": 5, "system": "x"}, "", False),
+    ],
+)
+def test_what_could_be_either_is_said_to_be_guessed(fields: Json, query: str, guessed: bool) -> None:
+    """The plainest body of Messages is one of Chat as well."""
+
+    async def main() -> None:
+        body = json.dumps({"model": MODEL, **fields}).encode()
+        assert (await explain(Desk(scene_of()), body, *([query] if query else []))).guessed is guessed
+
+    run(main())
+
+
 def test_explain_heeds_what_a_client_would_send() -> None:
     """Of its headers, what may be strict; no key, for the operator's is none of a client."""
 
@@ -755,7 +776,7 @@ OTHER = "req_" + "f" * 24
         (Silence.AWAY, 503, "Replica ffffffffffff decided that, and Redis, over which it is asked, is away."),
         (Silence.NOBODY, 503, "Replica ffffffffffff decided that, and does not answer: it may be gone."),
         (Silence.BUSY, 503, "Too much is asked of other replicas at the moment."),
-        (Silence.UNKNOWN, 404, "Nothing is kept (any more) of that request."),
+        (Silence.UNKNOWN, 404, NOTHING_KEPT),
     ],
 )
 def test_a_replica_that_does_not_say(heard: Silence, status: int, said: str) -> None:

@@ -35,6 +35,12 @@ def test_a_bare_one_is_two_lines() -> None:
     ]
 
 
+def test_a_guess_is_said_to_be_one() -> None:
+    """With what to do about it."""
+    (_, _, asked) = explanation(msgspec.structs.replace(TOLD, guessed=True)).splitlines()
+    assert asked.endswith(" bytes (taken for chat; `--endpoint messages` for the other)")
+
+
 def test_all_there_is_to_tell() -> None:
     """Candidates and limits in columns, picks with who was left out and why."""
     full = msgspec.structs.replace(

@@ -67,7 +67,7 @@ class Reply(Protocol):
     async def read(self) -> bytes:
         """The next bytes of the body as they arrived, never empty before the end; b"" at the end.
 
-        Raises `Fault`: TRUNCATED where the body ended before its framing said so, RESET where the
+        Raises `Fault`: TRUNCATED where the connection ended within the body, RESET where the
         connection was reset, PROTOCOL where the framing itself is wrong.
         """
 

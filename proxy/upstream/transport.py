@@ -28,7 +28,7 @@ _HEAD_FAULTS = {
     FaultKind.PROTOCOL: "the response is not HTTP/1.1, or its head is too large",
 }
 _BODY_FAULTS = {
-    FaultKind.TRUNCATED: "the body ended before its framing said so",
+    FaultKind.TRUNCATED: "the connection broke off within the answer",
     FaultKind.RESET: "the connection was reset within the body",
     FaultKind.PROTOCOL: "the body is framed wrongly",
 }
