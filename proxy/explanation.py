@@ -89,8 +89,8 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """See the module. `supposed`: it was not sent; each attempt was supposed to fail, to name all candidates.
 
     `guessed`: nobody said whether it is for Chat or for Messages, and it could be for both. `expected` are
-    the tokens that were to be reserved. `summary` is one line for people. `waits` are the seconds after which the
-    first target could be tried, where none can be now.
+    the tokens that were to be reserved. `summary` is one line for people. `waits` are the seconds after which
+    the first target could be tried, where none can be now.
     """
 
     request_id: str
