@@ -133,8 +133,8 @@ def test_parts_of_an_event_wait() -> None:
     [
         ([role()] * HOLD_EVENTS, False),
         ([role()] * (HOLD_EVENTS + 1), True),
-        ([b"data: ".ljust(HOLD_BYTES - 2, b"x") + b"\n\n"], False),
-        ([b"data: ".ljust(HOLD_BYTES - 1, b"x") + b"\n\n"], True),
+        ([b'data: "'.ljust(HOLD_BYTES - 3, b"x") + b'"\n\n'], False),
+        ([b'data: "'.ljust(HOLD_BYTES - 2, b"x") + b'"\n\n'], True),
     ],
     ids=["64 events", "65 events", "256 KiB", "a byte more"],
 )
