@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 
 import pytest
-from harness import MODEL, PATIENCE, Mock, Serve, configured, eventually
+from harness import KEY, MODEL, PATIENCE, Mock, Serve, configured, eventually
 from lively import Operations
 
 pytestmark = pytest.mark.process
@@ -193,6 +193,25 @@ def test_canaries_stay_where_they_are() -> None:
     assert any("would go to" in said for said in admin.values())
     assert "request" in lines
     assert found == []
+
+
+def test_providers_that_quote_a_prompt_bring_it_into_no_log() -> None:
+    """The client is told what they say; operators are, but for what was quoted."""
+    quoting = {
+        "status": 503,
+        "error": {"message": f"Cannot say '{CANARIES['prompt']}' now", "code": "no_words"},
+    }
+    with Mock({"default": quoting}) as mock, Serve(configured(mock)) as proxy:
+        body = {"model": MODEL, "messages": [{"role": "user", "content": f"Say {CANARIES['prompt']}."}]}
+        _, answer = asked(proxy.port, "/v1/chat/completions", body, KEY)
+        eventually(lambda: len(proxy.events("request")) == 1)
+        (line,) = proxy.events("request")
+        targets = Operations((proxy.operations,)).get(proxy.operations, "/admin/targets").decode()
+        assert proxy.stop() == 0
+    assert CANARIES["prompt"] in answer.decode()
+    assert all("Cannot …" in failure and "' now; " in failure for failure in line["failures"])
+    assert "no_words" in targets
+    assert CANARIES["prompt"] not in "\n".join([*proxy.err, *proxy.out, targets])
 
 
 @pytest.mark.parametrize("stream", [True, False])
