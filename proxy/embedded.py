@@ -196,7 +196,7 @@ class Embedded:
         except OSError as error:
             what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
             raise EmbeddedError(f"embedded store: {what}; mend that, or {_OTHER_SERVER}") from error
-        _sweep(self._launched.directory.parent)
+        _sweep(self._launched.directory.parent, self._launched.directory)
 
     async def ready(self, timeout: float = 10.0) -> Description:  # noqa: ASYNC109  (start-up has one bound, told in the error)
         """Wait until the server answers, for at most `timeout` seconds. Ends what was started if it fails.
@@ -353,11 +353,11 @@ def _abandoned(directory: Path) -> bool:
     return True
 
 
-def _sweep(base: Path) -> None:
-    """Remove what stores whose guard was killed, or which crashed before their parent, left in `base`."""
+def _sweep(base: Path, own: Path) -> None:
+    """Remove what stores that nobody holds left in `base`; `own` may have ended, but is yet to be told of."""
     for log in base.glob(f"{_PREFIX}*/{_LOG}"):
         with contextlib.suppress(OSError):  # another start may sweep at the same time
-            if log.parent.lstat().st_uid == os.getuid() and _abandoned(log.parent):
+            if log.parent != own and log.parent.lstat().st_uid == os.getuid() and _abandoned(log.parent):
                 shutil.rmtree(log.parent)
 
 

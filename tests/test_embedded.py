@@ -362,6 +362,22 @@ def test_a_server_that_does_not_come_up_is_one_line(make: Make, base: Path, text
     assert stores_in(base) == []
 
 
+def test_a_server_that_ends_while_others_leftovers_are_swept_is_not_one_of_them(
+    make: Make, base: Path
+) -> None:
+    """Sweeping takes longer here than the server lives; what it logged is still there to be told."""
+    for number in range(300):
+        left = base / f"apex-store-{number}"
+        left.mkdir()
+        for name in ("log", *map(str, range(9))):
+            (left / name).touch()
+    store = make(bundled=script(base, "echo 'bad option'; exit 3"))
+    store.start()
+    with pytest.raises(EmbeddedError, match="bad option"):
+        asyncio.run(store.ready(10))
+    assert stores_in(base) == []
+
+
 PRETEND = """
 import os, signal, socket, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
