@@ -152,14 +152,15 @@ def started(command: Command, port: int) -> Iterator[int]:
         _await(process, port, command)
         yield process.pid
     finally:
-        if process.poll() is None:
-            tell(family(process.pid), signal.SIGCONT)  # who stands still does not hear that it shall end
+        born = family(process.pid) if process.poll() is None else []
+        tell(born, signal.SIGCONT)  # who stands still does not hear that it shall end
         process.terminate()
         try:
             process.wait(10.0)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        tell(born[1:], signal.SIGKILL)  # granian's worker outlives its parent
 
 
 def _await(process: subprocess.Popen[bytes], port: int, command: Command) -> None:

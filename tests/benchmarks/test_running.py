@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import Command, Side, free_port, started
+from running import Command, Side, family, free_port, started
 
 pytestmark = pytest.mark.process
 
@@ -67,3 +67,16 @@ def test_a_process_that_stands_still_is_ended_all_the_same(tmp_path: Path) -> No
         Side("peer", "", pid, sleeps=True).sleep()
         assert becomes(pid, still=True)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_who_descends_from_a_process_ends_with_it(tmp_path: Path) -> None:
+    """Some workers outlive their parents, and would be in the figures of all that is measured after them."""
+    program = f"import subprocess; subprocess.Popen(['sleep', '60'])\n{_LISTENING}"
+    port = free_port()
+    command = Command([sys.executable, "-c", program, str(port)], 0, tmp_path, {}, tmp_path / "log")
+    with started(command, port) as pid:
+        _, child = family(pid)
+    late = time.monotonic() + _PATIENCE
+    while Path(f"/proc/{child}").exists() and state(child) != "Z" and time.monotonic() < late:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{child}").exists() or state(child) == "Z"
