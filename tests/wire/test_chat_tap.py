@@ -280,6 +280,17 @@ def test_an_error_stops_the_stream(head: bytes, bad: bytes) -> None:
     assert tap.error == Said("bad")
 
 
+@pytest.mark.parametrize("more", [delta("more"), usage(), DONE, ERROR, HI.strip(), b"<html>\n\n"])
+def test_what_comes_after_the_end_is_not_passed_on(more: bytes) -> None:
+    """Not in the same read, nor in the next, nor when the provider hangs up: it was the end."""
+    for first, then in ((DONE + more, b""), (DONE, more)):
+        tap = tapped()
+        assert tap.feed(HI + first) == HI + DONE
+        assert tap.feed(then) == b""
+        assert tap.finish() == b""
+        assert (tap.error, tap.usage, tap.events) == (None, None, 3)
+
+
 def test_an_error_without_its_empty_line_counts() -> None:
     """The last words of a provider are read even if it hangs up in the middle of its framing."""
     tap = tapped()

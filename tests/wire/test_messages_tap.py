@@ -173,6 +173,19 @@ def test_an_end_by_its_name_alone() -> None:
     assert stream.ended
 
 
+@pytest.mark.parametrize(
+    "more", [text(), STOP, PING, ev("error", error={"message": "bad"}), PING[:-2], b"<html>\n\n"]
+)
+def test_what_comes_after_the_end_is_not_passed_on(more: bytes) -> None:
+    """Not in the same read, nor in the next, nor when the provider hangs up: it was the end."""
+    for first, then in ((STOP + more, b""), (STOP, more)):
+        stream = MessagesStream()
+        assert stream.feed(text() + first) == text() + STOP
+        assert stream.feed(then) == b""
+        assert stream.finish() == b""
+        assert (stream.error, stream.events) == (None, 2)
+
+
 def test_the_last_event_may_lack_its_empty_line() -> None:
     """It is given one."""
     stream = MessagesStream()

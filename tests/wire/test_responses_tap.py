@@ -281,12 +281,16 @@ def test_words_of_the_end_in_a_text_are_text() -> None:
     assert not one.ended
 
 
-def test_what_comes_after_the_end_is_not_passed_on() -> None:
-    """What comes after the end is not passed on."""
-    one = stream()
-    one.feed(CREATED + DELTA + COMPLETED)
-    assert one.feed(DONE) == b""
-    assert one.finish() == b""
+@pytest.mark.parametrize("more", [DONE, DELTA, COMPLETED, event("error", 4), DELTA[:-2], b"<html>\n\n"])
+def test_what_comes_after_the_end_is_not_passed_on(more: bytes) -> None:
+    """Not in the same read, nor in the next, nor when the provider hangs up: it was the end."""
+    for first, then in ((COMPLETED + more, b""), (COMPLETED, more)):
+        one = stream()
+        assert one.feed(CREATED + DELTA + first).endswith(DONE)
+        kept = one.kept
+        assert one.feed(then) == b""
+        assert one.finish() == b""
+        assert (one.error, one.kept, one.events) == (None, kept, 3)
 
 
 def test_the_whole_response_is_kept() -> None:

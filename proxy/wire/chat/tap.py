@@ -116,6 +116,8 @@ class ChatStream:
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed, as they came."""
+        if self.ended:
+            return b""
         block = self._splitter.whole(data)
         if not block:
             return b""

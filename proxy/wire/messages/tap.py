@@ -113,6 +113,8 @@ class MessagesStream:
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed, as they came."""
+        if self.ended:
+            return b""
         block = self._splitter.whole(data)
         if not block:
             return b""
@@ -126,6 +128,8 @@ class MessagesStream:
 
     def finish(self) -> bytes:
         """The upstream ended. A last event may lack its empty line. Raises `Fault`: EMPTY, TRUNCATED."""
+        if self.ended:
+            return b""
         rest = self._splitter.rest
         last = b""
         left = sse.events(rest)

@@ -180,6 +180,8 @@ class ResponsesStream:
 
     def feed(self, data: bytes) -> bytes:
         """The whole events that `data` completed; those of the response itself under the client's id."""
+        if self.ended:
+            return b""
         block = self._splitter.whole(data)
         if not block:
             return b""
