@@ -333,6 +333,23 @@ def test_an_error_is_not_passed_on_but_told(before: bytes, piece: bytes) -> None
     assert not one.ended
 
 
+@pytest.mark.parametrize("before", [b"", CREATED + DELTA])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"overloaded", Said("The provider reported an error.")),
+        (b'"overloaded"', Said("The provider reported an error.")),
+        (b'{"type": 5, "error": {"message": "m", "code": "c"}}', Said("m", code="c")),
+    ],
+)
+def test_an_error_by_its_name_alone(before: bytes, data: bytes, said: Said) -> None:
+    """It is the provider's error, whatever its data is, and not an event that nobody can read."""
+    one = stream()
+    one.feed(before)
+    assert one.feed(b"event: error\ndata: " + data + b"\n\n" + DELTA) == b""
+    assert (one.error, one.ended) == (said, False)
+
+
 def test_what_came_before_an_error_is_passed_on() -> None:
     """What came before an error is passed on."""
     one = stream()

@@ -243,8 +243,7 @@ class ResponsesStream:
         try:
             found = _event.decode(data)
         except _MISHAPS:
-            sse.check(event, data)
-            return event
+            return self._read_odd(event, data)
         sse.check(event, None)
         if found.type in _LIFECYCLE:
             return self._rewrite(found.type, data) or event
@@ -252,6 +251,14 @@ class ResponsesStream:
             self.content = self.content or _says_something(found)
             return event
         return b""
+
+    def _read_odd(self, event: bytes, data: bytes) -> bytes:
+        """An event whose data is none of this dialect: it passes, but for an error, known by its name."""
+        if sse.name_of(event) == b"error":
+            self.error = said_in(data) or Said("The provider reported an error.")
+            return b""
+        sse.check(event, data)
+        return event
 
     def _failure(self, kind: str, event: bytes, data: bytes) -> bool:
         """Whether the event says that the response has failed."""
