@@ -29,9 +29,14 @@ OWNER = "apex-ai-proxy"
 Ready = Callable[[], bool]
 
 _KNOWN = re.compile(
-    r".*(?P<rest>/(?P<family>chat/completions|responses|messages|embeddings|models)(?:/.*)?)", re.DOTALL
+    r"(?:/(?:v1|api|anthropic|openai(?:/deployments/[^/]+)?|chat/completions|responses|messages|embeddings))*"
+    r"(?P<rest>/(?:chat/completions|embeddings|messages(?:/count_tokens)?|(?:responses|models)(?:/.+)?))",
+    re.DOTALL,
 )
-"""The last part of a path that is known, whatever stands before it."""
+"""A path that an SDK asks for under a wrong base URL, and the last part of it, which is served under /v1.
+
+Such are the address alone, one with /v1 where the SDK adds its own, a whole endpoint, another vendor's.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ async def _list_models(request: Request) -> Response:
 async def _get_model(request: Request) -> Response:
     exchange: Exchange = request.state.exchange
     model: str = request.path_params["model"]  # declared, it would have FastAPI import all of pydantic.v1
+    if not model.strip("/"):
+        raise HTTPException(404)  # the list with a slash too many
     find_model(exchange, model)
     return _json(_model(exchange, model))
 
@@ -160,11 +167,16 @@ def _meant(path: str, dialect: Dialect) -> str:
     """What helps who has got an SDK's base URL wrong, or came to look; empty for anything else."""
     if path == "/":
         return f" {WHERE}"
-    found = _KNOWN.fullmatch(path.rstrip("/"))
+    bare = path.rstrip("/")
+    found = _KNOWN.fullmatch(bare)
     meant = f"/v1{found['rest']}" if found is not None else path
     if found is None or meant == path:
         return ""
-    anthropic = found["family"] == "messages" or (found["family"] == "models" and dialect is Dialect.MESSAGES)
+    if meant == bare:
+        return f" Did you mean {meant[:200]}?"
+    anthropic = found["rest"].startswith("/messages") or (
+        found["rest"].startswith("/models") and dialect is Dialect.MESSAGES
+    )
     how = (
         "For Anthropic's SDKs leave /v1 out of the base URL: it is this server's address alone."
         if anthropic

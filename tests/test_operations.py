@@ -150,7 +150,7 @@ def test_unknown_and_forbidden_models_answer_alike(name: str, key: str) -> None:
         ("PUT", "/v1/responses/resp_1", 405, "method_not_allowed", "GET"),
         ("POST", "/v1/models", 405, "method_not_allowed", "GET"),
         ("DELETE", "/livez", 405, "method_not_allowed", "GET, HEAD"),
-        ("GET", "/v1/models/", 404, "model_not_found", None),
+        ("GET", "/v1/models/", 404, "not_found", None),
         ("GET", "/docs", 404, "not_found", None),
         ("GET", "/openapi.json", 404, "not_found", None),
     ],
@@ -197,11 +197,15 @@ ANTHROPICS = "For Anthropic's SDKs leave /v1 out of the base URL: it is this ser
         ("GET", "/models", "/v1/models", OPENAIS),
         ("POST", "/v1/v1/chat/completions", "/v1/chat/completions", OPENAIS),
         ("POST", "/v1/chat/completions/chat/completions", "/v1/chat/completions", OPENAIS),
-        ("POST", "/v1/chat/completions/", "/v1/chat/completions", OPENAIS),
+        ("POST", "/v1/responses/responses/", "/v1/responses", OPENAIS),
         ("POST", "/api/v1/responses", "/v1/responses", OPENAIS),
         ("POST", "/v1/v1/messages", "/v1/messages", ANTHROPICS),
         ("POST", "/v1/v1/messages/count_tokens", "/v1/messages/count_tokens", ANTHROPICS),
         ("POST", "/messages", "/v1/messages", ANTHROPICS),
+        ("POST", "/v1/messages/v1/messages", "/v1/messages", ANTHROPICS),
+        ("POST", "/anthropic/v1/messages", "/v1/messages", ANTHROPICS),
+        ("POST", "/openai/v1/chat/completions", "/v1/chat/completions", OPENAIS),
+        ("POST", "/openai/deployments/gpt-4o/chat/completions", "/v1/chat/completions", OPENAIS),
     ],
 )
 def test_who_has_the_base_url_wrong_is_told_how(method: str, path: str, meant: str, how: str) -> None:
@@ -222,10 +226,42 @@ def test_models_are_told_by_who_asks() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/messages/batches", "/v1/chat/completions/chatcmpl_1", "/v1/nothing", "/amodels", "/v1"]
+    "path",
+    [
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/responses/resp_1",
+        "/v1/models",
+    ],
+)
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_too_many_is_no_wrong_base_url(path: str, slashes: str) -> None:
+    """The path without it is all there is to say."""
+    method = "GET" if path == "/v1/models" else "POST"
+    message = asked(method, path + slashes).json()["error"]["message"]
+    assert message == f"There is nothing at {method} {path}{slashes}. Did you mean {path}?"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/messages/batches",
+        "/v1/messages/batches/",
+        "/v1/chat/completions/chatcmpl_1",
+        "/v1/nothing",
+        "/amodels",
+        "/v1",
+        "/v1beta/models/gemini:generateContent",
+        "/admin/models",
+        "/admin/limits/responses",
+        "/metrics/models",
+        "/files/messages",
+    ],
 )
 def test_what_is_no_slip_gets_no_hint(path: str) -> None:
-    """What is not served at all is nowhere else either."""
+    """What is not served at all is nowhere else either; another root is another API."""
     assert asked("GET", path).json()["error"]["message"] == f"There is nothing at GET {path}."
 
 
