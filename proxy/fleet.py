@@ -31,7 +31,7 @@ from proxy.throttle import Throttle
 __all__ = ["ENTRIES", "TEND", "Fleet", "Snapshot", "Turn", "snapshot"]
 
 ENTRIES = 10_000
-"""The most names remembered; a client that may address providers directly makes them up."""
+"""The most names remembered; those that reloads have taken out are among them."""
 
 TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""

@@ -13,6 +13,10 @@ DECAY = 10.0
 """Seconds in which an average that hears nothing falls to 1/e."""
 
 ENTRIES = 10_000
+"""The most averages kept; those of targets that a reload has taken out are among them."""
+
+DIGITS = 6
+"""Averages are told to the microsecond."""
 
 Known = Mapping[str, tuple[float, int]]
 """What several replicas know: by name the sum of their averages, and how many have one."""
@@ -71,8 +75,9 @@ class Latencies:
         return twin
 
     def told(self, now: float) -> dict[str, float]:
-        """This replica's own, for the others."""
-        return {name: found.seen(now) for name, found in self._own.items()}
+        """This replica's own, for the others. Those that have fallen to nothing say nothing any more."""
+        rounded = {name: round(found.seen(now), DIGITS) for name, found in self._own.items()}
+        return {name: value for name, value in rounded.items() if value}
 
     def hear(self, others: Known, then: float) -> None:
         """What the others told `then`: the mean of those that know a target."""

@@ -20,9 +20,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from proxy import latency
 from proxy.circuit import Change, Kind, Record
 from proxy.fleet import ENTRIES, Fleet
 from proxy.link import Script, ScriptError, Unavailable
+from proxy.snapshot import Snapshot
 from ratelimit import store
 
 HASH = "apex:{health}"
@@ -49,8 +51,11 @@ UNKNOWN = -1
 AHEAD = 64
 """Messages kept that came before those they follow; beyond it all is read anew."""
 
-SAID = 64
-"""The last loads of this replica that may be in a sum: more polls than there are within `OLD`."""
+SAID = 16
+"""The last loads of this replica that may be in a sum: twice as many as there are polls within `OLD`."""
+
+LATE = 4
+"""How far behind the last number heard another may be: a call that was given up may run after later ones."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -297,12 +302,16 @@ class Peers:
 
     def _load(self) -> Load | None:
         """What is told now; None where no strategy asks for it."""
-        config = self._fleet.snapshot.config
-        if not any(model.strategy in _SHARED for model in config.models.values()):
+        shared = _shared(self._fleet.snapshot)
+        if not shared:
             return None
         self._number += 1
         busy, latencies = self._fleet.tell_loads()
-        load = Load(busy, {name: round(value, 6) for name, value in latencies.items()}, self._number)
+        load = Load(
+            {name: count for name, count in busy.items() if name in shared},
+            {name: value for name, value in latencies.items() if name in shared},
+            self._number,
+        )
         self._said[load.number] = load
         if len(self._said) > SAID:
             del self._said[next(iter(self._said))]
@@ -322,6 +331,7 @@ class Peers:
                 own = self._said[int(number)] if number else Load({}, {})
                 others = whole.without(own)
                 then = own.in_flight if number else load.in_flight
+                self._said = {each: said for each, said in self._said.items() if each >= own.number - LATE}
                 self._fleet.hear_loads(then, others.in_flight, others.latencies, max(now - begun, 0) / 1000)
 
     @staticmethod
@@ -331,6 +341,17 @@ class Peers:
                 await event.wait()
         except TimeoutError:
             return
+
+
+def _shared(snapshot: Snapshot) -> set[str]:
+    """Of which names loads are told: of the targets of those models whose strategy asks for them."""
+    models = [model for model in snapshot.models.values() if model.strategy in _SHARED]
+    return {
+        latency.key(target.id, whole=whole)
+        for model in models
+        for target in model.targets
+        for whole in (False, True)
+    }
 
 
 _SHARED = frozenset({"least_busy", "least_latency"})

@@ -13,7 +13,7 @@ FORGOTTEN = 60.0
 """Seconds without a sign of overload after which a target is not limited any more."""
 
 ENTRIES = 10_000
-"""The most targets limited at once; names can be made up by clients that address providers directly."""
+"""The most targets limited at once; those that reloads have taken out are among them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

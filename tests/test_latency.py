@@ -41,6 +41,26 @@ def test_silence_lets_it_fall() -> None:
     assert one.told(100.0 + DECAY) == {"t": pytest.approx(2.0 / math.e)}
 
 
+def test_what_has_fallen_to_nothing_is_not_told_on() -> None:
+    """Else it would count in the mean of all for ever: nine who asked long ago, and one just now."""
+    asked = [(f"r{number}", 0.0) for number in range(9)] + [("new", 200.0)]
+    told = []
+    for _, when in asked:
+        one = Latencies()
+        one.observe("t", 4.0, when)
+        told.append(one.told(200.0))
+    assert told == [{}] * 9 + [{"t": 4.0}]
+
+
+def test_it_is_told_to_the_microsecond() -> None:
+    """And no less than one."""
+    one = Latencies()
+    one.observe("t", 2.0000004, 0.0)
+    one.observe("u", 0.000001, 0.0)
+    one.observe("v", 0.0000004, 0.0)
+    assert one.told(0.0) == {"t": 2.0, "u": 0.000001}
+
+
 def test_the_silence_of_who_is_busy_is_no_good_news() -> None:
     """While requests are there its average stands, here and at the others'."""
     one = Latencies()

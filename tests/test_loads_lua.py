@@ -1,7 +1,6 @@
 """The sum of loads that poll.lua keeps, on real servers: what is in it, and what of whom."""
 
 import itertools
-import json
 import random
 import re
 import sys
@@ -87,7 +86,7 @@ class Table:
             (r"STEP = 500, 2000", f"STEP = 500, {step}"),
         ):
             text, times = re.subn(what, instead, text)
-            assert times <= 1
+            assert times == 1
         self._sha = client.script_load(text)
         self._numbers = itertools.count(1)
         self.pass_time(0)
@@ -210,20 +209,41 @@ def test_who_is_silent_is_forgotten(table: Table) -> None:
     assert table.speakers() == {"three"}
 
 
-def test_what_nobody_can_read_does_not_count(table: Table) -> None:
-    """And what has no time is removed."""
-    load = json.dumps({"in_flight": {"t": 1}})
-    for number, text in enumerate(
-        (
-            "no time",
-            *(f"{BEGIN} {odd}" for odd in ("", "{", "7", "null", "[]", "{}", '{"in_flight":7}', load)),
-        )
-    ):
-        table.client.hset(table.loads, f"odd{number}", text)
-    heard = table.say("one", {"u": 2})
-    assert heard is not None
-    assert heard.sum.in_flight["u"] == 2
-    assert table.speakers() == {"one", *(f"odd{number}" for number in range(1, 9))}
+def odd(busy: str = '{"t": 1}', slow: str = '{"t": 0.5}', rest: str = "") -> str:
+    """A load of these parts."""
+    return f'{{"in_flight": {busy}, "latencies": {slow}{rest}}}'
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        *("", "{", "7", "null", "[]", "{}", '{"in_flight": 7}', '{"in_flight": {"t": 1}}'),
+        *(odd(busy) for busy in ("null", "7", "[1]", '{"t": null}', '{"t": "1"}', '{"t": {}}', '{"t": 0.5}')),
+        *(odd(busy) for busy in ('{"t": -1}', '{"t": 1e15}', '{"t": NaN}', '{"t": 1, "u": [1]}')),
+        *(odd(slow=slow) for slow in ("null", "7", "[1]", '{"t": null}', '{"t": [1, 1]}', '{"t": 1e999}')),
+        *(odd(rest=f', "number": {number}') for number in ("null", '"1"', "1.5", "-1", "{}", "Infinity")),
+    ],
+)
+def test_what_nobody_can_read_does_not_count(table: Table, load: str) -> None:
+    """A load is in the sum whole or not at all, and no sum is told that nobody can read."""
+    table.client.hset(table.loads, "odd", f"{BEGIN} {load}")
+    assert table.say("one", {"u": 2}) == Heard(BEGIN, Sum({"u": 2}, {}), 1)
+    assert table.counted() == {"one": 1}
+    assert table.speakers() == {"one", "odd"}
+
+
+def test_what_has_no_time_is_removed(table: Table) -> None:
+    """Nobody could say when it is old."""
+    table.client.hset(table.loads, "odd", odd())
+    assert table.say("one", {"u": 2}) == Heard(BEGIN, Sum({"u": 2}, {}), 1)
+    assert table.speakers() == {"one"}
+
+
+def test_large_numbers_are_told_exactly(table: Table) -> None:
+    """A sum of the largest that count is still a whole number."""
+    for number in range(50):
+        table.client.hset(table.loads, f"r{number}", f"{BEGIN} " + odd('{"t": 999999999}', "{}"))
+    assert table.busy("one", 1) == {"t": 50 * 999_999_999 + 1}
 
 
 @pytest.mark.parametrize("odd", ["", "x", "1 1800000000000 {}", "3 1800000000000 {}", "2 {}"])

@@ -25,6 +25,7 @@ from proxy.peers import (
     CHANNEL,
     EVERY,
     HASH,
+    LATE,
     LOADS,
     MOST,
     NEXT,
@@ -915,6 +916,32 @@ def test_loads_are_told_where_a_strategy_asks_for_them() -> None:
     run(scenario())
 
 
+def test_only_loads_that_a_strategy_asks_for_are_told() -> None:
+    """Not of targets that none of its models has, nor of those that a reload has taken out."""
+
+    async def scenario() -> None:
+        line, peers, of = alone()
+        for target in (ONE, TWO, OTHER):
+            of.report(of.take(target), Report(Effect.SUCCESS, answered=1.0))
+            of.report(of.take(target), Report(Effect.SUCCESS, answered=2.0, whole=True))
+        entries = [{"provider": name, "model": f"{name}-model"} for name in "ab"]
+        settings = config(
+            {"a": 1, "b": 1},
+            models={
+                "asks": {"strategy": "least_latency", "providers": entries[:1]},
+                "other": {"strategy": "weighted", "providers": entries},
+            },
+        )
+        of.renew(fleet.snapshot(settings, of.snapshot.tenants, 8))
+        await peers.poll()
+        ((_, (_, _, load, _)),) = line.said
+        assert msgspec.json.decode(load, type=Load) == Load(
+            {ONE.id: 2}, {ONE.id: 1.0, f"{ONE.id} whole": 2.0}, 1
+        )
+
+    run(scenario())
+
+
 def summed(of: Sum, number: int = 0, begun: int = START) -> list[Any]:
     """As `poll.lua` answers where a load is told."""
     return [START, b"0", [], [begun, msgspec.json.encode(of), str(number).encode() if number else b""]]
@@ -997,6 +1024,24 @@ def test_an_answer_that_was_lost_makes_no_difference() -> None:
         for _ in range(SAID):
             await peers.poll()
         assert len(peers._said) == SAID
+
+    run(scenario())
+
+
+def test_what_one_has_said_is_kept_while_it_may_be_in_a_sum() -> None:
+    """Longer than a load is counted; what is far behind one that was heard comes no more."""
+    assert SAID * EVERY * 0.8 * 1000 > OLD
+
+    async def scenario() -> None:
+        line, peers, _ = alone()
+        for _ in range(SAID - 1):
+            await peers.poll()
+        line.answers["poll"] = summed(Sum({}, {}), SAID - 1)
+        await peers.poll()
+        assert sorted(peers._said) == list(range(SAID - 1 - LATE, SAID + 1))
+        line.answers["poll"] = summed(Sum({}, {}))
+        await peers.poll()
+        assert sorted(peers._said) == list(range(SAID - 1 - LATE, SAID + 2))
 
     run(scenario())
 

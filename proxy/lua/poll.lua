@@ -18,6 +18,7 @@
 -- first of them lists the ids. Where no load is told nothing of loads is read.
 local call = redis.call
 local FRESH, STEP = 500, 2000
+local MOST = 1e9 -- a sum of numbers up to this is written by cjson digit by digit
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local version = call('HGET', KEYS[1], '@') or '0'
@@ -30,6 +31,22 @@ if version ~= ARGV[1] then
 end
 if ARGV[3] == '' then return {now, version, records, {}} end
 local old = tonumber(ARGV[4])
+
+-- Whether `numbers` has numbers by names, and none that would leave a sum that nobody can write or read.
+local function addable(numbers, whole)
+  if type(numbers) ~= 'table' then return false end
+  for name, value in pairs(numbers) do
+    if type(name) ~= 'string' or type(value) ~= 'number' then return false end
+    if not (value >= 0 and value <= MOST) or (whole and value % 1 ~= 0) then return false end
+  end
+  return true
+end
+
+-- Whether all of `load` can be added: it counts whole or not at all. One of version 1 has no number.
+local function valid(load)
+  return type(load) == 'table' and addable(load.in_flight, true) and addable(load.latencies)
+    and addable({number = load.number}, true)
+end
 
 -- Adds a load to `sum`; how many numbers that were.
 local function add(sum, load)
@@ -58,7 +75,7 @@ local function load_of(id)
     return nil
   end
   local read, load = pcall(cjson.decode, text)
-  return read and type(load) == 'table' and load or nil
+  return read and valid(load) and load or nil
 end
 
 -- Goes on with the next sum, or begins it; whether it is made now.
@@ -73,9 +90,8 @@ local function make()
   while #left > 0 and added < STEP do
     local id = table.remove(left)
     local load = load_of(id)
-    local good, count = pcall(add, sum, load)
-    added = added + (good and count or 1)
-    if good and load.number then call('HSET', KEYS[4], id, string.format('%.0f', load.number)) end
+    added = added + (load and add(sum, load) or 1)
+    if load and load.number then call('HSET', KEYS[4], id, string.format('%.0f', load.number)) end
   end
   if #left > 0 then
     call('HSET', KEYS[4], '@', cmsgpack.pack(sum))
