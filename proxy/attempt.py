@@ -110,10 +110,8 @@ class Attempts:
             exchange.errored.add(turn.target.id)
         exchange.faults.append(fault.bare())
         attempt = exchange.attempts[-1]
-        attempt.outcome, attempt.said = (
-            fault.reason,
-            heard(fault, exchange.envelope.fields, turn.target.label),
-        )
+        names = (turn.target.label, turn.target.provider, turn.target.model)
+        attempt.outcome, attempt.said = fault.reason, heard(fault, names)
         self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now(), attempt.said)
         verdict = retry.judge(fault)
         if not exchange.committed:

@@ -1,119 +1,119 @@
-"""What providers say of attempts that failed, made fit for operators: short, and nothing of a prompt. Pure.
+"""What providers say of attempts that failed, made fit for operators: the words of errors, and no more. Pure.
 
-Providers quote what they were sent: `Invalid value: 'my secret'`. Whatever of their words stands in the
-request as well is left out, unless it is a word that errors are made of anyway or part of the target's own
-name. What a provider has split up or encoded anew is not recognised. Secrets have been removed before
-(`redaction`).
+Providers quote what they were sent, and what a model said, in any spelling: `Invalid value: 'my secret'`. Who
+looks for quotes misses some, so nothing is looked for: of a message those words are kept that errors are made
+of, and the target's own names; all else is left out, numbers too. Secrets were removed before (`redaction`).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
-
-import msgspec
 
 from proxy.errors import Fault, FaultKind
 
 LONGEST: Final = 200
 """Characters that are kept of one failure."""
 
-READ: Final = 400
+READ: Final = 2048
 """Characters of a provider's message that are looked at."""
 
-COMPARED: Final = 16 * 1024
-"""Bytes of a request in which words are looked for. Of a longer one nobody knows what was quoted: nothing but
-words that errors are made of is kept."""
-
-LOOKS: Final = 128
-"""Rows of characters that are looked for; what comes then is left out. With `COMPARED` that takes a
-millisecond at most, some 100 us mostly, and only where an attempt has failed."""
-
-RUN, FOREIGN_RUN = 6, 2
-"""Characters in a row, ASCII and other, that are taken for quoted though what stands around them is not."""
-
-_OMITTED = "\N{HORIZONTAL ELLIPSIS}"
-_PARTS = re.compile(r"[A-Za-z0-9]+|[^\x00-\x7f]+")
-_OMISSIONS = re.compile(rf"{_OMITTED}(?:[^A-Za-z0-9]*{_OMITTED})+")
-_ESCAPED = re.compile(r"\\+u([0-9a-f]{4})")
-_PLAIN = frozenset(
+PLAIN: Final = frozenset(
     """
-    a about above access account active again all allowed already an and any api application are argument
-    array as at audio authentication authorization available bad balance be because been before being
-    below between billing blocked body boolean busy but by call cannot capacity characters chat check code
-    completion completions config configuration connection contact content context could count create
-    credential credentials credit credits current currently daily data deployment deprecated did disabled
-    do does down due during each either empty enabled engine error errors exceed exceeded exceeds exist
-    exists expected expired failed failure feature field file filter for format forbidden found free from
-    function gateway greater group has have hour http i id if image in incorrect incomplete input
-    insufficient integer internal into invalid is it item json key keys large later least length less
-    level limit limits list load loaded long longer many max maximum may message messages min minimum
-    minute minutes missing model models month more must name need no not null number object of off on one
-    only operation or organization organisation other out output over overloaded owner page param
-    parameter parameters pass path payload payment per permission permissions plan please policy project
-    prompt provide provided provider quota range rate reach reached received redacted region removed
-    request requested requests required requires resource response responses retired retry role rpm safety
-    second seconds see server service settings size small some space status stop stream string
-    subscription support supported system temporarily temperature text than that the then there these they
-    this those tier time timeout to token tokens too tool tools tpm try type unable unauthorized
-    unavailable unexpected unknown unsupported until up upgrade upstream url usage use used user using
-    valid validation value values version violation wait was were when which will with within without
-    wrong you your
+    a about above accept accepted accepts access account additional again all allow allowed allows already
+    an and any api application are argument array as at audio authentication authorization available bad
+    balance be because been before being below between billing blocked body boolean busy but by bytes call
+    can can't cannot capacity characters chat check code completion completions config configuration
+    connection contact content context correct could couldn't count create credential credentials credit
+    credits current currently daily data decode default deployment deprecated details did didn't different
+    disabled do documentation does doesn't don't down due during each either empty enabled endpoint engine
+    enough ensure entity error errors exceed exceeded exceeds exception exhausted exist exists expected
+    expired failed failing failure field file filter find for forbidden format found free from function
+    gateway greater had has hasn't have haven't header headers higher hour however http id if image in
+    incomplete incorrect increase information input instead insufficient integer internal into invalid is
+    isn't it it's item items json key keys large later least length less level limit limits list load loaded
+    long longer low lower many max maximum may message messages method min minimum minute minutes missing
+    model models moment month more most must name need no not now null number object occurred of off on one
+    only operation or organisation organization other out outage output over overloaded owner param
+    parameter parameters parse parsed parsing pass payload payment per permission permissions plan please
+    policy processing project prompt properties property provide provided provider quota range rate reach
+    reached reaches received redacted reduce refused region rejected removed reported request requested
+    requests required requires resource response responses resulted retired retry role route rpm safety
+    schema second seconds see sent server service settings should size some sorry status stop stream string
+    subscription such supplied support supported supports system temperature temporarily text than that the
+    then there these they this those tier time timed timeout to token tokens too tool tools total tpm try
+    type unable unauthorized unavailable unexpected unknown unprocessable unrecognised unrecognized
+    unsupported until up upgrade upstream url usage use used user using valid validation value values
+    version violation wait was wasn't were when which while will with within without won't wrong you you've
+    your
     """.split()  # noqa: SIM905  (a list of so many words is read as text)
 )
-"""What errors are made of: it tells nothing of a request to find it there too."""
+"""What errors are made of: words that tell of no person and no topic, wherever a provider has them from."""
+
+_AROUND = "`'\"()[],.:;!?"
+"""What may stand around a word that is kept."""
+
+_MOST_AROUND = 4
+"""Characters of `_AROUND` at one word; more of them are no punctuation."""
+
+_OMITTED = "\N{HORIZONTAL ELLIPSIS}"
+_JOINTS = re.compile(r"[-_/]")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,64}")
+_NUMBERS = re.compile(r"[0-9][_.\-]+[0-9]")
+_LONG_RUN = re.compile(r"[A-Za-z0-9]{21,}")
+_HUMPS = re.compile(r"(?:[A-Z][a-z]+)+")
+
+_MOST_DIGITS = 5
+"""Digits of an identifier: a provider's own code has no more, a date and a telephone number have."""
 
 
-def heard(fault: Fault, request: Mapping[str, msgspec.Raw], target: str) -> str:
+def heard(fault: Fault, names: Iterable[str]) -> str:
     """What is to be kept of `fault`, in at most `LONGEST` characters; "" where its reason says it all.
 
-    `request` are the fields of the request, `target` is the label of who was asked.
+    `names` are those of the target, as operators have written them.
     """
     said = fault.said
     if said is None:
         return "" if fault.kind is FaultKind.STATUS else _cut(fault.detail)
-    quoted = _Quoted(request, target)
-    words = (said.message[:READ], said.kind, said.code, said.param)
-    return _cut("; ".join(dict.fromkeys(quoted.without(one) for one in words if one)))
+    own = frozenset(name.lower() for name in names)
+    kept = [" ".join(_words(said.message[:READ], own))]
+    kept += [word for word in (said.kind, said.code, said.param) if word and _is_identifier(word)]
+    return _cut("; ".join(dict.fromkeys(filter(None, kept))))
 
 
-class _Quoted:
-    """What of a provider's words stands in a request."""
-
-    def __init__(self, request: Mapping[str, msgspec.Raw], target: str) -> None:
-        values = request.values()
-        self._known = sum(memoryview(value).nbytes for value in values) <= COMPARED
-        self._text = _unescaped(b"\n".join(values)) if self._known else ""
-        self._own = frozenset(_PARTS.findall(target.lower()))
-        self._left = LOOKS
-
-    def without(self, words: str) -> str:
-        """`words` with an ellipsis for what was quoted, or may have been."""
-        return _OMISSIONS.sub(_OMITTED, _PARTS.sub(self._shown, words))
-
-    def _shown(self, found: re.Match[str]) -> str:
-        part = found[0].lower()
-        if part in _PLAIN or part in self._own or (part.isdecimal() and len(part) <= 2):
-            return found[0]
-        runs = _runs(part)
-        self._left -= len(runs)
-        quoted = not self._known or self._left < 0 or any(run in self._text for run in runs)
-        return _OMITTED if quoted else found[0]
+def _is_identifier(word: str) -> bool:
+    """Whether `word` can be the name of an error or a field: no text, no number of a person, no key."""
+    return (
+        _IDENTIFIER.fullmatch(word) is not None
+        and sum(letter.isdigit() for letter in word) <= _MOST_DIGITS
+        and _NUMBERS.search(word) is None
+        and all(_HUMPS.fullmatch(run) for run in _LONG_RUN.findall(word))
+    )
 
 
-def _runs(part: str) -> Sequence[str]:
-    """All rows of characters in `part` that would be taken for quoted; itself where it is shorter."""
-    length = RUN if part.isascii() else FOREIGN_RUN
-    return [part[at : at + length] for at in range(max(len(part) - length, 0) + 1)]
+def _words(message: str, own: frozenset[str]) -> Iterator[str]:
+    """The words that are kept, and one ellipsis for all that stood between two of them."""
+    omitted = False
+    for word in message.split():
+        if _is_kept(word, own):
+            yield word
+            omitted = False
+        elif not omitted:
+            yield _OMITTED
+            omitted = True
 
 
-def _unescaped(body: bytes) -> str:
-    """A body in small letters, with all characters as themselves, however deep JSON is within it."""
-    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), body.decode("utf-8", "replace").lower())
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").lower()
+def _is_kept(word: str, own: frozenset[str]) -> bool:
+    """Whether all of `word` may be kept: half of one would tell of the other half."""
+    bare = word.strip(_AROUND)
+    if len(word) - len(bare) > _MOST_AROUND:
+        return False
+    plain = bare.lower()
+    return plain in own or (bare.isascii() and PLAIN.issuperset(_JOINTS.split(plain)))
 
 
 def _cut(text: str) -> str:
-    """As one line that can be printed, and no longer than may be."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    line = " ".join(line.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + _OMITTED
+    """No longer than may be, in whole words."""
+    if len(text) <= LONGEST:
+        return text
+    whole = text[: LONGEST - 1].rpartition(" ")[0].rstrip(f" {_OMITTED}")
+    return f"{whole} {_OMITTED}".lstrip()

@@ -213,12 +213,13 @@ def test_no_secret_is_in_what_was_said() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer([error("No such model: tiny.")], 404), "No such model: tiny."),
-        (Answer([error("I will not answer 'hunter2'.")], 400), "I will not answer '…'."),
+        (Answer([error("No such model: A-model (a/a-model).")], 404), "No such model: A-model (a/a-model)."),
+        (Answer([error("Invalid 'hunter2', said I.", code="bad")], 400), "Invalid …; bad"),
+        (Answer([error("Busy", code="sk-abcdef0123", type="AKIAABCDEFGHIJKLMNOP")], 503), "Busy; [redacted]"),
         (Answer([b"<html>"], 502), ""),
         (Answer(before=[Fault(FaultKind.TLS, "the certificate was refused")]), "the certificate was refused"),
     ],
-    ids=["says", "quotes", "nothing", "way"],
+    ids=["says", "quotes", "secrets", "nothing", "way"],
 )
 def test_what_a_failure_was_is_told_to_operators(answer: Answer, said: str) -> None:
     """With the attempt, for the log, and with the target; nothing of what the client has said."""
