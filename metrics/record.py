@@ -49,7 +49,7 @@ class Attempt(msgspec.Struct):
     """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic.
 
     `asked` is there where it was sent and its request is traced. `said` is what is told of a fault beyond its
-    reason, "" where that says it all: our words or the provider's, without secrets and what it quotes.
+    reason, "" where that says it all: our words, or those of the provider's that errors are made of.
     """
 
     target: str
