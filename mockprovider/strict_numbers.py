@@ -1,7 +1,8 @@
 """What every chat endpoint refuses of a request's numbers, each maker in its own words.
 
-Rule: a number of the wrong type or out of its bounds; the words are those that the real APIs answer with.
-`generic` has OpenAI's. A maker that does not know a name passes it over.
+Rule: a number of the wrong type or out of its maker's bounds, which are not the same for all: vLLM takes any
+temperature from 0 on, DashScope none of 2. The words are those that the real APIs answer with; `generic` has
+OpenAI's. A maker that does not know a name, or names no bounds of it, passes it over.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +22,34 @@ _DECIMALS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
 )
 NAMES: Final = (*_COUNTS, *_DECIMALS)
 
-_MOST_OF_DEEPSEEK = 393_216
-_MOST_OF_DASHSCOPE = 65_536
+_DEEPSEEK: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "max_tokens": "[1, 393216]",
+        "temperature": "[0, 2]",
+        "top_p": "(0, 1.0]",
+        "presence_penalty": "[-2, 2]",
+        "frequency_penalty": "[-2, 2]",
+    }
+)
+_DASHSCOPE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "max_tokens": ("Range of max_tokens should be", "[1, 65536]"),
+        "temperature": ("Temperature should be in", "[0.0, 2.0)"),
+        "top_p": ("Range of top_p should be", "(0.0, 1.0]"),
+        "presence_penalty": ("Presence_penalty should be in", "[-2.0, 2.0]"),
+    }
+)
+_VLLM: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "max_tokens": ("at least 1", "[1, inf)"),
+        "max_completion_tokens": ("at least 1", "[1, inf)"),
+        "temperature": ("non-negative", "[0, inf)"),
+        "top_p": ("in (0, 1]", "(0, 1]"),
+        "presence_penalty": ("in [-2, 2]", "[-2, 2]"),
+        "frequency_penalty": ("in [-2, 2]", "[-2, 2]"),
+    }
+)
+"""How makers say their bounds, and the bounds. The first two say an interval as it is."""
 
 
 def check(request: object, flavour: Flavour) -> None:
@@ -41,27 +68,43 @@ def _openai(given: Fields) -> None:
 
 def _deepseek(given: Fields) -> None:
     for name, value in given.items():
-        if name == "max_tokens" and not _within(value, 1, _MOST_OF_DEEPSEEK) and _whole(value):
-            text = f"Invalid max_tokens value, the valid range of max_tokens is [1, {_MOST_OF_DEEPSEEK}]"
+        if name not in _DEEPSEEK:
+            continue
+        if wrong := _misfit(value, whole=name in _COUNTS):
+            raise Unreadable(f"Failed to deserialize the JSON body into the target type: {name}: {wrong}")
+        if not _within(value, _DEEPSEEK[name]):
+            text = f"Invalid {name} value, the valid range of {name} is {_DEEPSEEK[name]}"
             raise Unreadable(text, code="invalid_request_error")
-        kind, right = ("u32", _whole(value)) if name == "max_tokens" else ("f32", _number(value))
-        if not right and name != "max_completion_tokens":
-            found = f'string "{value}"' if isinstance(value, str) else "value"
-            raise Unreadable(
-                f"Failed to deserialize the JSON body into the target type: {name}: invalid type: {found}, "
-                f"expected {kind}"
-            )
+
+
+def _misfit(value: object, *, whole: bool) -> str:
+    """What serde, which reads JSON into Rust's types, says of a value of another type; else ""."""
+    found = ""
+    match value:
+        case bool():
+            found = f"invalid type: boolean `{str(value).lower()}`"
+        case str():
+            found = f'invalid type: string "{value}"'
+        case list():
+            found = "invalid type: sequence"
+        case dict():
+            found = "invalid type: map"
+        case float() if whole:
+            found = f"invalid type: floating point `{value}`"
+        case int() if whole and value < 0:
+            found = f"invalid value: integer `{value}`"
+    return found and f"{found}, expected {'u32' if whole else 'f32'}"
 
 
 def _dashscope(given: Fields) -> None:
     for name, value in given.items():
         if name == "max_tokens" and not _whole(value):
             raise Unreadable("'max_tokens' must be Integer", code="invalid_value")
-        if name == "max_tokens" and not _within(value, 1, _MOST_OF_DASHSCOPE):
-            text = "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be "
-            raise Unreadable(f"{text}[1, {_MOST_OF_DASHSCOPE}]", code="invalid_parameter_error")
         if name in _DECIMALS and not _number(value):
             raise Unreadable(f"'{name}' must be Float", code="invalid_value")
+        if name in _DASHSCOPE and not _within(value, _DASHSCOPE[name][1]):
+            text = f"<400> InternalError.Algo.InvalidParameter: {' '.join(_DASHSCOPE[name])}"
+            raise Unreadable(text, code="invalid_parameter_error")
 
 
 def _vllm(given: Fields) -> None:
@@ -71,10 +114,9 @@ def _vllm(given: Fields) -> None:
             raise Unreadable(
                 f"[{{'loc': ('body', '{name}'), 'msg': 'Input should be a valid {kind}'}}]", name
             )
-        if name in _COUNTS and not _within(value, 1):
-            raise Unreadable(f"{name} must be at least 1, got {value}.", name)
-        if name == "temperature" and not _within(value, 0):
-            raise Unreadable(f"temperature must be non-negative, got {value}.", name)
+        words, interval = _VLLM[name]
+        if not _within(value, interval):
+            raise Unreadable(f"{name} must be {words}, got {value}.", name)
 
 
 _MAKERS: Final[Mapping[str, Callable[[Fields], None]]] = MappingProxyType(
@@ -90,5 +132,10 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _within(value: object, least: float, most: float | None = None) -> bool:
-    return isinstance(value, int | float) and value >= least and (most is None or value <= most)
+def _within(value: object, interval: str) -> bool:
+    """Whether a number is in an interval: a round bracket leaves its end out."""
+    least, most = map(float, interval[1:-1].split(","))
+    assert isinstance(value, int | float)
+    above = value > least if interval.startswith("(") else value >= least
+    below = value < most if interval.endswith(")") else value <= most
+    return above and below

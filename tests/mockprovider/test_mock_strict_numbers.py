@@ -22,10 +22,11 @@ def test_numbers_within_their_bounds_pass(flavour: Flavour) -> None:
     """As do those that are null, which are as if not given."""
     check(dict.fromkeys(NAMES), flavour)
     check({"max_tokens": 1, "max_completion_tokens": 1, "temperature": 0, "top_p": 1}, flavour)
-    check({"temperature": 2, "top_p": 0.5, "presence_penalty": -2, "frequency_penalty": 2.0}, flavour)
+    check({"temperature": 1.9, "top_p": 0.5, "presence_penalty": -2, "frequency_penalty": 2.0}, flavour)
 
 
 UNREADABLE = "Failed to deserialize the JSON body into the target type:"
+PARAMETER = "<400> InternalError.Algo.InvalidParameter:"
 BELOW = "below minimum value. Expected a value >= "
 
 
@@ -87,9 +88,48 @@ BELOW = "below minimum value. Expected a value >= "
             None,
         ),
         (
+            "deepseek",
+            {"temperature": 3},
+            "Invalid temperature value, the valid range of temperature is [0, 2]",
+            "invalid_request_error",
+        ),
+        (
+            "deepseek",
+            {"top_p": 0},
+            "Invalid top_p value, the valid range of top_p is (0, 1.0]",
+            "invalid_request_error",
+        ),
+        (
+            "deepseek",
+            {"frequency_penalty": -2.5},
+            "Invalid frequency_penalty value, the valid range of frequency_penalty is [-2, 2]",
+            "invalid_request_error",
+        ),
+        (
+            "dashscope",
+            {"temperature": 2},
+            f"{PARAMETER} Temperature should be in [0.0, 2.0)",
+            "invalid_parameter_error",
+        ),
+        (
+            "dashscope",
+            {"top_p": -1},
+            f"{PARAMETER} Range of top_p should be (0.0, 1.0]",
+            "invalid_parameter_error",
+        ),
+        (
+            "dashscope",
+            {"presence_penalty": 3},
+            f"{PARAMETER} Presence_penalty should be in [-2.0, 2.0]",
+            "invalid_parameter_error",
+        ),
+        ("vllm", {"top_p": -1}, "top_p must be in (0, 1], got -1.", None),
+        ("vllm", {"presence_penalty": 3}, "presence_penalty must be in [-2, 2], got 3.", None),
+        ("vllm", {"frequency_penalty": -2.5}, "frequency_penalty must be in [-2, 2], got -2.5.", None),
+        (
             "dashscope",
             {"max_tokens": -1},
-            "<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 65536]",
+            f"{PARAMETER} Range of max_tokens should be [1, 65536]",
             "invalid_parameter_error",
         ),
         ("dashscope", {"max_tokens": "x"}, "'max_tokens' must be Integer", "invalid_value"),
@@ -111,6 +151,33 @@ def test_each_maker_refuses_in_its_words(
     with pytest.raises(Unreadable) as caught:
         check(fields, flavour)
     assert (str(caught.value), caught.value.code) == (words, code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"max_tokens": 1.5}, "max_tokens: invalid type: floating point `1.5`, expected u32"),
+        ({"max_tokens": True}, "max_tokens: invalid type: boolean `true`, expected u32"),
+        ({"max_tokens": -1}, "max_tokens: invalid value: integer `-1`, expected u32"),
+        ({"max_tokens": "5"}, 'max_tokens: invalid type: string "5", expected u32'),
+        ({"top_p": False}, "top_p: invalid type: boolean `false`, expected f32"),
+        ({"top_p": [1]}, "top_p: invalid type: sequence, expected f32"),
+        ({"presence_penalty": {}}, "presence_penalty: invalid type: map, expected f32"),
+    ],
+)
+def test_deepseek_reads_types_as_rust_does(fields: dict[str, Any], words: str) -> None:
+    """And says what it found."""
+    with pytest.raises(Unreadable) as caught:
+        check(fields, "deepseek")
+    assert str(caught.value) == f"{UNREADABLE} {words}"
+
+
+def test_no_temperature_is_too_high_for_vllm() -> None:
+    """Its own rule; all others have a bound."""
+    check({"temperature": 3}, "vllm")
+    for flavour in FLAVOURS[:-1]:
+        with pytest.raises(Unreadable):
+            check({"temperature": 3}, flavour)
 
 
 def test_a_name_that_a_maker_does_not_know_is_passed_over() -> None:
