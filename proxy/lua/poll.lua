@@ -13,9 +13,12 @@
 -- A sum is made anew by the polls that find it older than FRESH, of another version or unreadable. Which load of
 -- whom is in it is noted in the step that adds it, so nobody has to tell by times what of his own to take out.
 -- Version 1 reads the same loads and does not know the sum. One that makes it otherwise needs keys of its own.
--- Idempotent but for the moment. Bounded by the records kept, by the targets in the sum, and for loads by STEP: a
--- sum of more numbers than that is made by several polls, each of which adds so many and one replica's more. The
--- first of them lists the ids. Where no load is told nothing of loads is read.
+-- A load that cannot be added whole is not added at all.
+-- Idempotent but for the moment. Bounded by the records kept, and for loads by STEP and the sum's size: a sum of
+-- more numbers than STEP is made by several polls, each of which adds so many and one replica's more, and reads and
+-- writes what there is of the sum. So a call grows with the targets of models that ask for loads, by about 2.5 us
+-- for each of their three numbers: 1,000 targets are 7 ms, 5,000 are 38 ms. The first step lists the ids.
+-- Where no load is told nothing of loads is read.
 local call = redis.call
 local FRESH, STEP = 500, 2000
 local MOST = 1e9 -- a sum of numbers up to this is written by cjson digit by digit
