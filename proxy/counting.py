@@ -27,6 +27,7 @@ from proxy.demand import Estimator
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet
+from proxy.hearsay import heard
 from proxy.targets import Target
 from proxy.upstream import Call, Upstream, read_whole
 from proxy.wire.envelope import Fields, encode
@@ -47,6 +48,15 @@ _NOT_COUNTED = frozenset(
     {"max_tokens", "max_output_tokens", "stream", "store", "background", "metadata", "include"}
 )
 """Fields of a whole request that the counting routes refuse."""
+
+
+NO_COUNT: Final = "no_count"
+"""The outcome where a provider gives no count, whatever it answers instead.
+
+Many that serve well have no such route: by its status it would look like a failure, or like a wrong model.
+"""
+
+_NO_COUNTS: Final = frozenset({FaultKind.STATUS, FaultKind.NOT_JSON})
 
 
 class _Counted(msgspec.Struct):
@@ -111,22 +121,24 @@ class Counting:
     async def _told(self, exchange: Exchange, target: Target) -> int | None:
         """The count of `target`, which has then answered the request; None where it gives none."""
         call = _call(exchange, target)
-        record, began = exchange.record, self.clock.monotonic()
-        tokens: int | None = None
-        outcome = "ok"
+        record = exchange.record
+        attempt = Attempt(target.label, target.provider, self.clock.monotonic())
+        record.attempts.append(attempt)
         try:
             async with asyncio.timeout(PATIENCE):
                 tokens = await self._ask(call)
         except TimeoutError:
-            outcome = FaultKind.TOTAL_TIMEOUT.value
+            attempt.outcome = FaultKind.TOTAL_TIMEOUT.value
+            return None
         except Fault as fault:
-            outcome = fault.reason
+            attempt.outcome = NO_COUNT if fault.kind in _NO_COUNTS else fault.reason
+            attempt.said = heard(fault, ()) or fault.detail
+            return None
         finally:
-            took = self.clock.monotonic() - began
-            record.waited += took
-        record.attempts.append(Attempt(target.label, target.provider, began, took, outcome))
-        if tokens is not None:
-            exchange.target, record.target, record.provider = target, target.label, target.provider
+            attempt.duration = self.clock.monotonic() - attempt.began
+            record.waited += attempt.duration
+        attempt.outcome = "ok"
+        exchange.target, record.target, record.provider = target, target.label, target.provider
         return tokens
 
     def _may_ask(self, exchange: Exchange, target: Target) -> bool:
@@ -142,7 +154,7 @@ class Counting:
         reply = await self.upstream.send(call)
         try:
             if reply.status != 200:
-                raise Fault(FaultKind.STATUS, "it does not count", status=reply.status)
+                raise Fault(FaultKind.STATUS, f"it answered with status {reply.status}", status=reply.status)
             body = await read_whole(reply, LARGEST)
         finally:
             reply.close()

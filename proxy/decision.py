@@ -112,7 +112,7 @@ def decided(
         max_output=min(seen.max_output, MOST_TOKENS) if seen is not None and seen.max_output else None,
         expected=min(exchange.held.expected, MOST_TOKENS),
         picks=picks,
-        tries=_tries(exchange),
+        tries=_tries(exchange) if picks else (),  # who counts tokens is asked without a pick
         limited=_limited(exchange),
         outcome=record.outcome,
         status=record.status,

@@ -17,6 +17,7 @@ from schemas.validation import problems
 from metrics import record as records
 from proxy.archive import Archive
 from proxy.counting import LARGEST, PATIENCE, Counting
+from proxy.decision import whole
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange, Head
 from proxy.health import Effect, Report
@@ -141,17 +142,17 @@ def test_what_only_we_can_read_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (Answer([b'{"error": {}}'], 404), "status_404"),
-        (Answer([b'{"error": {}}'], 400), "status_400"),
-        (Answer([b"slow down"], 429), "status_429"),
-        (Answer([b"{}"]), "not_json"),
-        (Answer([b""]), "not_json"),
-        (Answer([b"no JSON"]), "not_json"),
-        (Answer([b"[" * 9_000]), "not_json"),
-        (Answer([b"\xff"]), "not_json"),
-        (told("17"), "not_json"),
-        (told(None), "not_json"),
-        (Answer([b" " * (LARGEST + 1)]), "not_json"),
+        (Answer([b'{"error": {}}'], 404), "no_count"),
+        (Answer([b'{"error": {}}'], 400), "no_count"),
+        (Answer([b"slow down"], 429), "no_count"),
+        (Answer([b"{}"]), "no_count"),
+        (Answer([b""]), "no_count"),
+        (Answer([b"no JSON"]), "no_count"),
+        (Answer([b"[" * 9_000]), "no_count"),
+        (Answer([b"\xff"]), "no_count"),
+        (told("17"), "no_count"),
+        (told(None), "no_count"),
+        (Answer([b" " * (LARGEST + 1)]), "no_count"),
         (Answer([Fault(FaultKind.RESET, "it broke")]), "reset"),
         (Answer(before=[Fault(FaultKind.CONNECT, "it broke")]), "connect"),
         (Answer([HANG]), "total_timeout"),
@@ -170,6 +171,40 @@ def test_who_cannot_count_is_no_obstacle(answer: Answer, outcome: str, endpoint:
     assert got.headers[b"x-apex-attempts"] == b"1"
     assert (got.scene.last.outcome, got.scene.last.target) == (records.COMPLETED, "")
     assert [one.outcome for one in got.scene.last.attempts] == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer([b'{"error": {"message": "my secret is no route"}}'], 404), "it answered with status 404"),
+        (Answer([b"my secret"]), "the answer was no count"),
+        (Answer(before=[Fault(FaultKind.DNS, "nobody knows a.test")]), "nobody knows a.test"),
+        (Answer(before=[HANG]), ""),
+    ],
+)
+def test_why_there_is_no_count_is_told_in_our_words(answer: Answer, said: str) -> None:
+    """The log has them; of the provider's nothing is read."""
+    got = counted(Endpoint.MESSAGES, SAID, answer, ANTHROPIC)
+    assert [one.said for one in got.scene.last.attempts] == [said]
+
+
+def test_a_client_that_leaves_leaves_an_attempt() -> None:
+    """Which is over, and took as long as it was waited for."""
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": ANTHROPIC}), {"a": [Answer(before=[HANG])]})
+        task = scene.tasks.spawn(counting(scene, Endpoint.MESSAGES, SAID), "request")
+        await asyncio.sleep(3)
+        task.cancel()
+        await asyncio.wait([task])
+        (attempt,) = scene.last.attempts
+        assert (attempt.target, attempt.outcome, attempt.duration) == ("a/a-model", "cancelled", 3)
+        assert (scene.last.outcome, scene.last.waited) == (records.CLIENT_GONE, 3)
+        kept = scene.ledger.find(scene.last.request_id)
+        assert kept is not None
+        assert whole(kept.decision)
+
+    run(scenario())
 
 
 def test_a_provider_that_hangs_is_waited_for_so_long() -> None:
