@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         """Write `batch` now. Its calls are answered, failed or given up on, each once."""
         if self._transport is None or self._transport.is_closing():
             for call in batch.calls:
-                call.fail(self._lost())
+                call.fail(self._ended(lost=False))
             return
         batch.sent = self._clock.monotonic()
         self._pending.append(batch)
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
             self.abort(Reason.PROTOCOL, "the reply is not RESP")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone: nobody's reply will come."""
+        """The socket is gone: nobody's reply will come. What was sent may have been done, whoever hung up."""
         if exc is not None:
             self._why = Unavailable(Reason.CONNECTION, type(exc).__name__)
         self._transport = None
@@ -187,13 +187,14 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         while self._pending:
-            for call in self._pending.popleft().calls:
-                call.fail(self._lost())
+            batch = self._pending.popleft()
+            for call in batch.calls[batch.answered :]:  # one that was answered may be on its way elsewhere
+                call.fail(self._ended(lost=True))
         self._owner.on_lost(self)
         self.closed.set_result(None)
 
-    def _lost(self) -> Unavailable:
-        return Unavailable(self._why.reason, self._why.detail)
+    def _ended(self, *, lost: bool) -> Unavailable:
+        return Unavailable(self._why.reason, self._why.detail, lost=lost)
 
     def _answered(self, batch: Batch, now: float) -> None:
         if batch.expired:

@@ -36,14 +36,15 @@ class Reason(enum.StrEnum):
 class Unavailable(store.Unavailable):
     """The store did not do what was asked, or nobody knows whether it did.
 
-    After what is `lost` the call may have taken effect. `detail` names a cause for logs.
+    After what is `lost` the call may have taken effect; where nobody says, the reason tells. `detail` names
+    a cause for logs.
     """
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", *, lost: bool | None = None) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason.value)
         self.reason = reason
         self.detail = detail
-        self.lost = reason in _LOST
+        self.lost = reason in _LOST if lost is None else lost
 
 
 class ScriptError(store.StoreError):

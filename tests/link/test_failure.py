@@ -40,6 +40,14 @@ def test_arguments_are_not_repeated() -> None:
     assert "SECRET" not in str(failure_of("ERR unknown command 'X', with args beginning with: 'SECRET'"))
 
 
+def test_what_may_have_been_done_is_told_by_the_reason_where_nobody_knows_better() -> None:
+    """Whoever knows that a call was sent, or was not, says so."""
+    assert Unavailable(Reason.TIMEOUT).lost
+    assert not Unavailable(Reason.TIMEOUT, lost=False).lost
+    assert not Unavailable(Reason.CLOSED).lost
+    assert Unavailable(Reason.CLOSED, lost=True).lost
+
+
 def test_the_text_holds_reason_and_detail() -> None:
     """An error reads as reason and cause."""
     assert str(Unavailable(Reason.TIMEOUT)) == "timeout"

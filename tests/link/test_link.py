@@ -1,11 +1,14 @@
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from scripted import Command, Lua, Peer, Scripted, array, bulk, eventually, linked, serving
 
+from proxy.clock import SystemClock
 from proxy.link import Change, Link, Reason, ScriptError, Settings, State, Unavailable
-from proxy.link.connection import ABANDONED
+from proxy.link.connection import ABANDONED, Batch, Call, Connection, Owner
+from proxy.link.script import pack
 
 SCRIPT = Lua("last", "return ARGV[#ARGV]")
 
@@ -351,6 +354,54 @@ def test_a_lost_connection_fails_what_is_on_its_way_at_once() -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_on_its_way_to_the_wrong_server_may_have_been_done() -> None:
+    """A refusal by one call gives up the connection; what the others became nobody knows."""
+
+    def answer(command: Command, peer: Peer) -> bytes | None:
+        return {b"ECHO": b"", b"SET": b"-READONLY You can't write against a replica.\r\n"}.get(command[0])
+
+    async def scenario() -> None:
+        async with serving(answer) as server, linked(server.url, settings=Settings(deadline_s=60)) as link:
+            calls = link.call("SET", ["k"], ["v"]), link.call("ECHO", [], ["x"])
+            told: tuple[Any, ...] = await asyncio.gather(*calls, return_exceptions=True)
+            assert [(each.reason, each.lost) for each in told] == [
+                (Reason.READONLY, False),
+                (Reason.READONLY, True),
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_an_ended_connection_fails_what_it_was_not_answered() -> None:
+    """A call that was answered is whoever's took it over; one that comes too late was never sent."""
+
+    class Redirecting(Owner):
+        def on_error(self, batch: Batch, call: Call, text: str) -> None:
+            """Leave the call to another connection."""
+
+    def answer(command: Command, peer: Peer) -> bytes | None:
+        return {b"GET": b"-MOVED 1 elsewhere:1\r\n", b"ECHO": b""}.get(command[0])
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(answer) as server:
+            _, connection = await loop.create_connection(
+                lambda: Connection(Redirecting(), SystemClock()), "127.0.0.1", server.port
+            )
+            moved, pending, late = (loop.create_future() for _ in range(3))
+            sent = Batch([Call(pack("GET", "k"), moved), Call(pack("ECHO", "x"), pending)], loop.time() + 60)
+            connection.send(sent)
+            await eventually(lambda: sent.answered == 1)
+            connection.abort(Reason.CONNECTION, "cut")
+            connection.send(Batch([Call(pack("PING"), late)], loop.time() + 60))
+            await connection.closed
+            assert not moved.done()
+            failures = [each.exception() for each in (pending, late)]
+            assert [isinstance(each, Unavailable) and each.lost for each in failures] == [True, False]
+
+    asyncio.run(scenario())
+
+
 def test_a_replica_is_not_used() -> None:
     """A server that says it is a replica is no primary; the link stays open."""
 
@@ -434,9 +485,10 @@ def test_closing_tells_whoever_waits() -> None:
             queued = asyncio.create_task(link.call("ECHO", [], ["y"]))
             await asyncio.sleep(0)
             await link.close()
-            for each in (call, queued):
-                with pytest.raises(Unavailable, match="closed"):
+            for each, lost in ((call, True), (queued, False)):
+                with pytest.raises(Unavailable, match="closed") as told:
                     await each
+                assert told.value.lost is lost  # the server may have done what was sent
             with pytest.raises(Unavailable, match="closed"):
                 await link.call("PING")
 
