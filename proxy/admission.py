@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from proxy.allowances import Allowances
+from proxy.clock import Clock
 from proxy.demand import Estimator, OutputPolicy
 from proxy.errors import TIMEOUTS, TRANSPORT, Fault, Refusal
 from proxy.exchange import Exchange
@@ -40,9 +41,10 @@ class Limiting(Protocol):
 class Admission:
     """The limiter as the pipeline uses it."""
 
-    def __init__(self, limits: Limiting, estimator: Estimator) -> None:
+    def __init__(self, limits: Limiting, estimator: Estimator, clock: Clock) -> None:
         self._limits = limits
         self._estimator = estimator
+        self._clock = clock
         self.allowances = Allowances()
 
     async def reserve(self, exchange: Exchange) -> None:
@@ -57,7 +59,7 @@ class Admission:
         exchange.held.expected = dearest
         taken = await self._limits.reserve(wanted, Demand(1, dearest))
         exchange.limited = taken.decision
-        self._note(exchange, scope.Kind.CLIENT, exchange.tenant.name, taken)
+        self._note(scope.Kind.CLIENT, exchange.tenant.name, taken)
         if isinstance(taken, scope.Refusal):
             exchange.held.refused = taken.decision
             raise refused(taken, "your")
@@ -96,7 +98,7 @@ class Admission:
     ) -> scope.Refusal | None:
         taken = await self._limits.reserve(limits, self._demand(exchange, target, limits))
         assert exchange.model is not None
-        self._note(exchange, scope.Kind.MODEL, exchange.model.alias, taken)
+        self._note(scope.Kind.MODEL, exchange.model.alias, taken)
         if isinstance(taken, scope.Refusal):
             return taken
         exchange.held.model = taken  # noted before anything else can be cancelled, so that it is settled
@@ -106,7 +108,7 @@ class Admission:
         self, exchange: Exchange, target: Target, limits: scope.Limits
     ) -> scope.Refusal | None:
         taken = await self._limits.reserve(limits, self._demand(exchange, target, limits))
-        self._note(exchange, scope.Kind.KEY, target.key_id, taken)
+        self._note(scope.Kind.KEY, target.key_id, taken)
         if isinstance(taken, scope.Refusal):
             return taken
         exchange.held.key = taken
@@ -117,10 +119,8 @@ class Admission:
         exchange.held.expected = exchange.held.expected or expected
         return Demand(1, expected)
 
-    def _note(
-        self, exchange: Exchange, kind: scope.Kind, name: str, taken: scope.Reservation | scope.Refusal
-    ) -> None:
-        self.allowances.note(kind, name, taken.decision, exchange.record.began)
+    def _note(self, kind: scope.Kind, name: str, taken: scope.Reservation | scope.Refusal) -> None:
+        self.allowances.note(kind, name, taken.decision, self._clock.monotonic())
 
     def expected(self, exchange: Exchange) -> int:
         """Tokens that a request is expected to take, by its first target."""

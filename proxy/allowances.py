@@ -6,9 +6,9 @@ when all of it has. Other replicas may have used it since, so the least of what 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from ratelimit.quota import Decision, Dimension, Quota, Room, Window
+from ratelimit.quota import Decision, Dimension, Room
 from ratelimit.scope import Kind
 
 ADMITTED = "admitted"
@@ -17,30 +17,27 @@ OUT_OF_REACH = "outage"
 FRESH = 60.0
 """Seconds for which the room for more requests at one time is told: nobody knows when those there are end."""
 
-MINUTE = 60.0
-"""Seconds in which a limit that is all used up, and may be used up at one moment, drains."""
-
 
 @dataclasses.dataclass(slots=True)
 class Allowance:
-    """Of one holder: decisions by what they were, and the last one, `at` a monotonic time in seconds."""
+    """Of one holder: decisions by what they were, and the last one that told what was left.
+
+    `at` is when that was, a monotonic time in seconds.
+    """
 
     decisions: dict[str, int] = dataclasses.field(default_factory=dict)
     last: Decision | None = None
     at: float = 0.0
 
-    def left(self, now: float, quotas: Iterable[Quota] = ()) -> Iterator[tuple[str, float]]:
-        """The share that is left of each dimension that is limited, by the holder's `quotas`.
-
-        0 for as long as more was used than may be.
-        """
+    def left(self, now: float) -> Iterator[tuple[str, float]]:
+        """The share that is left of each dimension that is limited: 0 while more was used than may be."""
         last = self.last
         if last is None:
             return
-        since, known = max(now - self.at, 0.0), tuple(quotas)
+        since = max(now - self.at, 0.0)
         for dimension, room in ((Dimension.REQUESTS, last.requests), (Dimension.TOKENS, last.tokens)):
             if room is not None:
-                yield dimension.value, _share(room, since, _drained(room.limit, dimension, known))
+                yield dimension.value, _share(room, since)
         places = last.concurrency
         if places is not None and since < FRESH:
             yield Dimension.CONCURRENCY.value, _part(places)
@@ -53,41 +50,27 @@ class Allowances:
         self.of: dict[tuple[Kind, str], Allowance] = {}
 
     def note(self, kind: Kind, name: str, decision: Decision, at: float) -> None:
-        """A limit of this holder has decided."""
+        """A limit of this holder has decided, `at` this moment.
+
+        What is refused without a look at the limit (it never fits, or the limit denies while the store is
+        away) says nothing of what is left.
+        """
         allowance = self.of.get((kind, name))
         if allowance is None:
             allowance = self.of[kind, name] = Allowance()
         word = ADMITTED if decision.admitted else decision.refused_by or OUT_OF_REACH
         allowance.decisions[word] = allowance.decisions.get(word, 0) + 1
-        allowance.last, allowance.at = decision, at
+        if decision.requests or decision.tokens or decision.concurrency:
+            allowance.last, allowance.at = decision, at
 
 
-def _share(room: Room, since: float, drained: float | None) -> float:
-    """What is left of `room` so many seconds later, if nobody has used it.
-
-    `drained` are the seconds in which all of it drains, None where it leaves as a window moves on.
-    """
+def _share(room: Room, since: float) -> float:
+    """What is left of `room` so many seconds later, if nobody has used it."""
     full = max(room.reset - since, 0.0)  # the seconds until nothing is used any more
-    if drained is None:
+    if not room.drains:  # it leaves as a window moves on
         return _part(room) if full else 1.0
-    return max(1.0 - full / drained, 0.0)
+    return max(1.0 - full / room.drains, 0.0)
 
 
 def _part(room: Room) -> float:
     return min(max(room.remaining / room.limit, 0.0), 1.0)
-
-
-def _drained(limit: int, dimension: Dimension, quotas: Iterable[Quota]) -> float | None:
-    """In how many seconds the limit with this figure drains that is all used up; None for a strict window.
-
-    One that is not among `quotas` any more is taken for a smooth one without a burst of its own.
-    """
-    for quota in quotas:
-        figure, burst = (
-            (quota.requests_per_minute, quota.burst)
-            if dimension is Dimension.REQUESTS
-            else (quota.tokens_per_minute, quota.burst_tokens)
-        )
-        if figure == limit:
-            return None if quota.window is Window.STRICT else MINUTE * (burst or limit) / limit
-    return MINUTE

@@ -114,7 +114,7 @@ class Replica:
         estimator = Estimator()
         self.ledger = Ledger(self.name, clock, draw, redact=self._redactor.text)
         reception = Reception(self.fleet, clock, draw, self._redactor, self.ledger.number, self._tracer)
-        admission = Admission(self.limiter, estimator)
+        admission = Admission(self.limiter, estimator, clock)
         pipeline = self._pipeline(surroundings, admission)
         self.detached = Detached(
             DetachedParts(

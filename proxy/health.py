@@ -105,9 +105,8 @@ class Health:
         return self._standing(known, now) if known else READY
 
     def refused(self, target: Target, now: int) -> bool:
-        """Whether `target` is out because its credentials were not accepted."""
-        known = (self.records.get(name, NOTHING) for name in names(target))
-        return any(one.cause is Cause.REFUSED and one.state(now) is State.OPEN for one in known)
+        """Whether `target` is out because its credentials were not accepted: see `Standing.refused`."""
+        return self.standing(target, now).refused
 
     def epochs(self, target: Target) -> Epochs:
         """Of the names of `target`."""

@@ -109,7 +109,7 @@ class Rehearsal:
         lots = copy.copy(stock.lots)
         fleet = stock.fleet.twin()
         asking, patient = Asking(stock.limiter), Unhurried(fleet)
-        admission = Admission(asking, stock.estimator)
+        admission = Admission(asking, stock.estimator, stock.clock)
         attempts = Attempts(Means(fleet, Nobody(), admission, stock.redactor, stock.clock))
         config, sink = fleet.snapshot.config, Kept()
         pipeline = Pipeline(

@@ -271,7 +271,7 @@ def _shape(standing: Standing) -> tuple[Shape, float | None]:
     if standing.drained:
         return Shape.DRAINED, None
     if standing.state is State.OPEN:
-        return _opened([circuit for circuit in standing.known if circuit.state is State.OPEN])
+        return _opened(circuit for circuit in standing.known if circuit.state is State.OPEN)
     if standing.back_off_for:
         return Shape.BACKING_OFF, standing.back_off_for
     if standing.state is State.HALF_OPEN:
@@ -281,10 +281,10 @@ def _shape(standing: Standing) -> tuple[Shape, float | None]:
     return (Shape.SLOW_START if standing.share is not None else Shape.READY), None
 
 
-def _opened(circuits: Sequence[Circuit]) -> tuple[Shape, float]:
-    refused = any(circuit.cause is Cause.REFUSED for circuit in circuits)
-    lasts = max((circuit.open_for or 0.0 for circuit in circuits), default=0.0)
-    return (Shape.REFUSED if refused else Shape.EJECTED), lasts
+def _opened(circuits: Iterable[Circuit]) -> tuple[Shape, float]:
+    """By the circuit that stays open longest, as `health.Standing.refused`: its cause and its time."""
+    last = max(circuits, key=lambda circuit: circuit.open_for or 0.0)
+    return (Shape.REFUSED if last.cause is Cause.REFUSED else Shape.EJECTED), last.open_for or 0.0
 
 
 def _ago(seconds: float) -> str:
@@ -300,15 +300,14 @@ def _holders(kind: Kind, name: str, scope: Scope, asked: Allowance, now: float) 
     last = asked.last
     refused = sum(count for word, count in asked.decisions.items() if word != ADMITTED)
     holds = last is not None and not last.admitted and now < asked.at + last.retry_after
-    lefts = dict(asked.left(now, [limit.quota for limit in scope.all]))
+    lefts = dict(asked.left(now))
     figures = _figures(scope.own[0].quota) if scope.own else {}
     for dimension, unit in _UNITS.items():
         room: Room | None = getattr(last, dimension, None)
         limit = room.limit if room is not None else figures.get(dimension)
         if limit is not None:
             reached = last is not None and holds and last.refused_by == dimension
-            left = lefts.get(dimension, 0.0 if reached else 1.0)
-            yield Holder(kind, name, unit, limit, left, reached, refused)
+            yield Holder(kind, name, unit, limit, lefts.get(dimension, 1.0), reached, refused)
 
 
 def _figures(quota: Quota) -> Mapping[str, int | None]:

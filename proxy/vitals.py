@@ -105,14 +105,12 @@ class Vitals:
 
     def _limits(self) -> Iterator[Reading]:
         limiter, now = self._organs.limiter, self._organs.clock.monotonic()
-        scopes = self._organs.fleet.snapshot.scopes
         yield Reading(catalogue.LIMITED_ALONE, limiter.away)
         yield Reading(catalogue.LIMIT_ERRORS, limiter.errors)
         for (kind, name), allowance in self._organs.allowances.of.items():
             for word, count in allowance.decisions.items():
                 yield Reading(catalogue.LIMIT_DECISIONS, count, (kind, name, word))
-            quotas = [limit.quota for limit in scopes.of(kind, name)]
-            for dimension, share in allowance.left(now, quotas):
+            for dimension, share in allowance.left(now):
                 yield Reading(catalogue.LIMIT_REMAINING, share, (kind, name, dimension))
 
     def _queues(self) -> Iterator[Reading]:

@@ -238,12 +238,14 @@ def _decision(
         quota = limit.quota
         if (figure := quota.requests_per_minute) is not None:
             left = (held.requests_cap - level.requests) // held.request
-            requests = _tightest(requests, figure, left, level.requests, held.requests_drain)
+            requests = _tightest(
+                requests, figure, left, level.requests, held.requests_cap, held.requests_drain
+            )
         if (figure := quota.tokens_per_minute) is not None:
             left = (held.tokens_cap - level.tokens) // held.token
-            tokens = _tightest(tokens, figure, left, level.tokens, held.tokens_drain)
+            tokens = _tightest(tokens, figure, left, level.tokens, held.tokens_cap, held.tokens_drain)
         if (figure := quota.concurrency) is not None:
-            concurrency = _tightest(concurrency, figure, held.most - level.held, 0, 0)
+            concurrency = _tightest(concurrency, figure, held.most - level.held, 0, 0, 0)
     dimension, name, wait = worst
     return Decision(
         dimension is None,
@@ -256,11 +258,11 @@ def _decision(
     )
 
 
-def _tightest(room: Room | None, limit: int, left: int, level: int, drain: int) -> Room:
+def _tightest(room: Room | None, limit: int, left: int, level: int, cap: int, drain: int) -> Room:
     """`room`, or the one with `left` (below 0: nothing) where that is less."""
     left = max(left, 0)
     if room is not None and room.remaining <= left:
         return room
     if drain:
-        return Room(limit, left, level / drain / SECOND_US)
+        return Room(limit, left, level / drain / SECOND_US, cap / drain / SECOND_US)
     return Room(limit, left, float(WINDOW_S + 1) if level else 0.0)

@@ -88,12 +88,14 @@ class Room(msgspec.Struct, frozen=True):
 
     `limit` is the per-minute figure (or the most at once, for concurrency), `remaining` what a request may
     still take now, `reset` the seconds until all of it is free again if nothing more is used (for a strict
-    window at most; 0 for concurrency, where nobody knows).
+    window at most; 0 for concurrency, where nobody knows). `drains` are the seconds in which it drains
+    when all of it is used up, 0 where it does not drain evenly: in a strict window, and for concurrency.
     """
 
     limit: int
     remaining: int
     reset: float
+    drains: float = 0.0
 
 
 class Decision(msgspec.Struct, frozen=True):

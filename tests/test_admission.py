@@ -869,6 +869,20 @@ def test_a_stream_that_was_not_counted_has_its_events() -> None:
     assert run(scenario()).output == 12
 
 
+def test_what_limits_say_is_dated_by_when_they_said_it() -> None:
+    """Not by when its request began: that of the next key is asked when the one before has failed, late."""
+
+    async def scenario() -> None:
+        made = config({"a": account(), "b": account("b", limits=ROOMY)}, timeouts={"total": "90s"})
+        scene = Scene(made, {"a": [Answer([error()], 500, before=[61.0])], "b": [GOOD]})
+        began = scene.clock.monotonic()
+        await scene.ask(request())
+        (noted,) = scene.admission.allowances.of.values()
+        assert noted.at - began == pytest.approx(61.0, abs=0.5)
+
+    run(scenario())
+
+
 def test_what_limits_say_is_noted() -> None:
     """Of the client, the model and the key, by their configured names."""
 

@@ -73,6 +73,9 @@ def test_who_was_refused_is_known_by_what_keeps_it_away_longest() -> None:
     soon = Record(open_until=SOON, cause=Cause.REFUSED)
     assert standing(key=soon, origin=Record(open_until=LATER)) == Standing(until=LATER)
     assert standing(key=Record(open_until=NOW, cause=Cause.REFUSED)).refused is False
+    for records in ({KEY: refused, ORIGIN: OPEN}, {KEY: soon, ORIGIN: Record(open_until=LATER)}):
+        found = Health(records=records)
+        assert found.refused(TARGET, NOW) is found.standing(TARGET, NOW).refused is (records[KEY] is refused)
 
 
 def test_the_last_of_several_deadlines_counts() -> None:

@@ -168,6 +168,36 @@ def test_how_a_target_stands(happens: Callable[[Fleet], None], shape: Shape, las
     assert (first.share, second.share) == ((0.75, 0.25) if shape is Shape.READY else (0.0, 1.0))
 
 
+def test_of_several_circuits_the_one_that_stays_open_longest_is_told() -> None:
+    """Its cause with its time, as requests that find the target closed are told."""
+
+    async def main() -> None:
+        clock = ManualClock()
+        fleet = Fleet(snapshot(CONFIG, Tenants(CONFIG.clients, b"pepper"), 7), clock, random.Random(1))
+        watch = Survey(Seen.of(fleet=fleet).parts)
+
+        async def told() -> tuple[Shape, bool, float]:
+            target, standing = (await watch.take()).models[0].targets[0], fleet.standing(FIRST)
+            lasts = (standing.until - fleet.now()) / 1000
+            assert target.lasts == pytest.approx(lasts)
+            return target.shape, standing.refused, lasts
+
+        fail(fleet, Effect.QUARANTINE_KEY)
+        fail(fleet, Effect.FAILURE, times=5)
+        shape, refused, lasts = await told()
+        assert (shape, refused) == (Shape.REFUSED, True)
+        clock.advance(lasts - 1)
+        for _ in range(5):
+            turn = fleet.take(FIRST)
+            fleet.report(turn, Report(Effect.FAILURE, way=True))
+            fleet.end(turn)
+        shape, refused, lasts = await told()
+        assert (shape, refused) == (Shape.EJECTED, False)
+        assert lasts > 1
+
+    run(main())
+
+
 def test_the_way_back_of_a_target() -> None:
     """Half open, and a slow start after its probe."""
 
@@ -311,7 +341,7 @@ def test_limits_that_do_not_fit_are_counted() -> None:
     crowded = Config.model_validate({**CONFIG.model_dump(mode="json"), "clients": clients})
 
     def refuse(seen: Seen) -> None:
-        told = Decision(False, Dimension.REQUESTS, retry_after=5.0)
+        told = Decision(False, Dimension.REQUESTS, retry_after=5.0, requests=Room(60, 0, 60.0, 60.0))
         for number in range(100, 200):
             seen.organs.allowances.note(Kind.CLIENT, f"c{number:03}", told, seen.clock.monotonic())
 
@@ -409,7 +439,7 @@ def test_what_is_left_is_what_was_said_last() -> None:
 
     def half(seen: Seen) -> None:
         now = seen.clock.monotonic()
-        told = Decision(True, requests=Room(60, 30, 30.0), tokens=Room(1000, 100, 54.0))
+        told = Decision(True, requests=Room(60, 30, 30.0, 60.0), tokens=Room(1000, 100, 54.0, 60.0))
         seen.organs.allowances.note(Kind.CLIENT, "dev", told, now)
 
     told = [(one.dimension, one.left, one.reached) for one in look(half, LIMITED).limits][:2]
@@ -417,17 +447,29 @@ def test_what_is_left_is_what_was_said_last() -> None:
 
 
 @pytest.mark.parametrize(("ago", "reached"), [(0, True), (4, True), (6, False)])
-@pytest.mark.parametrize("room", [Room(60, 0, 60.0), None])
-def test_a_limit_is_reached_until_the_request_would_fit(ago: float, reached: bool, room: Room | None) -> None:
-    """Also where it was not said how much there is."""
+def test_a_limit_is_reached_until_the_request_would_fit(ago: float, reached: bool) -> None:
+    """By the wait that was told."""
 
     def refuse(seen: Seen) -> None:
-        told = Decision(False, Dimension.REQUESTS, retry_after=5.0, requests=room)
+        told = Decision(False, Dimension.REQUESTS, retry_after=5.0, requests=Room(60, 0, 60.0, 60.0))
         seen.organs.allowances.note(Kind.CLIENT, "dev", told, seen.clock.monotonic() - ago)
 
     first = next(one for one in look(refuse, LIMITED).limits if one.dimension == "requests/min")
     assert (first.limit, first.reached, first.refused) == (60, reached, 1)
-    assert not reached or first.left < 0.1
+    assert first.left == pytest.approx(ago / 60)
+
+
+def test_a_request_that_never_fits_is_a_refusal_and_hides_nothing() -> None:
+    """What was used up before is still used up."""
+
+    def refuse(seen: Seen) -> None:
+        now, note = seen.clock.monotonic(), seen.organs.allowances.note
+        used = Decision(False, Dimension.TOKENS, retry_after=9.0, tokens=Room(1000, 0, 60.0, 60.0))
+        note(Kind.CLIENT, "dev", used, now)
+        note(Kind.CLIENT, "dev", Decision(False, Dimension.TOKENS, never_fits=True), now)
+
+    first = look(refuse, LIMITED).limits[0]
+    assert (first.dimension, first.left, first.reached, first.refused) == ("tokens/min", 0.0, True, 2)
 
 
 def test_a_store_that_is_away_is_seen() -> None:

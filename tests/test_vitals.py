@@ -224,16 +224,19 @@ def test_limits_are_told_by_whose_they_are() -> None:
 
     def limited(seen: Organs) -> None:
         now = seen.clock.monotonic()
-        seen.allowances.note(Kind.CLIENT, "dev", Decision(True, requests=Room(10, 1, 60.0)), now)
-        seen.allowances.note(Kind.CLIENT, "dev", Decision(False, Dimension.REQUESTS), now - 1)
-        seen.allowances.note(Kind.MODEL, MODEL, Decision(True, tokens=Room(10, 5, 30.0)), now)
+        seen.allowances.note(Kind.CLIENT, "dev", Decision(True, requests=Room(10, 5, 30.0, 60.0)), now)
+        seen.allowances.note(Kind.CLIENT, "dev", Decision(False, Dimension.REQUESTS, never_fits=True), now)
+        seen.allowances.note(Kind.MODEL, MODEL, Decision(True, tokens=Room(10, 5, 30.0, 120.0)), now)
 
     assert of(catalogue.LIMIT_DECISIONS, limited) == {
         ("client", "dev", "admitted"): 1,
         ("client", "dev", "requests"): 1,
         ("model", MODEL, "admitted"): 1,
     }
-    assert of(catalogue.LIMIT_REMAINING, limited) == {("model", MODEL, "tokens"): 0.5}
+    assert of(catalogue.LIMIT_REMAINING, limited) == {
+        ("client", "dev", "requests"): 0.5,
+        ("model", MODEL, "tokens"): 0.75,
+    }
     assert of(catalogue.LIMITED_ALONE) == of(catalogue.LIMIT_ERRORS) == {(): 0}
 
 

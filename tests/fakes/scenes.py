@@ -64,7 +64,7 @@ class Scene:
         self.store = CountingStore(MemoryStore(clock))
         self.limiter = Limiter(self.store, MemoryStore(clock), clock, lambda: 1, "scene")
         self.estimator = Estimator()
-        self.admission = Admission(self.limiter, self.estimator)
+        self.admission = Admission(self.limiter, self.estimator, clock)
         self.guard = Guard(made.overload)
         self.redactor = Redactor(secrets_of(made))
         self.attempts = Attempts(Means(self.fleet, self.upstream, self.admission, self.redactor, clock))

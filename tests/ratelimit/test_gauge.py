@@ -93,8 +93,8 @@ def test_the_longest_wait_of_all_limits_decides() -> None:
     decision = judged(limits, gauges, [one.ask(demand) for one in gauges], levels)
     # 1 s for the wide limit, 10 s for a request of the narrow one, 15 s for its tokens.
     assert (decision.refused_by, decision.limit, decision.retry_after) == (Dimension.TOKENS, "b", 15.0)
-    assert decision.requests == Room(60, 0, 60.0)
-    assert decision.tokens == Room(60, 15, 45.0)
+    assert decision.requests == Room(60, 0, 60.0, 60.0)
+    assert decision.tokens == Room(60, 15, 45.0, 60.0)
 
 
 def test_a_full_house_says_to_come_back_in_a_second() -> None:
@@ -112,7 +112,7 @@ def test_what_fits_is_admitted_with_the_tightest_room_of_each_dimension() -> Non
     )
     headers = [Header(0, 3 * UNIT, 0, 1, 9), Header(0, UNIT // 2, 0, 1, 9)]
     decision = granted([one, other], [one.gauge, other.gauge], headers)
-    assert decision == Decision(True, requests=Room(10, 9, 3.0), concurrency=Room(4, 3, 0.0))
+    assert decision == Decision(True, requests=Room(10, 9, 3.0, 60.0), concurrency=Room(4, 3, 0.0))
 
 
 def test_a_strict_room_is_whole_again_after_its_window_at_most() -> None:
@@ -125,7 +125,7 @@ def test_a_strict_room_is_whole_again_after_its_window_at_most() -> None:
 def test_a_debt_shows_as_nothing_left() -> None:
     """Remaining is never below 0."""
     one = limit(Quota(tokens_per_minute=10))
-    assert granted([one], [one.gauge], [Header(0, 0, 25 * UNIT, 0, 0)]).tokens == Room(10, 0, 150.0)
+    assert granted([one], [one.gauge], [Header(0, 0, 25 * UNIT, 0, 0)]).tokens == Room(10, 0, 150.0, 60.0)
 
 
 def test_a_floor_is_what_remains_turned_over() -> None:

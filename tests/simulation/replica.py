@@ -98,7 +98,7 @@ class Replica:
         self._leaves = random.Random(f"leaves {name}")
         self.fleet.on_change(self._leave)
         limits = Limiter(MemoryStore(self.clock), MemoryStore(self.clock), self.clock, lambda: 1, name)
-        admission = Admission(limits, Estimator())
+        admission = Admission(limits, Estimator(), self.clock)
         redactor = Redactor(secrets_of(config))
         self.pipeline = Pipeline(
             Parts(
