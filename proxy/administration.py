@@ -68,8 +68,8 @@ LONG: Final = 120.0
 """Seconds that one may take."""
 
 NOTHING_KEPT: Final = (
-    "Nothing is kept of that request: its API key was not known (401), no model was asked for it, or it is "
-    "too old."
+    "Nothing is kept of that request: its API key was not known (401), it chose no target (a token count, a "
+    "list, a stored response that was read), or it is too old."
 )
 
 ORDERS: Final = {"drain": Kind.DRAIN, "restore": Kind.RESTORE, "reset": Kind.RESET}
