@@ -324,7 +324,8 @@ LABELS: dict[str, str] = {
     "name": "a configured client's name, a model's alias, or a provider key's public id",
     "outcome": "of requests `completed`, `refused` (the caller's own fault), `failed` (a provider's or the "
     "proxy's), `broken` (after the stream had begun), `client_gone` or `crashed` (a bug); of attempts `ok`, "
-    "`cancelled` or a reason; of reloads `taken` or `refused`",
+    "`cancelled`, `no_count` (asked to count tokens, the provider gave no count) or a reason; of reloads "
+    "`taken` or `refused`",
     "provider": "a provider of the configuration",
     "reason": "of attempts a fault (`connect`, `first_token_timeout`, ...), or `status_` with a usual "
     "status, else its class (`status_4xx`); of refusals a usual code, else `other`, where `overloaded` is "

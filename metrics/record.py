@@ -46,10 +46,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct):
-    """One try on one target. `outcome` is `ok` or the fault's reason; `began` is monotonic.
+    """One try on one target. `began` is monotonic.
 
-    `asked` is there where it was sent and its request is traced. `said` is what is told of a fault beyond its
-    reason, "" where that says it all: our words, or those of the provider's that errors are made of.
+    `outcome` is `ok`, `cancelled`, the fault's reason, or `no_count` where tokens were to be counted and none
+    was told. `asked` is there where it was sent and its request is traced. `said` is what is told of a fault
+    beyond its reason, "" where that says it all: our words, or those of the provider's that errors are made of.
     """
 
     target: str

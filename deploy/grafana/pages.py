@@ -176,13 +176,14 @@ PROVIDERS = Page(
                 )
             },
             "reqps",
+            about="`no_count`: asked to count tokens, it gave no count. It may serve very well.",
         ),
         Panel(
             "Share of attempts that succeed",
             {
                 "{{provider}}": share(
                     rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome="ok"'),
-                    rate("apex_upstream_attempts_total", "provider", _PROVIDER),
+                    rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome!="no_count"'),
                 )
             },
             "percentunit",

@@ -51,8 +51,8 @@ is Claude that counts for a client of Messages, with its own tokenizer. `x-apex-
 is. Where nobody is asked, or the one that is asked cannot tell within ten seconds, the proxy estimates,
 from what requests of that size have taken at the first target; the answer then carries `x-apex-warnings:
 estimated=input_tokens` and no `x-apex-target`. Asking is one attempt in `x-apex-attempts`, logs and metrics
-(`endpoint="count_tokens"`); it says nothing about a provider's health, takes nothing from limits, and is no
-decision that `apex-proxy explain` could tell.
+(`endpoint="count_tokens"`), with the outcome `no_count` where the answer was none; it says nothing about a
+provider's health, takes nothing from limits, and is no decision that `apex-proxy explain` could tell.
 
 ## How streams end
 

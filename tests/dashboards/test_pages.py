@@ -78,6 +78,16 @@ def test_panels_do_not_overlap(page: Any) -> None:
         taken |= cells
 
 
+def test_a_provider_that_cannot_count_tokens_is_well() -> None:
+    """No share of what went well is taken of such attempts."""
+    shares = [query for page in PAGES for query in queries(page) if 'outcome="ok"' in query]
+    assert shares
+    for query in shares:
+        of_all = re.findall(r"apex_upstream_attempts_total\{([^}]*)\}", query)[1:]
+        assert of_all
+        assert all('outcome!="no_count"' in selector for selector in of_all)
+
+
 def test_every_metric_is_shown_somewhere() -> None:
     """On a page, or in an alert; but for the bytes of what is counted there, and what few replicas have."""
     shown = " ".join(query for page in PAGES for query in queries(page))
