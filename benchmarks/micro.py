@@ -191,7 +191,7 @@ class Stage:
         """A pipeline before an upstream that answers with `reply`."""
         store = MemoryStore(self.clock)
         limiter = Limiter(store, MemoryStore(self.clock), self.clock, lambda: 1, "micro")
-        admission = Admission(limiter, Estimator())
+        admission = Admission(limiter, Estimator(), self.clock)
         redactor = Redactor(secrets_of(self.config))
         return Pipeline(
             Parts(

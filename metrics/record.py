@@ -50,7 +50,7 @@ class Attempt(msgspec.Struct):
 
     `outcome` is `ok`, `cancelled`, the fault's reason, or `no_count` where tokens were to be counted and none
     was told. `asked` is there where it was sent and its request is traced. `said` is what is told of a fault
-    beyond its reason, "" where that says it all: our words, or those of the provider's that errors are made of.
+    beyond its reason, "" where that says it all: our words, or those of a provider's that errors are made of.
     """
 
     target: str
