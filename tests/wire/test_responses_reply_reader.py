@@ -193,6 +193,22 @@ def test_what_comes_after_the_end_says_nothing() -> None:
     assert one.feed(b"data: [DONE]\n\n") == []
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"overloaded", Said("The provider reported an error.")),
+        (b'"overloaded"', Said("The provider reported an error.")),
+        (b'{"code": "c", "message": "m"}', Said("m", code="c")),
+    ],
+)
+def test_an_error_by_its_name_alone(data: bytes, said: Said) -> None:
+    """It is the provider's error, whatever its data is, and no stream that ends too early."""
+    reader = ResponsesReader(Facts("gpt-x", Quirks()))
+    reader.feed(created())
+    assert reader.feed(b"event: error\ndata: " + data + b"\n\n") == [Failed(said)]
+    assert reader.finish() == []
+
+
 def test_comments_and_unknown_events_say_nothing() -> None:
     """Comments and unknown events say nothing."""
     noise = [b": ping\n\n", event("response.new_thing", output_index=0), b"data: {\n\n", said("")]

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from proxy.errors import Fault, FaultKind
+from proxy.errors import Fault, FaultKind, Said
+from proxy.wire import sse
 from proxy.wire.codec import Facts
 from proxy.wire.conversation import Json
 from proxy.wire.events import Added, Began, Closed, Counted, Event, Failed, Finished, Kind, Opened, Reason
 from proxy.wire.responses import sealed, seen
+from proxy.wire.said import said
 
 _DELTAS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -114,10 +116,11 @@ class ResponsesReader:
         found = seen.delta(data)
         if found is not None and (kind := _DELTAS.get(found.type)) is not None:
             return self._grow(kind, found)
-        whole = seen.whole(data)
-        if whole is None:
-            return []
-        self._notice(str(whole.get("type") or ""), whole)
+        name, whole = sse.name_of(event), seen.whole(data)
+        if whole is not None:
+            self._notice(str(whole.get("type") or name.decode("utf-8", "replace")), whole)
+        elif name == b"error":
+            self._fail(Failed(said(data) or Said("The provider reported an error.")))
         return self._taken()
 
     def finish(self) -> list[Event]:
