@@ -217,7 +217,7 @@ def _again(file: Path, lines: Sequence[bytes]) -> Again:
         other = written(folder, _changed(json.loads(file.read_text("utf-8"))), "next.yaml")
         same = _replay(file, record)
         report = _replay(other, record)
-        changed = {json.loads(line)["before"][_ID] for line in _replay(other, record, "--json")}
+        changed = {json.loads(line)["before"]["request_id"] for line in _replay(other, record, "--json")}
     must = {one.request_id for one in made if _must_change(one)}
     cannot = {one.request_id for one in made if _cannot_change(one)}
     return Again(
@@ -230,9 +230,6 @@ def _again(file: Path, lines: Sequence[bytes]) -> Again:
         cannot=len(cannot),
         cannot_changed=len(cannot & changed),
     )
-
-
-_ID = Decision.__struct_fields__.index("request_id")
 
 
 def _replay(file: Path, record: Path, *more: str) -> list[str]:
