@@ -104,10 +104,6 @@ class Health:
             return DRAINED
         return self._standing(known, now) if known else READY
 
-    def refused(self, target: Target, now: int) -> bool:
-        """Whether `target` is out because its credentials were not accepted: see `Standing.refused`."""
-        return self.standing(target, now).refused
-
     def epochs(self, target: Target) -> Epochs:
         """Of the names of `target`."""
         if not self.records:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from proxy import latency
 from proxy.circuit import Change, Kind, Record
 from proxy.fleet import ENTRIES, Fleet
 from proxy.link import Script, ScriptError, Unavailable
-from proxy.snapshot import Snapshot
+from proxy.targets import Model
 from ratelimit import store
 
 HASH = "apex:{health}"
@@ -128,6 +128,7 @@ class Peers:
         self._read_message = msgspec.json.Decoder(list[Any])
         self._read_sum = msgspec.json.Decoder(Sum)
         self._read_record = msgspec.json.Decoder(Record)
+        self._asked = (fleet.snapshot.models, _shared(fleet.snapshot.models))
         self._said: dict[int, Load] = {}
         self._number = 0
         self._all = True
@@ -302,7 +303,7 @@ class Peers:
 
     def _load(self) -> Load | None:
         """What is told now; None where no strategy asks for it."""
-        shared = _shared(self._fleet.snapshot)
+        shared = self._shared()
         if not shared:
             return None
         self._number += 1
@@ -316,6 +317,13 @@ class Peers:
         if len(self._said) > SAID:
             del self._said[next(iter(self._said))]
         return load
+
+    def _shared(self) -> Collection[str]:
+        """Of which names loads are told; a reload may change them."""
+        models = self._fleet.snapshot.models
+        if self._asked[0] is not models:
+            self._asked = (models, _shared(models))
+        return self._asked[1]
 
     def _hear_loads(self, load: Load | None, now: int, told: Sequence[Any]) -> None:
         """What was told back when `load` was: when the sum was begun, the sum, and which of ours is in it.
@@ -343,15 +351,15 @@ class Peers:
             return
 
 
-def _shared(snapshot: Snapshot) -> set[str]:
+def _shared(models: Mapping[str, Model]) -> frozenset[str]:
     """Of which names loads are told: of the targets of those models whose strategy asks for them."""
-    models = [model for model in snapshot.models.values() if model.strategy in _SHARED]
-    return {
+    asking = (model for model in models.values() if model.strategy in _SHARED)
+    return frozenset(
         latency.key(target.id, whole=whole)
-        for model in models
+        for model in asking
         for target in model.targets
         for whole in (False, True)
-    }
+    )
 
 
 _SHARED = frozenset({"least_busy", "least_latency"})

@@ -79,7 +79,6 @@ class Verdicts:
 
     def _refused(self, exchange: Exchange, plan: Plan) -> bool:
         """Whether refused credentials keep away all that could serve: who can be told, and is not drained."""
-        health, now = self._fleet.health, self._fleet.now()
-        could = [target for target in plan.targets if target.id not in exchange.unsayable]
-        could = [target for target in could if not self._fleet.standing(target).drained]
-        return bool(could) and all(health.refused(target, now) for target in could)
+        told = [target for target in plan.targets if target.id not in exchange.unsayable]
+        could = [standing for standing in map(self._fleet.standing, told) if not standing.drained]
+        return bool(could) and all(standing.refused for standing in could)

@@ -61,8 +61,8 @@ def test_refused_credentials_are_known_while_they_keep_it_away(what: str) -> Non
         (SOON, Cause.CONSECUTIVE, False),
     ):
         record = Record(open_until=until, cause=cause)
-        assert Health(records={WHOSE[what]: record}).refused(TARGET, NOW) is refused
-    assert Health().refused(TARGET, NOW) is False
+        assert Health(records={WHOSE[what]: record}).standing(TARGET, NOW).refused is refused
+    assert Health().standing(TARGET, NOW).refused is False
 
 
 def test_who_was_refused_is_known_by_what_keeps_it_away_longest() -> None:
@@ -75,7 +75,7 @@ def test_who_was_refused_is_known_by_what_keeps_it_away_longest() -> None:
     assert standing(key=Record(open_until=NOW, cause=Cause.REFUSED)).refused is False
     for records in ({KEY: refused, ORIGIN: OPEN}, {KEY: soon, ORIGIN: Record(open_until=LATER)}):
         found = Health(records=records)
-        assert found.refused(TARGET, NOW) is found.standing(TARGET, NOW).refused is (records[KEY] is refused)
+        assert found.standing(TARGET, NOW).refused is (records[KEY] is refused)
 
 
 def test_the_last_of_several_deadlines_counts() -> None:

@@ -34,6 +34,11 @@ def said(body: bytes) -> Said | None:
     return None
 
 
+def reported(data: bytes) -> Said:
+    """What an event says that is an error by its name, whatever its data is."""
+    return said(data) or Said("The provider reported an error.")
+
+
 def _said(error: dict[str, Any]) -> Said:
     known = ("message", "type", "code", "param", "object", "request_id")
     return Said(

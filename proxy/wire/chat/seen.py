@@ -11,7 +11,7 @@ import msgspec
 from proxy.errors import Said
 from proxy.wire import sse
 from proxy.wire.model import Usage, tokens
-from proxy.wire.said import said
+from proxy.wire.said import reported, said
 
 
 class _InputDetails(msgspec.Struct):
@@ -172,6 +172,6 @@ def error_in(event: bytes, seen: Chunk | None, data: bytes) -> Said | None:
         return said(data)
     if seen is None or seen.choices is None:
         if sse.name_of(event) == b"error":
-            return said(data) or Said("The provider reported an error.")
+            return reported(data)
         return said(data)
     return None

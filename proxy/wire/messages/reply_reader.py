@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Said
+from proxy.errors import Fault, FaultKind
 from proxy.wire import sse
 from proxy.wire.codec import Facts
 from proxy.wire.conversation import Json, Seal
@@ -21,7 +21,7 @@ from proxy.wire.events import Added, Began, Closed, Counted, Event, Failed, Fini
 from proxy.wire.messages.arguments import as_text
 from proxy.wire.messages.tokens import Tally, Tokens
 from proxy.wire.model import Dialect
-from proxy.wire.said import said
+from proxy.wire.said import reported, said
 
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
     {
@@ -174,7 +174,7 @@ class ReplyReader:
 
     def _fail(self, data: bytes) -> list[Event]:
         self._failed = True
-        return [Failed(said(data) or Said("The provider reported an error."))]
+        return [Failed(reported(data))]
 
     def _index(self, seen: Json) -> int:
         index = seen.get("index")

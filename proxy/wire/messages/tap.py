@@ -17,6 +17,7 @@ from proxy.wire.messages import foreign
 from proxy.wire.messages.tokens import Tally, Tokens
 from proxy.wire.messages.voice import MessagesVoice
 from proxy.wire.model import Usage
+from proxy.wire.said import reported
 from proxy.wire.said import said as said_in
 
 _OPENINGS: Final = ("text", "thinking")
@@ -176,7 +177,7 @@ class MessagesStream:
         seen = _seen(data)
         name = sse.name_of(event)
         if b"error" in (name, seen.type.encode() if seen else b"") or (seen and seen.error != _NULL):
-            self.error = said_in(data) or Said("The provider reported an error.")
+            self.error = reported(data)
             return
         sse.check(event, data if seen is None else None)
         if seen is None:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from proxy.errors import Fault, FaultKind, Said
+from proxy.errors import Fault, FaultKind
 from proxy.wire import sse
 from proxy.wire.codec import Facts
 from proxy.wire.conversation import Json
 from proxy.wire.events import Added, Began, Closed, Counted, Event, Failed, Finished, Kind, Opened, Reason
 from proxy.wire.responses import sealed, seen
-from proxy.wire.said import said
+from proxy.wire.said import reported
 
 _DELTAS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -120,7 +120,7 @@ class ResponsesReader:
         if whole is not None:
             self._notice(str(whole.get("type") or name.decode("utf-8", "replace")), whole)
         elif name == b"error":
-            self._fail(Failed(said(data) or Said("The provider reported an error.")))
+            self._fail(Failed(reported(data)))
         return self._taken()
 
     def finish(self) -> list[Event]:

@@ -21,6 +21,7 @@ from proxy.wire.responses import native_input, seen
 from proxy.wire.responses.request_reader import ENCRYPTED
 from proxy.wire.responses.resource import failed, failed_event, failure_code, response_id
 from proxy.wire.responses.voice import DONE, ResponsesVoice
+from proxy.wire.said import reported
 from proxy.wire.said import said as said_in
 
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
@@ -255,7 +256,7 @@ class ResponsesStream:
     def _read_odd(self, event: bytes, data: bytes) -> bytes:
         """An event whose data is none of this dialect: it passes, but for an error, known by its name."""
         if sse.name_of(event) == b"error":
-            self.error = said_in(data) or Said("The provider reported an error.")
+            self.error = reported(data)
             return b""
         sse.check(event, data)
         return event
