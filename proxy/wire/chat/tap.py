@@ -7,13 +7,14 @@ and the end; of most events it reads no more than that they are whole and tell n
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.errors import Fault, FaultKind, Refusal
 from proxy.wire import seals, sse
 from proxy.wire.chat import seen as chat
 from proxy.wire.chat.voice import DONE, ChatVoice
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
+from proxy.wire.passing import Passing
 from proxy.wire.said import said as said_in
 
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -97,37 +98,16 @@ def _is_event(rest: bytes) -> bool:
     return data is not None and (data.strip() == b"[DONE]" or chat.chunk(data) is not None)
 
 
-class ChatStream:
+class ChatStream(Passing):
     """A chat stream that passes unchanged, and the tap beside it. See `model.Stream`."""
 
     kept: bytes | None = None
 
     def __init__(self, *, withhold_usage: bool, choices: int) -> None:
-        self.content = False
-        self.ended = False
-        self.error: Said | None = None
-        self.usage: Usage | None = None
-        self.events = 0
+        super().__init__(chat.goes_on)
         self._withhold = withhold_usage
         self._unfinished = choices
-        self._splitter = sse.Splitter()
         self._finished = False
-        self._unsaid = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """The whole events that `data` completed, as they came."""
-        if self.ended:
-            return b""
-        block = self._splitter.whole(data)
-        if not block:
-            return b""
-        if not self.content:
-            return self._look(sse.events(block))
-        count, size = sse.plain(block, chat.goes_on)
-        self.events += count
-        if size == len(block):
-            return block
-        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event without its empty line counts; a missing `[DONE]` is added."""
@@ -162,20 +142,8 @@ class ChatStream:
             return Fault(FaultKind.NOT_JSON, "the reply was not an event stream", status=200)
         return Fault(FaultKind.EMPTY, "the stream ended without content", status=200)
 
-    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
-        """What goes on to the client of these events, after what went `before`."""
-        kept = [before] if before else []
-        for event in events:
-            if self.error is not None or self.ended:
-                break
-            try:
-                goes_on = self._keep(event)
-            except Fault:
-                self._unsaid = b"".join(kept)
-                raise
-            if goes_on:
-                kept.append(event)
-        return kept[0] if len(kept) == 1 else b"".join(kept)
+    def _passed(self, event: bytes) -> bytes:
+        return event if self._keep(event) else b""
 
     def _keep(self, event: bytes) -> bool:
         """Read one event; whether it goes on to the client. Raises `Fault` where it is not whole."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.errors import Fault, FaultKind, Refusal
 from proxy.wire import sse
 from proxy.wire.envelope import Envelope, Fields
 from proxy.wire.losses import Losses
@@ -17,6 +17,7 @@ from proxy.wire.messages import foreign
 from proxy.wire.messages.tokens import Tally, Tokens
 from proxy.wire.messages.voice import MessagesVoice
 from proxy.wire.model import Usage
+from proxy.wire.passing import Passing
 from proxy.wire.said import reported
 from proxy.wire.said import said as said_in
 
@@ -97,35 +98,14 @@ class MessagesNative:
         return MessagesStream()
 
 
-class MessagesStream:
+class MessagesStream(Passing):
     """A Messages stream that passes unchanged, and the tap beside it. See `model.Stream`."""
 
     kept: bytes | None = None
 
     def __init__(self) -> None:
-        self.content = False
-        self.ended = False
-        self.error: Said | None = None
-        self.usage: Usage | None = None
-        self.events = 0
+        super().__init__(_goes_on)
         self._tally = Tally()
-        self._splitter = sse.Splitter()
-        self._unsaid = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """The whole events that `data` completed, as they came."""
-        if self.ended:
-            return b""
-        block = self._splitter.whole(data)
-        if not block:
-            return b""
-        if not self.content:
-            return self._look(sse.events(block))
-        count, size = sse.plain(block, _goes_on)
-        self.events += count
-        if size == len(block):
-            return block
-        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event may lack its empty line. Raises `Fault`: EMPTY, TRUNCATED."""
@@ -150,21 +130,9 @@ class MessagesStream:
         """The end of a stream that broke: what was whole, and an error event."""
         return self._unsaid + MessagesVoice().broken(refusal, request_id)
 
-    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
-        """What goes on to the client of these events, after what went `before`."""
-        kept = [before] if before else []
-        for event in events:
-            try:
-                self._read(event)
-            except Fault:
-                self._unsaid = b"".join(kept)
-                raise
-            if self.error is not None:
-                break
-            kept.append(event)
-            if self.ended:
-                break
-        return kept[0] if len(kept) == 1 else b"".join(kept)
+    def _passed(self, event: bytes) -> bytes:
+        self._read(event)
+        return event if self.error is None else b""
 
     def _read(self, event: bytes) -> None:
         data = sse.data_of(event)

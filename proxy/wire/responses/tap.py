@@ -11,12 +11,13 @@ from typing import Final
 
 import msgspec
 
-from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.errors import Fault, FaultKind, Refusal
 from proxy.wire import sse
 from proxy.wire.codec import Stamp
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
+from proxy.wire.passing import Passing
 from proxy.wire.responses import native_input, seen
 from proxy.wire.responses.request_reader import ENCRYPTED
 from proxy.wire.responses.resource import failed, failed_event, failure_code, response_id
@@ -162,39 +163,15 @@ def kept_of(response: Fields, told: bytes, model: str | None) -> bytes:
     return encode({**response, "output": native_input.tagged(output, model)})
 
 
-class ResponsesStream:
+class ResponsesStream(Passing):
     """A stream that passes, and the tap beside it. See `model.Stream`."""
 
     def __init__(self, own: Mapping[str, msgspec.Raw], model: str | None) -> None:
-        self.content = False
-        self.ended = False
-        self.error: Said | None = None
-        self.usage: Usage | None = None
-        self.events = 0
+        super().__init__(_goes_on)
         self.kept: bytes | None = None
         self._own = own
         self._model = model
-        self._splitter = sse.Splitter()
         self._response: Fields | None = None
-        self._last = b""
-        self._unsaid = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """The whole events that `data` completed; those of the response itself under the client's id."""
-        if self.ended:
-            return b""
-        block = self._splitter.whole(data)
-        if not block:
-            return b""
-        if not self.content:
-            return self._look(sse.events(block))
-        count, size = sse.plain(block, _goes_on)
-        self.events += count
-        if size:
-            self._last = block[:size]
-        if size == len(block):
-            return block
-        return self._look(sse.events(block[size:]), block[:size])
 
     def finish(self) -> bytes:
         """The upstream ended. A last event without its empty line counts."""
@@ -217,23 +194,7 @@ class ResponsesStream:
         numbers = _SEQUENCE.findall(self._last)
         return self._unsaid + failed_event(ended, int(numbers[-1]) + 1 if numbers else 0) + DONE
 
-    def _look(self, events: list[bytes], before: bytes = b"") -> bytes:
-        """What goes on to the client of these events, after what went `before`."""
-        kept = [before] if before else []
-        for event in events:
-            if self.error is not None or self.ended:
-                break
-            try:
-                out = self._read(event)
-            except Fault:
-                self._unsaid = b"".join(kept)
-                raise
-            if out:
-                kept.append(out)
-                self._last = out
-        return kept[0] if len(kept) == 1 else b"".join(kept)
-
-    def _read(self, event: bytes) -> bytes:
+    def _passed(self, event: bytes) -> bytes:
         """One event as it goes on to the client; empty where it does not."""
         data = seen.data_of(event)
         if data is None:
