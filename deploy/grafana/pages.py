@@ -41,6 +41,8 @@ def quantiles(metric: str, where: str = "", parts: Sequence[float] = (0.5, 0.95,
 
 _MODEL = 'model=~"$model"'
 _PROVIDER = 'provider=~"$provider"'
+_JUDGED = 'outcome!~"no_count|cancelled"'
+"""Attempts that say whether their provider is well."""
 _GOOD = ((None, "red"), (0.99, "orange"), (0.999, "green"))
 _STATES = {0: ("ready", "green"), 1: ("backs off", "yellow"), 2: ("half open", "orange"), 3: ("out", "red")}
 _BREAKER = {0: ("closed", "green"), 1: ("half open", "orange"), 2: ("open", "red")}
@@ -183,10 +185,11 @@ PROVIDERS = Page(
             {
                 "{{provider}}": share(
                     rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome="ok"'),
-                    rate("apex_upstream_attempts_total", "provider", f'{_PROVIDER}, outcome!="no_count"'),
+                    rate("apex_upstream_attempts_total", "provider", f"{_PROVIDER}, {_JUDGED}"),
                 )
             },
             "percentunit",
+            about="Without those that say nothing of a provider: its client left, or it cannot count tokens.",
         ),
         Panel(
             "Failovers",

@@ -16,6 +16,7 @@ import openai
 from ensemble import Config, replicas
 from figures import Check
 from harness import Mock, Serve, fetch
+from openai.resources import Responses
 from providers import Script, play
 from stores import Store, standalone
 from traffic import CHAT, key_of
@@ -50,7 +51,7 @@ def configured(store: Store, providers: Mapping[str, Mapping[str, object]], *cli
 
 
 def client(replica: Serve, name: str = "app") -> openai.OpenAI:
-    """The official SDK before one replica."""
+    """The official SDK before one replica, to be closed by whoever made it: a collector would complain."""
     return openai.OpenAI(
         base_url=f"http://127.0.0.1:{replica.port}/v1", api_key=key_of(name), max_retries=0, timeout=30.0
     )
@@ -141,12 +142,13 @@ class _Talk:
         self.completed += asked.status == told.status == "completed" and bool(told.output_text)
 
     def _say(self, replica: Serve, item: Mapping[str, Any]) -> Any:
-        raw = client(replica).responses.with_raw_response.create(
-            model=CHAT,
-            input=[item],  # type: ignore[list-item]  # the SDK wants its own class of dictionary
-            tools=[TOOL],  # type: ignore[list-item]  # likewise
-            previous_response_id=self._last,
-        )
+        with client(replica) as asking:
+            raw = asking.responses.with_raw_response.create(
+                model=CHAT,
+                input=[item],  # type: ignore[list-item]  # the SDK wants its own class of dictionary
+                tools=[TOOL],  # type: ignore[list-item]  # likewise
+                previous_response_id=self._last,
+            )
         response = raw.parse()
         self._last = response.id
         if item.get("role"):
@@ -217,25 +219,26 @@ def background() -> Background:
     """Begun on the first of three replicas, read on the others; then the first is killed."""
     with standalone() as store, Mock(_SLOW, "slow") as mock:
         account = {"base_url": f"http://127.0.0.1:{mock.port}/v1", "api_key": "sk-slow-key-1"}
-        with replicas(configured(store, {"slow": account}), 3) as running:
-            made = client(running[0]).responses.create(model=CHAT, input="go", background=True)
-            numbers = _read(running[1], made.id, -1, 12)
-            numbers += _read(running[2], made.id, numbers[-1], None)
-            polled = client(running[1]).responses.retrieve(made.id).status or ""
+        with replicas(configured(store, {"slow": account}), 3) as running, contextlib.ExitStack() as asking:
+            one, two, three = (asking.enter_context(client(replica)).responses for replica in running)
+            made = one.create(model=CHAT, input="go", background=True)
+            numbers = _read(two, made.id, -1, 12)
+            numbers += _read(three, made.id, numbers[-1], None)
+            polled = two.retrieve(made.id).status or ""
             play(mock, {"default": {"tokens": 400, "delay_events_s": PAUSE}})
-            doomed = client(running[0]).responses.create(model=CHAT, input="go", background=True)
-            other = client(running[2]).responses.create(model=CHAT, input="go", background=True)
+            doomed = one.create(model=CHAT, input="go", background=True)
+            other = three.create(model=CHAT, input="go", background=True)
             time.sleep(1.0)
             running[0].signal(signal.SIGKILL)
             killed = time.monotonic()
-            while (found := client(running[1]).responses.retrieve(doomed.id)).status == "in_progress":
+            while (found := two.retrieve(doomed.id)).status == "in_progress":
                 time.sleep(0.25)
                 assert time.monotonic() - killed < 60.0, "in_progress for ever"
             failed_after = time.monotonic() - killed
             assert found.status == "failed", found
-            last = _events(running[2], doomed.id, -1)[-1]
-            client(running[1]).responses.cancel(other.id)
-            ended = client(running[1]).responses.retrieve(other.id).status
+            last = _events(three, doomed.id, -1)[-1]
+            two.cancel(other.id)
+            ended = two.retrieve(other.id).status
     return Background(
         events=len(numbers),
         lost=len(set(range(max(numbers) + 1)) - set(numbers)),
@@ -247,11 +250,11 @@ def background() -> Background:
     )
 
 
-def _read(replica: Serve, id_: str, after: int, most: int | None) -> list[int]:
+def _read(replica: Responses, id_: str, after: int, most: int | None) -> list[int]:
     """Sequence numbers of events, until the end or so many of them."""
     numbers: list[int] = []
     after_it: Any = {"starting_after": after} if after >= 0 else {}
-    with client(replica).responses.retrieve(id_, stream=True, **after_it) as stream:
+    with replica.retrieve(id_, stream=True, **after_it) as stream:
         for event in stream:
             numbers.append(event.sequence_number)
             if most is not None and len(numbers) >= most:
@@ -259,8 +262,8 @@ def _read(replica: Serve, id_: str, after: int, most: int | None) -> list[int]:
     return numbers
 
 
-def _events(replica: Serve, id_: str, after: int) -> list[str]:
-    with client(replica).responses.retrieve(id_, stream=True) as stream:
+def _events(replica: Responses, id_: str, after: int) -> list[str]:
+    with replica.retrieve(id_, stream=True) as stream:
         return [event.type for event in stream if event.sequence_number > after]
 
 
@@ -290,12 +293,12 @@ def away(count: int = 20) -> Away:
     """Responses made while Redis is away."""
     with standalone() as store, Mock({"default": {"tokens": 3}}, "well") as mock:
         account = {"base_url": f"http://127.0.0.1:{mock.port}/v1", "api_key": "sk-well-key-1"}
-        with replicas(configured(store, {"well": account}), 2) as (one, two):
+        with replicas(configured(store, {"well": account}), 2) as running, contextlib.ExitStack() as asking:
+            one, two = (asking.enter_context(client(replica)).responses for replica in running)
             store.kill()
             time.sleep(1.0)
             raws = [
-                client(one).responses.with_raw_response.create(model=CHAT, input=f"number {number}")
-                for number in range(count)
+                one.with_raw_response.create(model=CHAT, input=f"number {number}") for number in range(count)
             ]
             made = [raw.parse() for raw in raws]
             refused = sum(_refused(two, response.id) for response in made)
@@ -312,19 +315,19 @@ def away(count: int = 20) -> Away:
     )
 
 
-def _refused(replica: Serve, id_: str) -> bool:
+def _refused(replica: Responses, id_: str) -> bool:
     try:
-        client(replica).responses.retrieve(id_)
+        replica.retrieve(id_)
     except openai.InternalServerError as error:
         return error.status_code == 503
     return False
 
 
-def _found_within(replica: Serve, id_: str, seconds: float) -> bool:
+def _found_within(replica: Responses, id_: str, seconds: float) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with contextlib.suppress(openai.APIStatusError):
-            client(replica).responses.retrieve(id_)
+            replica.retrieve(id_)
             return True
         time.sleep(0.2)
     return False
@@ -361,17 +364,17 @@ def probes(count: int = 100_000) -> Probes:
     """A client tries the ids of another in every way there is, and made-up ones, on three replicas."""
     with standalone() as store, Mock({"default": {"tokens": 3}}, "well") as mock:
         account = {"base_url": f"http://127.0.0.1:{mock.port}/v1", "api_key": "sk-well-key-1"}
-        with replicas(configured(store, {"well": account}, "owner", "thief"), 3) as running:
+        config = configured(store, {"well": account}, "owner", "thief")
+        with replicas(config, 3) as running, contextlib.ExitStack() as asking:
+            owner = [asking.enter_context(client(replica, "owner")).responses for replica in running]
             made = [
-                client(replica, "owner").responses.create(model=CHAT, input="mine", background=background)
-                for replica in running
+                at.create(model=CHAT, input="mine", background=background)
+                for at in owner
                 for background in (False, True)
             ]
             ids = [response.id for response in made]
             statuses = asyncio.run(_probe([replica.port for replica in running], ids, count))
-            there = sum(
-                client(running[0], "owner").responses.retrieve(id_).status == "completed" for id_ in ids
-            )
+            there = sum(owner[0].retrieve(id_).status == "completed" for id_ in ids)
     hits = sum(times for status, times in statuses.items() if status < 400)
     return Probes(sum(statuses.values()), hits, statuses, there, len(ids))
 
