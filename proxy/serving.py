@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
-import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from proxy import heap
 from proxy.app import Replica, Surroundings, build
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
@@ -129,7 +129,8 @@ async def run(
         await replica.start()
         await client.up.wait()
         await operations.up.wait()
-        _calm_collector()
+        heap.calm_collector()
+        heap.give_back()
         replica.ready = True
         _say_ready(config, ports)
         tasks.spawn(_reload(replica, hangup), "reload")
@@ -183,21 +184,6 @@ async def _end(
     await asyncio.wait({serving, hurry}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     failed = await replica.drain(max(0.0, until - loop.time()), hurry)
     await _wind_down(client, serving, LAST_WORDS if failed else 0.0, hurry)
-
-
-def _calm_collector() -> None:
-    """What was made to start with stays: the garbage collector need not walk it for every few requests.
-
-    Requests leave few cycles behind; with Python's own thresholds a full collection comes every some
-    thousand requests and holds all of them up for tens of milliseconds. The youngest are looked at when there
-    are 20,000 more of them, which takes two milliseconds: they are what is in flight, and it is no garbage.
-    256 requests that come and go together are some 15,000; to look at them each time took a 14th of the core.
-    What is older are open streams, at some 150 objects each: to walk a thousand takes 20 to 50 milliseconds,
-    and is done after half a million more objects; all that is not frozen is walked at every fifth such time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 25, 5)
 
 
 def _listener(app: Application, config: Config, sockets: frozenset[str] = frozenset()) -> Listener:

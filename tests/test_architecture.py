@@ -14,7 +14,7 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles dossier circuit intake pieces ring",
+    "errors clock tasks addresses config profiles dossier circuit intake pieces ring heap",
     "wire deadline embedded upstream link overload cycle house",
     "throttle latency blunders fair_queue outbox probes places statechart",
     "demand replicas inquiries responses bounds prices allowances",

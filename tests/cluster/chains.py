@@ -16,7 +16,7 @@ import openai
 from ensemble import Config, replicas
 from figures import Check
 from harness import Mock, Serve, fetch
-from openai.resources import Responses
+from openai.resources.responses import Responses
 from providers import Script, play
 from stores import Store, standalone
 from traffic import CHAT, key_of
