@@ -118,7 +118,17 @@ class Absence:
         shared = tuple(limit for limit in limits if limit.quota.on_outage is OnOutage.SHARE)
         if not shared:
             return UNLIMITED, ()
+        for limit in shared:
+            self._follow(limit)
         return await self._local.admit(rid, shared, demand), shared
+
+    def _follow(self, limit: Limit) -> None:
+        """The configuration may have changed since the share of `limit` began."""
+        away = self._away[limit.tag].limits[limit.key]
+        if away.limit is not limit:
+            if away.limit.quota != limit.quota:
+                self._local.change(limit)
+            away.limit = limit
 
     async def come_back(self, now: float, regroup: float) -> None:
         """Try one scope, and where it is back all the others."""

@@ -7,23 +7,27 @@ demand larger than the whole share is admitted when the share is untouched, and 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+
+import msgspec
 
 from ratelimit import bucket
 from ratelimit.bucket import Admitted, Entry, Replay, State, Ticket
-from ratelimit.gauge import SECOND_US, WINDOW_S, Ask, Gauge, floor, granted, judged
-from ratelimit.quota import Decision, Demand
+from ratelimit.gauge import SECOND_US, WINDOW_S, Ask, Change, Gauge, floor, granted, judged
+from ratelimit.quota import Decision, Demand, Quota
 from ratelimit.scope import Limit
 from ratelimit.store import LEASE_S, Clock
 
 
 @dataclasses.dataclass(slots=True)
 class _Share:
-    """A limit held locally: its scaled gauge, the sharers, and in its units what was granted.
+    """A limit held locally: its quota, scaled for the sharers, and in its units what was granted.
 
     `requests` and `tokens` are still to be charged to Redis; `all_requests` and `all_tokens` only grow.
     """
 
+    quota: Quota
     gauge: Gauge
     sharers: int
     requests: int = 0
@@ -52,6 +56,16 @@ class MemoryStore:
     def _gauge(self, limit: Limit) -> Gauge:
         share = self._shares.get(limit.key)
         return limit.gauge if share is None else share.gauge
+
+    def _change(self, limit: Limit, reserved: Demand, actual: Demand) -> Change:
+        """What the end of a reservation adds; it may have been made by an earlier configuration's figures."""
+        share = self._shares.get(limit.key)
+        if share is None or share.quota == limit.quota:
+            return self._gauge(limit).change(reserved, actual)
+        made, held = Gauge.of(limit.quota, share.sharers), share.gauge
+        return made.change(reserved, actual)._replace(
+            requests_drain=held.requests_drain, tokens_drain=held.tokens_drain
+        )
 
     def _ask(self, limit: Limit, demand: Demand) -> Ask:
         ask = self._gauge(limit).ask(demand)
@@ -84,7 +98,7 @@ class MemoryStore:
         """See `Store.settle`."""
         ended = False
         for limit in limits:
-            change = self._gauge(limit).change(reserved, actual)
+            change = self._change(limit, reserved, actual)
             state, there = bucket.settle(self._states.get(limit.key), rid, change, self._now())
             self._states[limit.key] = state
             if there:
@@ -132,8 +146,26 @@ class MemoryStore:
         used = State(now, second + self._lease, requests, tokens)
         if part.strict:
             used = State(now, used.due, *part.full, log=_spread(*part.full, second))
-        self._shares[limit.key] = _Share(part, sharers)
+        self._shares[limit.key] = _Share(limit.quota, part, sharers)
         self._states[limit.key] = self._restored(limit, used, Replay(held=tuple(held)))
+
+    def change(self, limit: Limit) -> None:
+        """Hold the same part of `limit` as it is now configured.
+
+        What was free of the share stays free, as far as it fits: a larger figure is no burst, and what was
+        not limited before begins used up. A strict window drops what is beyond a smaller one in a minute.
+        """
+        share, state = self._shares[limit.key], self._restored(limit, self._states.get(limit.key), Replay())
+        part = Gauge.of(limit.quota, share.sharers)
+        requests, tokens = (new - old for new, old in zip(part.full, share.gauge.full, strict=True))
+        if part.strict:
+            requests, tokens = max(0, requests), max(0, tokens)
+            log = _merged(state.log, _spread(requests, tokens, self._now() // SECOND_US))
+            state = msgspec.structs.replace(state, log=log)
+        share.quota, share.gauge = limit.quota, part
+        self._states[limit.key] = msgspec.structs.replace(
+            state, requests=max(0, state.requests + requests), tokens=max(0, state.tokens + tokens)
+        )
 
     def taken(self, limit: Limit) -> tuple[int, int]:
         """What Redis has to be charged for this share, in the units of the whole limit.
@@ -197,3 +229,12 @@ def _spread(requests: int, tokens: int, second: int) -> tuple[Entry, ...]:
         )
         for part in parts[1:]
     )
+
+
+def _merged(*logs: Sequence[Entry]) -> tuple[Entry, ...]:
+    """One strict log of several, oldest first."""
+    found: dict[int, Entry] = {}
+    for second, requests, tokens in itertools.chain(*logs):
+        was = found.get(second, Entry(second, 0, 0))
+        found[second] = Entry(second, was.requests + requests, was.tokens + tokens)
+    return tuple(found[second] for second in sorted(found))

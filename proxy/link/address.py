@@ -146,7 +146,8 @@ def _unix(hosts: str, path: str, options: dict[str, str], credentials: Credentia
 
 
 def _options(query: str) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    plain = query.replace("+", "%2B")  # no form: a plus is a plus (RFC 3986), and passwords have some
+    options = dict(parse_qsl(plain, keep_blank_values=True))
     if options.keys() - _KNOWN:  # not repeated: it may be the end of a password with a `?` in it
         raise AddressError(f"redis URL: an option is unknown; there are {', '.join(sorted(_KNOWN))}")
     return options

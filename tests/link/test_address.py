@@ -92,6 +92,16 @@ def test_passwords_have_no_repr() -> None:
     assert "SECRET" not in repr(Batch([greeting], 1.0))
 
 
+def test_a_plus_is_a_plus() -> None:
+    """An address is no form: passwords in base64 have some, and so have paths."""
+    address = parse("redis+sentinel://u:a+b%2Fc@a/s?sentinel_password=a+b%2Fc&ca=/etc/c++/ca.pem")
+    assert address.credentials is not None
+    assert address.sentinel_credentials is not None
+    assert address.credentials.password == address.sentinel_credentials.password == "a+b/c"
+    assert address.tls is not None
+    assert str(address.tls.ca) == "/etc/c++/ca.pem"
+
+
 @pytest.mark.parametrize("query", ["ca=/nowhere", "cert=/nowhere"])
 def test_a_certificate_that_is_not_there_is_named(query: str) -> None:
     """A missing PEM file is the operator's mistake, told with its path."""

@@ -1,11 +1,12 @@
 import asyncio
 
+import pytest
 from limit_stand_ins import ShakyStore, StillClock
 
 from ratelimit.absence import Absence
 from ratelimit.held import Held, OpenReservations
 from ratelimit.memory_store import MemoryStore
-from ratelimit.quota import NOTHING, UNLIMITED, Demand, Dimension, OnOutage, Quota
+from ratelimit.quota import NOTHING, UNLIMITED, Demand, Dimension, OnOutage, Quota, Window
 from ratelimit.scope import Kind, Limits, Reservation, Scope
 
 
@@ -41,6 +42,7 @@ def limits(quota: Quota, tag: str = "acme") -> Limits:
 
 
 TOKENS = limits(Quota(tokens_per_minute=60))
+BOTH = limits(Quota(requests_per_minute=6_000, tokens_per_minute=60))
 
 
 def test_what_was_granted_is_charged_before_the_store_is_asked_again() -> None:
@@ -113,3 +115,49 @@ def test_one_scope_tries_the_way_back_for_all() -> None:
     assert len(world.absence) == 0
     world.come_back()
     assert world.shared.calls == ["restore"] * 5
+
+
+@pytest.mark.parametrize("window", list(Window))
+@pytest.mark.parametrize(("before", "after"), [(600, 60), (60, 600)])
+def test_a_figure_that_changes_meanwhile_holds_at_once_and_is_no_burst(
+    window: Window, before: int, after: int
+) -> None:
+    """Reloaded while Redis is away: what was free stays free, and it refills at the new rate."""
+    world = World()
+    old, new = (limits(Quota(requests_per_minute=figure, window=window)) for figure in (before, after))
+    world.absence.begin(old, 2, world.clock.monotonic())
+    assert not world.admit("a", new, 1)
+    admitted = 0
+    for second in range(120):
+        world.clock.advance(1)
+        admitted += sum(world.admit(f"{second} {number}", new, 1) for number in range(20))
+    assert 0.5 * after <= admitted <= after
+
+
+@pytest.mark.parametrize("window", list(Window))
+def test_what_is_limited_only_since_a_reload_begins_used_up(window: Window) -> None:
+    """And the end of a reservation that was made without such a limit gives nothing of it back."""
+    world = World()
+    old = limits(Quota(requests_per_minute=6_000, window=window))
+    new = limits(Quota(requests_per_minute=6_000, tokens_per_minute=600, window=window))
+    world.absence.begin(old, 2, world.clock.monotonic())
+    world.clock.advance(5)
+    assert world.admit("before", old, 300)
+    assert not world.admit("a", new, 300)
+    asyncio.run(world.local.settle("before", old, Demand(1, 300), Demand(1, 0)))
+    assert not world.admit("b", new, 30)
+    world.clock.advance(30)
+    assert world.admit("c", new, 100)
+    world.come_back()
+    assert len(world.absence) == 0
+
+
+def test_what_is_limited_no_more_is_granted_at_once() -> None:
+    """By whoever asks next; one that was still reading the old configuration changes little."""
+    world = World()
+    free = limits(Quota(requests_per_minute=6_000))
+    world.absence.begin(BOTH, 2, world.clock.monotonic())
+    world.clock.advance(1)
+    assert not world.admit("a", BOTH, 60)
+    assert world.admit("b", free, 60)
+    assert not world.admit("c", BOTH, 60)
