@@ -277,7 +277,8 @@ class Fleet:
     def tend(self) -> None:
         """Renew the leases of the probes on their way, and give up those that nobody has used."""
         self._tell(self._probes.tend(self.now(), self.health.rules.lease))
-        self.throttle.tend(self._clock.monotonic())
+        if self.throttle.tend(self._clock.monotonic()):
+            self._changed()
 
     # What is known, and how it changes.
 

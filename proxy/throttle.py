@@ -60,11 +60,12 @@ class Throttle:
         """It is not limited any more."""
         self._limits.pop(target, None)
 
-    def tend(self, now: float) -> None:
-        """Forget the limits of targets that have given no sign of trouble for long enough."""
+    def tend(self, now: float) -> bool:
+        """Forget the limits of targets without a sign of trouble for long enough; whether there were any."""
         over = [name for name, limit in self._limits.items() if now - limit.cut_at > FORGOTTEN]
         for name in over:
             del self._limits[name]
+        return bool(over)
 
     def overloaded(self, target: str, in_flight: int, began: float, now: float) -> None:
         """A request that began at `began` came back with a sign of overload; `in_flight` counts it."""

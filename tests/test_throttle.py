@@ -88,9 +88,9 @@ def test_a_limit_is_forgotten_after_a_minute_without_trouble() -> None:
     """Since the last cut; others stay."""
     one = limited()
     one.overloaded("u", 10, began=30.0, now=31.0)
-    one.tend(10.0 + throttle.FORGOTTEN)
+    assert not one.tend(10.0 + throttle.FORGOTTEN)
     assert one.limit("t") == 90
-    one.tend(10.1 + throttle.FORGOTTEN)
+    assert one.tend(10.1 + throttle.FORGOTTEN)
     assert (one.limit("t"), one.limit("u")) == (None, 9)
 
 
