@@ -138,9 +138,11 @@ class FairQueue(Generic[T]):
         line.deficit -= cost
         self._left(client)
 
-    def heads(self) -> list[T]:
-        """The first of each of the next lines."""
-        return [line.waiting[0][0] for line in itertools.islice(self._lines.values(), OTHERS)]
+    def candidates(self) -> list[T]:
+        """Those that are offered something: the next, those behind it, and the heads of the next lines."""
+        lines = list(itertools.islice(self._lines.values(), 1 + OTHERS))
+        behind = itertools.islice(lines[0].waiting, 1 + OTHERS) if lines else ()
+        return [item for item, _ in behind] + [line.waiting[0][0] for line in lines[1:]]
 
     def _left(self, client: str) -> None:
         self._count -= 1

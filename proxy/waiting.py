@@ -129,11 +129,11 @@ class WaitingRoom:
             self._queues[alias].serve(self._offer)
         if len(aliases) > 1:  # another is the first the next time
             self._queues[aliases[0]] = self._queues.pop(aliases[0])
-        heads = [head for queue in self._queues.values() for head in queue.heads()]
-        for head in heads:
-            if head.plan.ready_at(self._fleet) > head.until:
-                self._lose(head)  # and the next of its line is looked at when it has gone
-        times = [time for head in heads if (time := head.plan.next_at(self._fleet)) is not None]
+        offered = [waiter for queue in self._queues.values() for waiter in queue.candidates()]
+        for waiter in offered:
+            if waiter.plan.ready_at(self._fleet) > waiter.until:
+                self._lose(waiter)  # and the next of its line is looked at when it has gone
+        times = [time for waiter in offered if (time := waiter.plan.next_at(self._fleet)) is not None]
         if times:
             soonest = min(times)
             wait = (soonest - self._fleet.now() + 1) / 1000

@@ -50,7 +50,7 @@ def whose(items: Sequence[Item]) -> str:
 def test_an_empty_queue_offers_nothing() -> None:
     """And says so."""
     queue = Queue(5)
-    assert (len(queue), served(queue, 9), queue.heads(), repr(queue)) == (0, [], [], "<FairQueue {}>")
+    assert (len(queue), served(queue, 9), queue.candidates(), repr(queue)) == (0, [], [], "<FairQueue {}>")
 
 
 def test_one_client_is_served_in_order() -> None:
@@ -58,7 +58,7 @@ def test_one_client_is_served_in_order() -> None:
     queue = filled({"a": [1, DEAREST, 0, 3 * QUANTUM]})
     assert (len(queue), repr(queue)) == (4, "<FairQueue {'a': 4}>")
     assert [item.number for item in served(queue, 3)] == [0, 1, 2]
-    assert [item.number for item in queue.heads()] == [3]
+    assert [item.number for item in queue.candidates()] == [3]
     assert [item.number for item in served(queue, 3)] == [3]
     assert (len(queue), repr(queue)) == (0, "<FairQueue {}>")
 
@@ -165,7 +165,7 @@ def test_a_client_with_little_is_not_held_up(busy: list[int], others: int, arriv
         mine = Item("small", 0, QUANTUM)
         queue.put("small", mine, QUANTUM)
         spent = dict.fromkeys(names, 0)
-        while mine in queue.heads():
+        while mine in queue.candidates():
             for item in served(queue):
                 if item.client != "small":
                     spent[item.client] += item.cost
@@ -200,9 +200,19 @@ def test_room_may_be_made_for_another_queue() -> None:
 
 
 def test_only_the_next_are_looked_at() -> None:
-    """Of many lines the heads of the first are enough."""
-    queue = filled({f"c{number}": [1] for number in range(OTHERS + 5)})
-    assert [item.client for item in queue.heads()] == [f"c{number}" for number in range(OTHERS)]
+    """All that are offered something while the first cannot go on, and nobody else."""
+    queue = filled({f"c{number}": [1] * (OTHERS + 5) for number in range(OTHERS + 5)})
+    offered: list[Item] = []
+
+    def refuse(item: Item) -> bool:
+        offered.append(item)
+        return False
+
+    queue.serve(refuse)
+    behind = [("c0", number) for number in range(1 + OTHERS)]
+    others = [(f"c{number}", 0) for number in range(1, 1 + OTHERS)]
+    assert [(item.client, item.number) for item in offered] == behind + others
+    assert queue.candidates() == offered
 
 
 def test_a_queue_that_may_hold_nothing_holds_nothing() -> None:
@@ -242,10 +252,10 @@ def test_who_leaves_is_not_served() -> None:
     queue.remove("c", last)
     queue.remove("a", first)  # equal to one that waits, but not that one
     assert len(queue) == 4
-    head = queue.heads()[0]
+    head = queue.candidates()[0]
     queue.remove("a", head)
-    assert [item.number for item in queue.heads()] == [1, 0]
-    queue.remove("b", queue.heads()[1])
+    assert [item.number for item in queue.candidates()] == [1, 2, 0]
+    queue.remove("b", queue.candidates()[2])
     assert (len(queue), repr(queue)) == (2, "<FairQueue {'a': 2}>")
     assert [item.number for item in served(queue, 9)] == [1, 2]
 
@@ -257,7 +267,7 @@ def test_of_equal_items_the_one_that_left_is_gone() -> None:
     queue.put("a", first, 1)
     queue.put("a", second, 1)
     queue.remove("a", second)
-    assert queue.heads()[0] is first
+    assert queue.candidates()[0] is first
     assert len(queue) == 1
 
 
@@ -267,7 +277,7 @@ def test_others_go_on_while_the_first_cannot() -> None:
     queue = filled({name: [QUANTUM, QUANTUM] for name in names})
     free = whose(served(queue, 99, but=["a", "c"]))
     assert free == "".join(name * 2 for name in names[1 : 1 + OTHERS] if name != "c")
-    assert [item.client for item in queue.heads()] == ["a", "c", *names[1 + OTHERS :]]
+    assert [item.client for item in queue.candidates()] == ["a", "a", "c", *names[1 + OTHERS :]]
 
 
 def test_those_behind_the_first_go_on_while_it_cannot() -> None:
@@ -310,14 +320,14 @@ def test_who_had_a_turn_in_vain_is_next() -> None:
     (first,) = served(queue)
     queue.put_back("a", first, first.cost)
     assert len(queue) == 6
-    assert queue.heads()[0] is first
+    assert queue.candidates()[0] is first
     assert whose(served(queue, 6)) == "ababab"
 
 
 def test_one_without_a_line_gets_it_back() -> None:
     """Also where it was the only one of its client, or dearer than the dearest."""
     queue = filled({"a": [DEAREST * 2], "b": [QUANTUM] * 9})
-    queue.remove("a", queue.heads()[0])
+    queue.remove("a", queue.candidates()[0])
     dear = Item("a", 7, DEAREST * 2)
     queue.put_back("a", dear, dear.cost)
     queue.put("a", Item("a", 8, QUANTUM), QUANTUM)

@@ -8,7 +8,7 @@ import pytest
 from fakes.configs import MODEL, config
 from fakes.virtual_loop import LoopClock, passed, run
 
-from proxy import fleet
+from proxy import fleet, throttle
 from proxy.config.settings import Config
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
@@ -181,6 +181,54 @@ def test_who_comes_later_goes_where_those_before_cannot() -> None:
         assert turn.target is made.targets[1]
         assert passed() == pytest.approx(0.1)
         assert (await waiting) is not None
+
+    run(scenario())
+
+
+def overloaded(made: Room, number: int) -> Turn:
+    """A target that may have one request at a time has it, and says that it has too much to do."""
+    held = made.fleet.take(made.targets[number])
+    more = made.fleet.take(made.targets[number])
+    made.fleet.report(more, Report(Effect.FAILURE, overload=True))
+    made.fleet.end(more)
+    assert made.fleet.full(made.targets[number])
+    return held
+
+
+def test_a_window_that_only_those_behind_the_first_wait_for_wakes_them() -> None:
+    """The first waits for what no time gives back; its own line and the others have timers of their own."""
+
+    async def scenario(second: str) -> None:
+        made = room(adaptive_concurrency={"least": 1})
+        overloaded(made, 1)
+        tried = made.plan()
+        assert tried.next(made.fleet) is made.targets[0]
+        made.limit(0, 0.5)
+        first = made.start("one1", plan=tried)
+        await asyncio.sleep(0)
+        turn = await made.ask(second)
+        assert turn is not None
+        assert turn.target is made.targets[0]
+        assert passed() == pytest.approx(0.5, abs=0.01)
+        assert await first is None
+
+    for second in ("one2", "two1"):
+        run(scenario(second))
+
+
+def test_a_limit_that_time_lifts_wakes_who_waits() -> None:
+    """A minute after the last sign of overload, though nothing comes back from the target."""
+
+    async def scenario() -> None:
+        made = room(adaptive_concurrency={"least": 1})
+        for number in range(2):
+            overloaded(made, number)
+        await asyncio.sleep(throttle.FORGOTTEN - 0.5)
+        tending = made.tasks.spawn(made.fleet.run(), "fleet")
+        began = passed()
+        assert await made.ask("one") is not None
+        assert passed() - began <= 0.5 + 2 * fleet.TEND
+        tending.cancel()
 
     run(scenario())
 

@@ -217,16 +217,16 @@ class World:
 
     def _left_behind(self, replica: Replica) -> None:
         """Nobody waits while a target of its plan is free: not at two looks in a row."""
-        waiting = [head for queue in replica.waiting._queues.values() for head in queue.heads()]
+        waiting = [waiter for queue in replica.waiting._queues.values() for waiter in queue.candidates()]
         fleet, now = replica.fleet, replica.fleet.now()
         free = frozenset(
-            id(head)
-            for head in waiting
-            for target in (*head.plan._left, *head.plan._again)
+            id(waiter)
+            for waiter in waiting
+            for target in (*waiter.plan._left, *waiter.plan._again)
             if fleet.standing(target).until <= now
             and not fleet.standing(target).trial
             and not fleet.full(target)
-            and head.plan._after.get(target.id, 0) <= now
+            and waiter.plan._after.get(target.id, 0) <= now
         )
         if free & self._waited.get(replica.name, frozenset()) and self.ledger.calm:
             self.ledger.broke(replica.name, "somebody waits for a target that is free")
