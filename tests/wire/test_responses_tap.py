@@ -88,6 +88,24 @@ def test_nothing_is_stored_at_the_provider() -> None:
     }
 
 
+def test_how_to_run_in_the_background_is_nothing_to_a_provider() -> None:
+    """It sees no background: what was wished of one is named as lost, and refused where nothing may be."""
+    wished = {
+        "model": "m",
+        "input": "Hi",
+        "background": True,
+        "background_options": {"completion_window": "2h"},
+    }
+    seen = envelope.read(json.dumps(wished).encode(), 20)
+    fields, losses = seen.fields.copy(), Losses(Dialect.RESPONSES)
+    ResponsesNative(seen, STAMP).prepare(fields, losses)
+    assert "background_options" not in fields
+    assert losses.header() == "dropped=background_options"
+    with pytest.raises(Refusal):
+        ResponsesNative(seen, STAMP).prepare(seen.fields.copy(), Losses(Dialect.RESPONSES, strict=True))
+    assert "background_options" not in sent(background_options=None)
+
+
 def test_what_else_was_to_be_included_stays() -> None:
     """What else was to be included stays."""
     assert sent(include=["x"])["include"] == ["x", "reasoning.encrypted_content"]

@@ -94,6 +94,8 @@ class ResponsesNative:
         fields["store"] = _FALSE
         fields.pop("previous_response_id", None)
         fields.pop("background", None)
+        if fields.pop("background_options", _NULL) != _NULL:
+            losses.drop("unknown", "background_options")  # the run is the proxy's: the provider hears of none
         if self._encrypted:
             _include(fields)
         if "input" in fields:
