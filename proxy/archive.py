@@ -22,7 +22,7 @@ from proxy.responses.document import Stored, lineage
 from proxy.responses.following import Following
 from proxy.responses.store import Outcome, ResponseStore, unavailable
 from proxy.wire.envelope import Envelope, Fields, encode, weighing
-from proxy.wire.responses.stored import check_outputs, replayable, shown, stored_input
+from proxy.wire.responses.stored import PREFIX, check_outputs, replayable, shown, stored_input
 
 _FOREIGN: Final = ("conversation", "prompt")
 """What only OpenAI knows the content of: a chain would go on without it."""
@@ -87,10 +87,11 @@ class Archive:
         history = [_fields.decode(raw) for raw in before]
         found = await self._referred(exchange, own, history)
         named = [found.get(item["id"], item) if _refers(item) else item for item in own]
-        check_outputs([*map(_call, history), *named])
+        seen = [_seen(item) for item in history]
+        check_outputs([*seen, *named])
         if before or found:
-            sent = [_without_id(item) for item in history]
-            sent += [_without_id(item) if item["id"] in found else item for item in named]
+            sent = [_sent(item, of=known, anew=True) for item, known in zip(history, seen, strict=True)]
+            sent += [_sent(item, of=item, anew=item["id"] in found) for item in named]
             exchange.envelope = await _grown(envelope, encode(sent))
         if _kept(thread):
             thread.items = tuple(msgspec.Raw(encode(item)) for item in named)
@@ -261,13 +262,20 @@ def _by_id(items: Iterable[Fields], wanted: Container[str]) -> dict[str, Json]:
     }
 
 
-def _call(item: Fields) -> Json:
-    """As much of an item as tells which call it is or answers."""
-    return {name: _any.decode(item[name]) for name in ("type", "call_id") if name in item}
+def _seen(item: Fields) -> Json:
+    """As much of an item as tells what it is, and which call it is or answers."""
+    return {name: _any.decode(item[name]) for name in ("type", "id", "call_id") if name in item}
 
 
-def _without_id(item: Mapping[str, Any]) -> Json:
-    """An item as it is sent again: its id means something to us alone."""
+def _sent(item: Mapping[str, Any], *, of: Json, anew: bool) -> Json:
+    """An item as it is sent, without an id that means something to us alone: one made here, or known anew.
+
+    `of` is what is seen of it; `anew`: it comes out of what is stored, and not of the request itself.
+    """
+    name = of.get("id")
+    theirs = isinstance(name, str) and _OURS.fullmatch(name) is None
+    if theirs and not (anew and str(of.get("type")) in PREFIX):
+        return dict(item)
     return {name: value for name, value in item.items() if name != "id"}
 
 

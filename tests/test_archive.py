@@ -255,14 +255,14 @@ def test_no_reply_is_nothing_to_keep(url: str) -> None:
 
 
 def test_what_is_followed_is_sent_in_front(url: str) -> None:
-    """All that was said before, in order and without ids, then the new input, but no instructions."""
+    """All that was said before, in order and without ids of ours, then the new input, but no instructions."""
 
     async def scenario(desk: Desk) -> None:
         first = await desk.answers(input="one", instructions="Be kind.")
         second = await desk.answers(input="two", previous_response_id=name(first))
         third = await desk.recalls(input="three", previous_response_id=name(second))
         assert texts(third) == ["one", "Hello", "two", "Hello", "three"]
-        assert not any("id" in item for item in sent(third)[:-1])
+        assert not any("id" in item for item in sent(third))
         assert third.envelope is not None
         assert "instructions" not in third.envelope.fields
         assert third.thread is not None
@@ -337,6 +337,44 @@ def test_reasoning_is_sent_again_and_not_shown(url: str) -> None:
         assert "encrypted_content" not in shown(stored)["output"][0]
         second = await desk.recalls(input="two", previous_response_id=name(first))
         assert sent(second)[1]["encrypted_content"] == "sealed"
+
+    run(url, scenario)
+
+
+HOSTED: list[Json] = [
+    {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "tools": []},
+    {
+        "type": "web_search_call",
+        "id": "ws_1",
+        "status": "completed",
+        "action": {"type": "search", "query": "q"},
+    },
+    {"type": "mcp_approval_request", "id": "mcpr_1", "name": "pay", "arguments": "{}", "server_label": "s"},
+]
+APPROVAL = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+
+
+def test_what_its_vendor_has_run_is_known_by_its_id(url: str) -> None:
+    """An approval names the request that it approves; what was named here alone goes without a name."""
+
+    async def scenario(desk: Desk) -> None:
+        first = await desk.answers(*HOSTED, input="one")
+        second = await desk.answers(input=[APPROVAL], previous_response_id=name(first))
+        assert sent(second)[1:] == [*HOSTED, APPROVAL]
+        third = await desk.recalls(input="three", previous_response_id=name(second))
+        assert sent(third)[1:5] == [*HOSTED, APPROVAL]
+
+    run(url, scenario)
+
+
+def test_it_keeps_its_id_where_it_is_referred_to(url: str) -> None:
+    """As it does in a chain."""
+
+    async def scenario(desk: Desk) -> None:
+        first = await desk.answers(*HOSTED, input="one")
+        said = [{"type": "item_reference", "id": "mcpr_1"}, APPROVAL]
+        second = await desk.recalls(input=said, previous_response_id=name(first))
+        assert sent(second)[-2:] == [HOSTED[2], APPROVAL]
 
     run(url, scenario)
 
@@ -482,7 +520,7 @@ def test_items_of_any_response_of_ours_can_be_referred_to(url: str, store: bool)
         third = await desk.recalls(input=said, store=store)
         assert [item["role"] for item in sent(third)] == ["user", "assistant", "user", "assistant"]
         assert sent(third)[1]["content"] == message(first)["content"]
-        assert not any("id" in item for item in sent(third)[1:])
+        assert not any("id" in item for item in sent(third))
 
     run(url, scenario)
 

@@ -36,6 +36,13 @@ def test_a_text_is_stored_as_a_users_message() -> None:
     ]
 
 
+def test_a_type_is_a_text() -> None:
+    """Whatever else is given for one is refused by its place."""
+    with pytest.raises(Refusal) as caught:
+        items([{"role": "user", "content": "a"}, {"type": {}, "role": "user", "content": "b"}])
+    assert (caught.value.status, caught.value.param) == (400, "input[1].type")
+
+
 def test_every_item_has_a_type_and_an_id_of_its_own() -> None:
     """Every item has a type and an id of its own."""
     found = items(

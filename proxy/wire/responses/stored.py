@@ -17,7 +17,7 @@ from proxy.wire.conversation import Json
 from proxy.wire.envelope import Fields
 from proxy.wire.responses.request_reader import ENCRYPTED
 
-_PREFIX: Final[Mapping[str, str]] = MappingProxyType(
+PREFIX: Final[Mapping[str, str]] = MappingProxyType(
     {
         "message": "msg",
         "reasoning": "rs",
@@ -28,6 +28,11 @@ _PREFIX: Final[Mapping[str, str]] = MappingProxyType(
         "compaction": "cmp",
     }
 )
+"""Kinds of items to which an id means nothing where they are sent again, and how it begins if made here.
+
+To all others it does: what a vendor has run itself is known by its id, and an approval names its request.
+"""
+
 _HAVE_STATUS: Final = frozenset({"message", "function_call", "function_call_output"})
 _UNFINISHED: Final = frozenset({"in_progress", "incomplete"})
 _any = msgspec.json.Decoder()
@@ -42,21 +47,19 @@ def stored_input(fields: Fields, stamp: Stamp) -> list[Json]:
     taken: set[str] = set()
     items = []
     for place, item in enumerate(given):
-        kept = _complete(item)
+        kept = _complete(item, f"input[{place}]")
         name = kept.get("id")
         if not isinstance(name, str) or not name or name in taken:
-            name = f"{_PREFIX.get(kept['type'], 'item')}_{stamp.token}_i{place}"
+            name = f"{PREFIX.get(kept['type'], 'item')}_{stamp.token}_i{place}"
         taken.add(name)
         items.append({**kept, "id": name})
     return items
 
 
-def _complete(item: Json) -> Json:
+def _complete(item: Json, path: str) -> Json:
     """An item as it is listed: with its type, and a message's text as a part."""
-    kind = item.get("type")
-    if not isinstance(kind, str):
-        kind = "message" if "role" in item else "item_reference"
-    kept = {"type": kind, **item, **({} if item.get("type") else {"type": kind})}
+    kind = reading.text(item, "type", path) or ("message" if "role" in item else "item_reference")
+    kept = {"type": kind, **item} | {"type": kind}
     if kind == "message" and isinstance(kept.get("content"), str):
         part = {"type": "input_text", "text": kept["content"]}
         if kept.get("role") == "assistant":
