@@ -170,28 +170,33 @@ def tidy(state: State | None, lease: int, now: int) -> tuple[State | None, int]:
 def restore(
     state: State | None, replay: Replay, drains: tuple[int, int], lease: int, now: int
 ) -> tuple[State, int]:
-    """Tell a limit what it has missed; how many leases came back. Idempotent by the replay's mark."""
+    """Tell a limit what it has missed; how many leases came back. Idempotent by the replay's mark.
+
+    A lease that is there is renewed, even one that has lapsed: nobody could tell its heartbeats meanwhile.
+    """
     second = now // SECOND_US
     state = state or State(now, second + lease)
     requests, tokens = replay.requests, replay.tokens
     if not replay.mark or replay.mark in state.leases:
         requests = tokens = 0
-    fresh = {rid: Lease(second + lease, second) for rid in replay.held if rid not in state.leases}
-    leases = {**state.leases, **fresh}
+    fresh = Lease(second + lease, second)
+    back = sum(rid not in state.leases for rid in replay.held)
+    told = {rid: state.leases.get(rid, fresh)._replace(lapse=fresh.lapse) for rid in replay.held}
+    leases = {**state.leases, **told}
     if replay.mark:
-        leases[replay.mark] = Lease(second + lease, second)
-    state = replace(state, held=state.held + len(fresh), leases=leases)
+        leases[replay.mark] = fresh
+    state = replace(state, held=state.held + back, leases=leases)
     passed = max(now - replay.seen, 0) if replay.seen else 0
     if drains[0]:
         state = _drain(state, *drains, now)
         requests += max(state.requests, replay.floor[0] - passed * drains[0])
         tokens += max(state.tokens, replay.floor[1] - passed * drains[1])
-        return replace(state, at=now, requests=requests, tokens=tokens), len(fresh)
+        return replace(state, at=now, requests=requests, tokens=tokens), back
     state = _slide(state, now)
     if passed < WINDOW_S * SECOND_US:
         requests += max(replay.floor[0] - state.requests, 0)
         tokens += max(replay.floor[1] - state.tokens, 0)
-    return replace(_note(state, requests, tokens, now), at=now), len(fresh)
+    return replace(_note(state, requests, tokens, now), at=now), back
 
 
 def _charge(state: State, ask: Ask, now: int) -> State:

@@ -1,4 +1,4 @@
--- restore.lua, version 1: tells a limit what it has missed: use while the server was away, or what it forgot.
+-- restore.lua, version 2: tells a limit what it has missed: use while the server was away, or what it forgot.
 --
 -- Stored: see admit.lua.
 -- KEYS: 1 the limit.
@@ -10,7 +10,7 @@
 --       5.. ids of reservations that are still held, at most 1000
 -- Returns: whole numbers {now in us, leases brought back}
 -- Idempotent: a floor only raises, a mark charges once while its lease lives (each retry renews it), and a
--- lease that is there is only renewed.
+-- lease that is there is only renewed, even one that has lapsed: its heartbeats could not be told meanwhile.
 local call, pack, unpick = redis.call, struct.pack, struct.unpack
 local key, time = KEYS[1], redis.call('TIME')
 local second = time[1] - 1735689600
@@ -26,7 +26,9 @@ local lease = pack('<I4I4', lapse, second)
 if ARGV[1] == '' or call('HSET', key, ARGV[1], lease) == 0 then radd, tadd = 0, 0 end
 local back = 0
 for i = 5, #ARGV do
-  if call('HSETNX', key, ARGV[i], lease) == 1 then back = back + 1 end
+  local old = call('HGET', key, ARGV[i])
+  if not old then back = back + 1 end
+  call('HSET', key, ARGV[i], old and string.sub(lease, 1, 4) .. string.sub(old, 5) or lease)
 end
 
 local passed = (seen > 0 and now > seen) and now - seen or 0

@@ -197,6 +197,19 @@ def test_a_replay_is_charged_once_and_a_floor_only_raises() -> None:
     assert state.requests == 30 * UNIT
 
 
+def test_a_lease_that_lapsed_while_nobody_could_tell_is_renewed() -> None:
+    """Its stream still runs: the next look must not free the place. When it was charged stays."""
+    one = Bucket(Quota(concurrency=1))
+    one.ask(0, Demand(), "a")
+    one.state, back = bucket.restore(one.state, Replay(held=("a",)), (60, 60), 30, 40 * S)
+    assert back == 0
+    one.state, freed = bucket.tidy(one.state, 30, 41 * S)
+    assert freed == 0
+    assert one.ask(41, Demand()).refused_by is Dimension.CONCURRENCY
+    assert one.state is not None
+    assert one.state.leases == {"a": (70, 0)}
+
+
 class Event(NamedTuple):
     """One request of a random life: after `gap`, for `tokens`, of which `used` are settled after `hold`."""
 

@@ -113,6 +113,22 @@ def test_a_missing_lease_puts_the_server_in_doubt(server: str) -> None:
     asyncio.run(case())
 
 
+def test_a_lapsed_lease_that_is_registered_again_keeps_its_place(server: str) -> None:
+    """After a long outage: its replica lives, only its heartbeats could not be told."""
+
+    async def case() -> None:
+        async with linked(server) as (_, link):
+            one = limits(Quota(concurrency=1))
+            await RedisStore(link, load_scripts(), lease_s=0).admit("a", one, Demand())
+            store = RedisStore(link, load_scripts())
+            await store.restore(one[0], Replay(held=("a",)))
+            decision = await store.admit("b", one, Demand())
+            assert decision.refused_by is Dimension.CONCURRENCY
+            assert await store.heartbeat(one[0], ["a"]) == []
+
+    asyncio.run(case())
+
+
 def test_lapsed_leases_are_freed_by_upkeep_and_on_need(server: str) -> None:
     """A crashed replica's places are free after its lease; one call looks only where something is due."""
 
