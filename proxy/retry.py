@@ -1,8 +1,9 @@
 """What a fault means: for the request (try on, or tell the caller) and for the target's health.
 
-One table for all statuses, one for all other faults. Sources: OpenAI's and Anthropic's error pages for
-what a status means there; RFC 9110 for the rest. Whatever the request itself caused goes back to the
-caller as it is; whatever another target may do better moves on.
+One table for all statuses, one for all other faults; an error inside a 200 counts as the status that it would
+have had. Sources: OpenAI's and Anthropic's error pages for what a status means there; RFC 9110 for the rest.
+Whatever the request itself caused goes back to the caller as it is; whatever another target may do better
+moves on.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from proxy.errors import TIMEOUTS, TRANSPORT, Fault, FaultKind, Refusal
 from proxy.health import Effect
+from proxy.wire.responses.resource import CODES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,16 +54,55 @@ _STATUS = {
 _OURS = (Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL)
 _OVERLOADED = frozenset({503, 529})
 _SPENT = frozenset({"insufficient_quota", "billing_error"})
+_PROVIDERS = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
+_WORDS = {
+    **dict.fromkeys(CODES - _PROVIDERS, 400),
+    "content_filter": 400,
+    "content_policy_violation": 400,
+    "context_length_exceeded": 400,
+    "cyber_policy": 400,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "conflict_error": 409,
+    "request_too_large": 413,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded": 503,
+    "server_is_overloaded": 503,
+    "service_unavailable_error": 503,
+    "slow_down": 503,
+    "overloaded_error": 529,
+}
+"""With what status providers send these codes and types, where they send one."""
+
+_NUMBER = re.compile(r"[45]\d\d", re.ASCII)
+"""A code that is a status: OpenRouter's, vLLM's, Google's."""
+
+
+def meant(fault: Fault) -> int:
+    """The status of an answer, or the one that an error inside a 200 stands for; 0 for other faults.
+
+    The code goes before the type, for that is less exact. Words that nobody knows are a 500.
+    """
+    if fault.kind is not FaultKind.ERROR_IN_REPLY:
+        return fault.status if fault.kind is FaultKind.STATUS else 0
+    code, kind = (fault.said.code or "", fault.said.kind or "") if fault.said is not None else ("", "")
+    return _WORDS.get(code) or (int(code) if _NUMBER.fullmatch(code) else _WORDS.get(kind, 500))
 
 
 def judge(fault: Fault) -> Verdict:
     """What follows from `fault`."""
     if fault.said is not None and (fault.said.code in _SPENT or fault.said.kind in _SPENT):
         return _KEY
-    if fault.kind is FaultKind.STATUS:
-        return _STATUS.get(fault.status) or (
-            _FAILED if fault.status >= 500 or fault.status < 400 else _CALLERS
-        )
+    status = meant(fault)
+    if status:
+        return _STATUS.get(status) or (_CALLERS if 400 <= status < 500 else _FAILED)
     if fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT:
         return _SLOW
     if fault.kind is FaultKind.TOTAL_TIMEOUT:
@@ -72,8 +113,8 @@ def judge(fault: Fault) -> Verdict:
 
 
 def server_error(fault: Fault) -> bool:
-    """Whether it is a 5xx. What two targets answer so, the request itself may have caused."""
-    return fault.kind is FaultKind.STATUS and fault.status >= 500
+    """Whether it is a 5xx, be it inside a 200. What two targets answer so, the request may have caused."""
+    return meant(fault) >= 500
 
 
 def telling(faults: Sequence[Fault]) -> Fault:
@@ -83,7 +124,7 @@ def telling(faults: Sequence[Fault]) -> Fault:
     """
     for fault in reversed(faults):
         verdict = judge(fault)
-        if verdict.effect not in _OURS and fault.status != 404:
+        if verdict.effect not in _OURS and meant(fault) != 404:
             return fault
     return faults[-1]
 
@@ -97,10 +138,12 @@ def refuse(fault: Fault) -> Refusal:
             kind="server_error",
             code="upstream_timeout",
         )
-    verdict = judge(fault)
+    verdict, status = judge(fault), meant(fault)
     if verdict is _CALLERS:
-        return _passed_on(fault)
-    if fault.status in _OVERLOADED and verdict.effect not in _OURS:
+        return _passed_on(fault, status)
+    if verdict.effect in _OURS:
+        return credentials_refused()
+    if status in _OVERLOADED:
         return Refusal(
             503,
             f"The provider is overloaded{_quoted(fault)}.",
@@ -110,15 +153,17 @@ def refuse(fault: Fault) -> Refusal:
         )
     if verdict.effect is Effect.BACK_OFF:
         return _limited(fault)
-    if verdict.effect in _OURS:
-        return credentials_refused()
-    return Refusal(
-        502,
-        f"The provider failed: {fault.detail}{_quoted(fault)}.",
-        kind="server_error",
-        code="upstream_error",
-        should_retry=False if fault.status == 404 else None,
-    )
+    return _failed(fault)
+
+
+def refuse_late(fault: Fault) -> Refusal:
+    """What the caller is told when `fault` broke what had begun: that it failed, whatever was meant.
+
+    Who was given content was not refused it, and nobody else can be asked for the rest.
+    """
+    if fault.kind in TIMEOUTS or judge(fault).effect in _OURS:
+        return refuse(fault)
+    return _failed(fault)
 
 
 def credentials_refused() -> Refusal:
@@ -132,17 +177,27 @@ def credentials_refused() -> Refusal:
     )
 
 
-def _passed_on(fault: Fault) -> Refusal:
+def _passed_on(fault: Fault, status: int) -> Refusal:
     said = fault.said
     if said is None:
-        return Refusal(fault.status, f"The provider refused the request with status {fault.status}.")
+        return Refusal(status, f"The provider refused the request with status {status}.")
     return Refusal(
-        fault.status,
+        status,
         said.message,
         kind=said.kind or "invalid_request_error",
         code=said.code,
         param=said.param,
         extra=said.extra,
+    )
+
+
+def _failed(fault: Fault) -> Refusal:
+    return Refusal(
+        502,
+        f"The provider failed: {fault.detail}{_quoted(fault)}.",
+        kind="server_error",
+        code="upstream_error",
+        should_retry=False if meant(fault) == 404 else None,
     )
 
 

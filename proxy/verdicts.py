@@ -33,6 +33,8 @@ class Verdicts:
             return next(reversed(exchange.unsayable.values()))
         if not exchange.faults:
             return self._nobody(exchange, exchange.plan)
+        if exchange.committed:
+            return retry.refuse_late(exchange.faults[-1])
         refusal = retry.refuse(retry.telling(exchange.faults))
         told = refusal.retry_after is not None or refusal.status >= 500
         if told and not exchange.plan.anybody(self._fleet):  # sooner than this nobody would be asked

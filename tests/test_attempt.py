@@ -20,7 +20,7 @@ from metrics.record import Tokens
 from proxy import passages
 from proxy.answers import answer_headers
 from proxy.attempt import ERROR_BODY, ERROR_READ
-from proxy.circuit import State
+from proxy.circuit import Cause, State
 from proxy.errors import Fault, FaultKind
 from proxy.exchange import Exchange
 from proxy.health import Effect, Report
@@ -28,7 +28,7 @@ from proxy.prices import Price, Rates
 from proxy.relay import Outward
 from proxy.routing import Plan
 from proxy.wire import envelope
-from proxy.wire.model import Usage
+from proxy.wire.model import Endpoint, Usage
 
 WAITS = {"first_token": "20s", "total": "60s", "idle": "10s"}
 
@@ -349,8 +349,19 @@ def test_who_asked_for_time_may_be_asked_again(status: int, again: bool) -> None
         (Answer([error()], 408), Answer([error()], 500), 1),
         (Answer(before=[Fault(FaultKind.CONNECT, "away")]), Answer([error()], 500), 1),
         (Answer([error()], 500), Answer([b""]), 1),
+        (Answer([error()]), Answer([error()]), 0),
+        (Answer([error(code=429)]), Answer([error()]), 1),
     ],
-    ids=["both 500", "both 5xx", "after 429", "after 408", "after connect", "other fault"],
+    ids=[
+        "both 500",
+        "both 5xx",
+        "after 429",
+        "after 408",
+        "after connect",
+        "other fault",
+        "both inside a 200",
+        "after 429 inside a 200",
+    ],
 )
 def test_a_5xx_that_repeats_is_the_requests_own(first: Answer, second: Answer, counted: int) -> None:
     """What two targets answer alike is not held against one that has served others lately."""
@@ -364,6 +375,105 @@ def test_a_5xx_that_repeats_is_the_requests_own(first: Answer, second: Answer, c
         return scene.health(1).failures
 
     assert run(scenario()) == counted
+
+
+MESSAGE = [{"role": "user", "content": "Hi"}]
+ASKED: dict[str, dict[str, object]] = {
+    "chat": {"messages": MESSAGE},
+    "messages": {"messages": MESSAGE},
+    "responses": {"input": "Hi", "max_tokens": None},
+}
+ENDPOINTS = {"chat": Endpoint.CHAT, "messages": Endpoint.MESSAGES, "responses": Endpoint.RESPONSES}
+
+
+def sse(kind: str, **fields: object) -> bytes:
+    """A named event."""
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), json.dumps({"type": kind, **fields}).encode())
+
+
+def response_failed(code: str) -> bytes:
+    """A Responses stream that fails before it says anything."""
+    response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": []}
+    broke = {"status": "failed", "error": {"code": code, "message": "No."}}
+    return sse("response.created", sequence_number=0, response={**response, "status": "in_progress"}) + sse(
+        "response.failed", sequence_number=1, response={**response, **broke}
+    )
+
+
+def message_failed(kind: str) -> bytes:
+    """A Messages stream that is an error."""
+    return sse("error", error={"type": kind, "message": "No."})
+
+
+def chat_failed(kind: str) -> bytes:
+    """A Chat stream that is an error."""
+    return event({"error": {"message": "No.", "type": kind}})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said", "status", "code", "health"),
+    [
+        ("responses", response_failed("failed_to_download_image"), 400, "failed_to_download_image", ""),
+        ("responses", response_failed("rate_limit_exceeded"), 429, "rate_limit_exceeded", "window"),
+        ("responses", response_failed("server_error"), 502, "upstream_error", "failure"),
+        ("responses", sse("error", code="invalid_prompt", message="No."), 400, "invalid_prompt", ""),
+        ("messages", message_failed("overloaded_error"), 529, "overloaded_error", "window"),
+        ("messages", message_failed("rate_limit_error"), 429, "rate_limit_error", "window"),
+        ("messages", message_failed("invalid_request_error"), 400, "invalid_request_error", ""),
+        ("messages", message_failed("authentication_error"), 502, "api_error", "refused"),
+        ("messages", message_failed("api_error"), 502, "api_error", "failure"),
+        ("chat", chat_failed("invalid_request_error"), 400, "invalid_request_error", ""),
+        ("chat", chat_failed("server_error"), 502, "upstream_error", "failure"),
+        ("chat", event({"error": {"message": "No.", "code": 429}}), 429, "rate_limit_exceeded", "window"),
+    ],
+)
+def test_an_error_inside_a_200_is_what_it_says(
+    dialect: str, said: bytes, status: int, code: str, health: str
+) -> None:
+    """A caller's own fault is told at once and blames nobody; all else moves on, and is held against one."""
+
+    async def scenario() -> None:
+        providers = {name: {"api_keys": [f"{name}1"], "dialects": [dialect]} for name in "ab"}
+        settings = config(providers, retry={"attempts": 2})
+        scene = Scene(settings, {name: [Answer([said])] for name in "ab"})
+        sink = await scene.ask(
+            json.dumps({"model": "small", "stream": True, "max_tokens": 5, **ASKED[dialect]}).encode(),
+            endpoint=ENDPOINTS[dialect],
+        )
+        told = json.loads(sink.body)["error"]
+        assert (sink.status, told.get("code") or told["type"]) == (status, code)
+        assert scene.upstream.order == (["a:a1", "b:b1"] if health else ["a:a1"])
+        assert scene.last.outcome == (records.FAILED if health else records.REFUSED)
+        seen = {"failure": scene.health().failures, "window": scene.health().back_offs}
+        seen["refused"] = scene.key().cause is Cause.REFUSED
+        assert [word for word, found in seen.items() if found] == ([health] if health else [])
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("said", "failures", "window"),
+    [
+        ({"message": "No.", "type": "invalid_request_error"}, 0, False),
+        ({"message": "No.", "type": "rate_limit_error"}, 0, True),
+        ({"message": "No.", "code": 529}, 0, True),
+        ({"message": "No.", "type": "server_error"}, 1, False),
+        ({"message": "No."}, 1, False),
+    ],
+)
+def test_what_an_error_after_content_teaches(said: dict[str, object], failures: int, window: bool) -> None:
+    """The client is told of a stream that broke, whatever it was; the target is held to what it said."""
+
+    async def scenario() -> None:
+        answer = Answer([role(), delta("Hi"), event({"error": said})])
+        scene = Scene(config({"a": 1, "b": 1}), {"a": [answer], "b": [answer]})
+        sink = await scene.ask(request(stream=True))
+        assert b'"upstream_error"' in sink.body
+        assert (scene.last.outcome, scene.last.status) == (records.BROKEN, 502)
+        assert scene.outcomes == ["error_in_reply"]
+        assert (scene.health().broken, scene.health().back_offs > 0) == (failures, window)
+
+    run(scenario())
 
 
 def test_a_5xx_of_the_same_target_twice_counts_twice() -> None:

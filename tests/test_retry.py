@@ -7,6 +7,7 @@ from proxy import retry
 from proxy.errors import TRANSPORT, Fault, FaultKind, Said
 from proxy.health import Effect
 from proxy.retry import LONGEST, RetryBudget
+from proxy.wire.responses.resource import CODES
 
 WALL = 1_800_000_000.0
 
@@ -25,6 +26,11 @@ def status(number: int, said: Said | None = None, after: float | None = None) ->
 def broken(kind: FaultKind) -> Fault:
     """A fault of any other kind."""
     return Fault(kind, "it broke")
+
+
+def inside(said: Said | None = None) -> Fault:
+    """An error inside a 200."""
+    return Fault(FaultKind.ERROR_IN_REPLY, "it was an error inside a 200", status=200, said=said)
 
 
 FAILURES = [500, 501, 502, 504, 520, 599, 204, 302]
@@ -65,7 +71,7 @@ def test_what_a_status_means(
         (FaultKind.IDLE_TIMEOUT, Effect.FAILURE, True, True, False, False),
         (FaultKind.TOTAL_TIMEOUT, Effect.FAILURE, False, False, False, False),
         (FaultKind.OUT_OF_TIME, Effect.NEUTRAL, False, False, False, False),
-        (FaultKind.ERROR_IN_REPLY, Effect.FAILURE, True, True, False, False),
+        (FaultKind.ERROR_IN_REPLY, Effect.FAILURE, True, True, True, False),
         (FaultKind.EMPTY, Effect.FAILURE, True, True, False, False),
         (FaultKind.NOT_JSON, Effect.FAILURE, True, True, False, False),
         (FaultKind.TRUNCATED, Effect.FAILURE, True, True, False, False),
@@ -78,6 +84,66 @@ def test_what_a_fault_means(
 ) -> None:
     """Each kind of fault but a status, in the same columns."""
     assert retry.judge(broken(kind)) == retry.Verdict(effect, move_on, same, origin, overload)
+
+
+OF_PROVIDERS = {"server_error": 500, "vector_store_timeout": 500, "rate_limit_exceeded": 429}
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        *((Said("x", code=code), OF_PROVIDERS.get(code, 400)) for code in sorted(CODES)),
+        (Said("x", code="context_length_exceeded"), 400),
+        (Said("x", kind="invalid_request_error"), 400),
+        (Said("x", kind="authentication_error"), 401),
+        (Said("x", kind="invalid_request_error", code="invalid_api_key"), 401),
+        (Said("x", kind="billing_error"), 402),
+        (Said("x", kind="permission_error"), 403),
+        (Said("x", kind="not_found_error"), 404),
+        (Said("x", kind="conflict_error"), 409),
+        (Said("x", kind="request_too_large"), 413),
+        (Said("x", kind="rate_limit_error"), 429),
+        (Said("x", kind="tokens", code="rate_limit_exceeded"), 429),
+        (Said("x", code="insufficient_quota"), 429),
+        (Said("x", code="server_is_overloaded"), 503),
+        (Said("x", kind="server_error", code="overloaded"), 503),
+        (Said("x", kind="overloaded_error"), 529),
+        (Said("x", kind="api_error"), 500),
+        (Said("x", kind="timeout_error"), 500),
+        (Said("x", kind="BadRequestError", code="400"), 400),
+        (Said("x", code="429"), 429),
+        (Said("x", kind="overloaded_error", code="502"), 502),
+        (Said("x", code="200"), 500),
+        (Said("x", code="1302"), 500),
+        (Said("x", code="cancelled"), 500),
+        (Said("x"), 500),
+        (None, 500),
+    ],
+)
+def test_an_error_inside_a_200_counts_as_its_status(said: Said | None, number: int) -> None:
+    """By its code, then by its type: what it does to the target, and what the caller is told."""
+    fault, told = inside(said), status(number, said)
+    assert retry.judge(fault) == retry.judge(told)
+    assert retry.server_error(fault) is retry.server_error(told)
+    mine, theirs = retry.refuse(fault), retry.refuse(told)
+    assert (mine.status, mine.kind, mine.code) == (theirs.status, theirs.kind, theirs.code)
+    assert (mine.retry_after, mine.should_retry) == (theirs.retry_after, theirs.should_retry)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (inside(Said("No.", kind="invalid_request_error")), "upstream_error"),
+        (inside(Said("No.", kind="overloaded_error")), "upstream_error"),
+        (inside(Said("No.", code="rate_limit_exceeded")), "upstream_error"),
+        (broken(FaultKind.RESET), "upstream_error"),
+        (broken(FaultKind.IDLE_TIMEOUT), "upstream_timeout"),
+        (inside(Said("No.", kind="authentication_error")), "upstream_credentials"),
+    ],
+)
+def test_what_had_begun_is_told_as_broken(fault: Fault, code: str) -> None:
+    """Whoever was given content is not told that it was refused."""
+    assert retry.refuse_late(fault).code == code
 
 
 @pytest.mark.parametrize(
@@ -128,6 +194,12 @@ def test_which_fault_is_told(faults: list[int], told: int) -> None:
     """The last that is not about our own configuration, or else simply the last."""
     made = [status(number) for number in faults]
     assert retry.telling(made) is made[told]
+
+
+def test_a_wrong_model_inside_a_200_is_not_told() -> None:
+    """It is about our own configuration as well."""
+    made = [status(503), inside(Said("x", kind="not_found_error"))]
+    assert retry.telling(made) is made[0]
 
 
 @pytest.mark.parametrize(

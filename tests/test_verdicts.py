@@ -8,7 +8,7 @@ from fakes.scenes import Scene
 from fakes.virtual_loop import run
 
 from proxy.circuit import Kind
-from proxy.errors import Fault, FaultKind, Refusal
+from proxy.errors import Fault, FaultKind, Refusal, Said
 from proxy.exchange import Exchange
 from proxy.health import Effect, Report
 from proxy.routing import Plan
@@ -104,6 +104,19 @@ def test_when_to_come_back_after_a_limit(reports: Mapping[int, list[Report]], af
     """Soon where another may be asked who was not, else when the first is back."""
     refusal = verdict(failed(status(429, 60.0)), reports)
     assert (refusal.status, refusal.retry_after) == (429, after)
+
+
+def test_what_broke_after_content_is_the_last_word() -> None:
+    """However it is meant, and whatever came before it: the client had a part of this answer."""
+
+    def change(exchange: Exchange) -> None:
+        exchange.committed = True
+        said = Said("Bad key.", kind="authentication_error")
+        failed(
+            status(503), Fault(FaultKind.ERROR_IN_REPLY, "the stream held an error", status=200, said=said)
+        )(exchange)
+
+    assert verdict(change).code == "upstream_credentials"
 
 
 def test_no_time_is_named_where_none_is_known() -> None:
