@@ -77,6 +77,11 @@ def _merge(said: dict[str, Any], delta: dict[str, Any]) -> None:
         if key == "tool_calls":
             for call in value:
                 _merge_call(said.setdefault("tool_calls", []), call)
+        elif key in ("annotations", "thinking_blocks"):
+            for entry in value:
+                entries = said.setdefault(key, [])
+                assert entry["index"] == len(entries), "an SDK adds entries up by their index"
+                entries.append({name: part for name, part in entry.items() if name != "index"})
         elif key == "function_call":
             held = said.setdefault("function_call", {"name": "", "arguments": ""})
             held["name"] += value.get("name") or ""

@@ -2,6 +2,8 @@ import json
 from typing import Any
 
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from proxy.errors import Refusal
 from proxy.wire import seals, sse
@@ -199,8 +201,8 @@ def test_thinking_and_its_seal() -> None:
     assert deltas(Began("m"), *thought, *hidden) == [
         {"reasoning_content": "h"},
         {"reasoning_content": "m"},
-        {"thinking_blocks": blocks[:1]},
-        {"thinking_blocks": blocks[1:]},
+        {"thinking_blocks": [{"index": 0, **blocks[0]}]},
+        {"thinking_blocks": [{"index": 1, **blocks[1]}]},
     ]
     found = message(Began("m"), *thought, *hidden, STOP)
     assert (found["reasoning_content"], found["thinking_blocks"]) == ("hm", blocks)
@@ -239,8 +241,30 @@ def test_citations_count_from_the_start_of_all_text() -> None:
         "type": "url_citation",
         "url_citation": {"url": "u", "title": "t", "start_index": 3, "end_index": 7},
     }
-    assert deltas(*cited)[-1] == {"annotations": [cite]}
+    assert deltas(*cited)[-1] == {"annotations": [{"index": 0, **cite}]}
     assert message(*cited, STOP)["annotations"] == [cite]
+
+
+def test_the_official_sdk_adds_a_stream_up() -> None:
+    """Several seals and citations, each once and in order."""
+    cited = (("u", "t", 0, 1), ("v", "t", 1, 2))
+    events: list[Event] = [
+        Began("m"),
+        *(Opened("thinking"), Added("h"), Closed(SEAL)),
+        *(Opened("text"), Added("Hi"), Closed(citations=cited)),
+        *(Opened("thinking"), Closed(SEAL, redacted=True)),
+        *(Opened("text"), Added("there"), Closed(citations=cited[:1])),
+        STOP,
+    ]
+    state = ChatCompletionStreamState()
+    for chunk in streamed(*events)[:-1]:
+        state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
+    added: Any = state.get_final_completion().choices[0].message.to_dict()
+    expected = message(*events)
+    assert (added["content"], added["reasoning_content"]) == ("Hithere", "h")
+    for name in ("thinking_blocks", "annotations"):
+        assert added[name] == [{"index": place, **entry} for place, entry in enumerate(expected[name])]
+    assert [cite["url_citation"]["start_index"] for cite in added["annotations"]] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Source: OpenAI's API reference for the chat completion and chunk objects. Thinking goes as
 `reasoning_content`, as DeepSeek and many SDKs have it; where it is sealed, `thinking_blocks` (LiteLLM's form)
-carry the seal, so that a client which sends its messages back as they came replays it.
+carry the seal, so that a client which sends its messages back as they came replays it. In a stream, entries
+of lists are numbered by `index` over the whole message, as calls are: the official SDK adds pieces up by it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,8 @@ class ChatReplyWriter:
         self._legacy: bool = echo.get("legacy", False)
         self._usage: Usage | None = None
         self._calls = 0
+        self._seals = 0
+        self._cites = 0
         self._said = 0
         self._spoken = False
         self._size = 0
@@ -189,10 +192,13 @@ class ChatReplyWriter:
         elif self._kind == "thinking":
             text, self._thought = "".join(self._thought), []
             if closed.seal is not None:
-                say(self._delta({"thinking_blocks": [_thought(text, closed)]}))
+                say(self._delta({"thinking_blocks": [{"index": self._seals, **_thought(text, closed)}]}))
+                self._seals += 1
         elif self._kind == "text":
             if closed.citations:
-                say(self._delta({"annotations": _annotations(closed, self._said)}))
+                cites = enumerate(_annotations(closed, self._said), self._cites)
+                say(self._delta({"annotations": [{"index": place, **cite} for place, cite in cites]}))
+                self._cites += len(closed.citations)
             self._said += self._size
 
     def _finish(self, finished: Finished, say: Callable[[bytes], None]) -> None:
