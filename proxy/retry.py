@@ -220,6 +220,7 @@ class RetryBudget:
 
     A bucket of `floor` tokens that each request fills by `ratio` and each retry empties by one, so a
     dead upstream cannot be hit much more often than it is asked for (Finagle's and Envoy's retry budget).
+    A ratio of 0 allows none at all.
     """
 
     def __init__(self, ratio: float, floor: float = 10.0) -> None:
@@ -232,7 +233,7 @@ class RetryBudget:
 
     def withdraw(self) -> bool:
         """Take one retry; whether there was one left."""
-        if self._tokens < 1.0:
+        if not self.ratio or self._tokens < 1.0:
             return False
         self._tokens -= 1.0
         return True

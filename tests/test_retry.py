@@ -268,6 +268,17 @@ def test_the_budget_allows_a_share() -> None:
     assert 190 <= allowed <= 200
 
 
+def test_a_budget_of_nothing_allows_nothing() -> None:
+    """Not even at the start, nor after a reload that takes it away."""
+    budget = RetryBudget(0.0)
+    budget.deposit()
+    assert not budget.withdraw()
+    budget.ratio = 0.2
+    assert budget.withdraw()
+    budget.ratio = 0.0
+    assert not budget.withdraw()
+
+
 def date(seconds: float) -> str:
     """An HTTP date so many seconds from now."""
     return email.utils.formatdate(WALL + seconds, usegmt=True)
