@@ -78,8 +78,8 @@ class Replay(NamedTuple):
     """What a limit has missed.
 
     `mark` names the charge so that it is made once ("" charges nothing); `requests` and `tokens` are its
-    units. `floor` is the fullest the limit was known to be at `seen` (0: now). `held` are reservations
-    still open.
+    units. `floor` is the fullest the limit was known to be at `seen` (0: now); with `if_older` it holds only
+    where the state is older than that, so the server forgot. `held` are reservations still open.
     """
 
     mark: str = ""
@@ -88,6 +88,7 @@ class Replay(NamedTuple):
     seen: int = 0
     floor: tuple[int, int] = (0, 0)
     held: tuple[str, ...] = ()
+    if_older: bool = False
 
 
 States = tuple[State | None, ...]
@@ -175,6 +176,7 @@ def restore(
     A lease that is there is renewed, even one that has lapsed: nobody could tell its heartbeats meanwhile.
     """
     second = now // SECOND_US
+    floor = (0, 0) if replay.if_older and state and state.at >= replay.seen else replay.floor
     state = state or State(now, second + lease)
     requests, tokens = replay.requests, replay.tokens
     if not replay.mark or replay.mark in state.leases:
@@ -189,13 +191,13 @@ def restore(
     passed = max(now - replay.seen, 0) if replay.seen else 0
     if drains[0]:
         state = _drain(state, *drains, now)
-        requests += max(state.requests, replay.floor[0] - passed * drains[0])
-        tokens += max(state.tokens, replay.floor[1] - passed * drains[1])
+        requests += max(state.requests, floor[0] - passed * drains[0])
+        tokens += max(state.tokens, floor[1] - passed * drains[1])
         return replace(state, at=now, requests=requests, tokens=tokens), back
     state = _slide(state, now)
     if passed < WINDOW_S * SECOND_US:
-        requests += max(replay.floor[0] - state.requests, 0)
-        tokens += max(replay.floor[1] - state.tokens, 0)
+        requests += max(floor[0] - state.requests, 0)
+        tokens += max(floor[1] - state.tokens, 0)
     return replace(_note(state, requests, tokens, now), at=now), back
 
 

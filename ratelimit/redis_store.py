@@ -2,7 +2,9 @@
 
 It also keeps what Redis may lose. Of each limit it remembers the last head it saw; after `doubt` (another
 server answers, or the old one forgot) the first call for a limit begins by raising it to that memory, which
-only ever lowers what is left. In normal operation it does not: another replica may have given tokens back.
+only ever lowers what is left. In normal operation it does not: tokens may have been given back since. Neither
+does the way back from an absence, for a server that was only slow lost nothing: there the memory counts where
+the server's own is older, or gone, as after a flush that no new identity gave away.
 """
 
 import struct
@@ -25,7 +27,7 @@ NOTICEABLE = 20
 
 _HEADER = struct.Struct("<5q")
 _DRAINS = struct.Struct("<2q")
-_REPLAY = struct.Struct("<7q")
+_REPLAY = struct.Struct("<8q")
 _LEVEL_SIZE = len(Level._fields)
 _UNSEEN = Header(0, 0, 0, 0, 0)
 
@@ -85,10 +87,11 @@ class RedisStore:
         return missing
 
     async def restore(self, limit: Limit, replay: Replay) -> None:
-        """See `Store.restore`. What was last seen of the limit is the floor."""
+        """See `Store.restore`. Where no floor is told, what was last seen is it, should the server lack that."""
+        await self._reassure((limit,))
         seen = self._seen.get(limit.key)
-        if seen is not None:
-            replay = replay._replace(seen=seen.at, floor=(seen.requests, seen.tokens))
+        if seen is not None and replay.floor == (0, 0):
+            replay = replay._replace(seen=seen.at, floor=(seen.requests, seen.tokens), if_older=True)
         await self._restore(limit, replay)
 
     async def lower(self, limit: Limit, requests: int | None, tokens: int | None) -> None:
@@ -96,7 +99,7 @@ class RedisStore:
         least = floor(limit.gauge, requests, tokens)
         for cap, want, have in zip(limit.gauge.full, least, self._level(limit), strict=True):
             if want - have > cap // NOTICEABLE or have < want == cap:
-                await self._restore(limit, Replay(floor=least))
+                await self.restore(limit, Replay(floor=least))
                 return
 
     async def upkeep(self) -> None:
@@ -135,19 +138,19 @@ class RedisStore:
 
     async def _restore(self, limit: Limit, replay: Replay) -> None:
         held = limit.gauge
-        packed = _REPLAY.pack(
-            held.requests_drain, held.tokens_drain, replay.seen, *replay.floor, replay.requests, replay.tokens
-        )
+        drains = held.requests_drain, held.tokens_drain
+        missed = replay.requests, replay.tokens
+        packed = _REPLAY.pack(*drains, replay.seen, *replay.floor, *missed, replay.if_older)
         batches = [replay.held[at : at + BATCH] for at in range(0, len(replay.held), BATCH)] or [()]
         for batch in batches:
             await self._call("restore", (limit,), [replay.mark, self._lease, held.keep_ms, packed, *batch])
-        self._doubted.pop(limit.key, None)
 
     async def _reassure(self, limits: Sequence[Limit]) -> None:
         for limit in limits:
             seen = self._doubted.get(limit.key)
             if seen is not None:
                 await self._restore(limit, Replay(seen=seen.at, floor=(seen.requests, seen.tokens)))
+                self._doubted.pop(limit.key, None)
 
     def _call(self, name: str, limits: Sequence[Limit], args: list[str | int | bytes]) -> Awaitable[Any]:
         return self._link.send(self._scripts[name], [limit.key for limit in limits], args)

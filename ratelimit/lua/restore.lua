@@ -5,8 +5,9 @@
 -- ARGV: 1 '~' and a mark of this replay, or '' where nothing is to be charged
 --       2 lease, whole seconds
 --       3 milliseconds an untouched key lives
---       4 <i8 x7: drain per us of requests and of tokens (0 means a strict window); when a header was last
---         seen, in us, or 0 for now; the requests and tokens it had: the floor; requests and tokens to charge
+--       4 <i8 x8: drain per us of requests and of tokens (0 means a strict window); when a header was last
+--         seen, in us, or 0 for now; the requests and tokens it had: the floor; requests and tokens to charge;
+--         1 where the floor holds only if what is here is older than that header: then the server forgot
 --       5.. ids of reservations that are still held, at most 1000
 -- Returns: whole numbers {now in us, leases brought back}
 -- Idempotent: a floor only raises, a mark charges once while its lease lives (each retry renews it), and a
@@ -15,12 +16,13 @@ local call, pack, unpick = redis.call, struct.pack, struct.unpack
 local key, time = KEYS[1], redis.call('TIME')
 local second = time[1] - 1735689600
 local now, lapse = second * 1000000 + time[2], second + ARGV[2]
-local rdrain, tdrain, seen, rfloor, tfloor, radd, tadd = unpick('<i8i8i8i8i8i8i8', ARGV[4])
+local rdrain, tdrain, seen, rfloor, tfloor, radd, tadd, older = unpick('<i8i8i8i8i8i8i8i8', ARGV[4])
 local at, requests, tokens, held, due, log = now, 0, 0, 0, lapse, ''
 local value = call('HGET', key, '@')
 if value then
   at, requests, tokens, held, due = unpick('<i8i8i8i8i8', value)
   log = string.sub(value, 41)
+  if older == 1 and at >= seen then rfloor, tfloor = 0, 0 end
 end
 local lease = pack('<I4I4', lapse, second)
 if ARGV[1] == '' or call('HSET', key, ARGV[1], lease) == 0 then radd, tadd = 0, 0 end

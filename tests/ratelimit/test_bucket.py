@@ -197,6 +197,19 @@ def test_a_replay_is_charged_once_and_a_floor_only_raises() -> None:
     assert state.requests == 30 * UNIT
 
 
+def test_a_floor_for_a_server_that_forgot_holds_where_the_state_is_older() -> None:
+    """What was given back after it was seen is not taken away; what is missing, or from before, is."""
+    drains = 60, 60
+    seen = Replay(seen=S, floor=(40 * UNIT, 0), if_older=True)
+
+    def full(state: State | None) -> int:
+        return bucket.restore(state, seen, drains, 30, S)[0].requests
+
+    assert full(None) == 40 * UNIT
+    assert full(State(S - 1, 30)) == 40 * UNIT
+    assert full(State(S, 30)) == 0
+
+
 def test_a_lease_that_lapsed_while_nobody_could_tell_is_renewed() -> None:
     """Its stream still runs: the next look must not free the place. When it was charged stays."""
     one = Bucket(Quota(concurrency=1))

@@ -212,8 +212,11 @@ class Life(RuleBasedStateMachine):
         share=st.sampled_from([0, 0.1, 0.3, 1.2]),
         age=st.sampled_from([None, 0, 2_000_000, 90_000_000]),
         rids=st.lists(IDS, max_size=3, unique=True),
+        if_older=st.booleans(),
     )
-    def restore(self, passed: int, mark: str, share: float, age: int | None, rids: list[str]) -> None:
+    def restore(
+        self, passed: int, mark: str, share: float, age: int | None, rids: list[str], if_older: bool
+    ) -> None:
         """A replica replays what was used meanwhile and what the server may have forgotten."""
         self.pass_time(passed)
         for i, key in enumerate(self.keys):
@@ -221,9 +224,9 @@ class Life(RuleBasedStateMachine):
             used = int(share * held.full[0]), int(share * held.full[1])
             seen = 0 if age is None else self.now - age
             drains = held.requests_drain, held.tokens_drain
-            replay = Replay(mark, *used, seen, used, tuple(rids))
+            replay = Replay(mark, *used, seen, used, tuple(rids), if_older)
             self.states[i], back = bucket.restore(self.states[i], replay, drains, 30, self.now)
-            packed = struct.pack("<7q", *drains, seen, *used, *used)
+            packed = struct.pack("<8q", *drains, seen, *used, *used, if_older)
             assert self.scripts.run("restore", [key], mark, 30, 120_000, packed, *rids) == [self.now, back]
         self.check()
 

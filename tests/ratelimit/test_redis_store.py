@@ -4,12 +4,16 @@ from collections.abc import Iterator
 import pytest
 import redis
 import redis.asyncio
-from limit_stand_ins import SERVERS, fresh_tag, linked, served
+from limit_stand_ins import SERVERS, StillClock, fresh_tag, linked, served
 
+from ratelimit.absence import Outage
 from ratelimit.bucket import Replay
+from ratelimit.gauge import floor
+from ratelimit.limiter import Limiter
+from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import NOTHING, Demand, Dimension, Quota, Window
 from ratelimit.redis_store import REMEMBERED, RedisStore
-from ratelimit.scope import Kind, Limits, Scope
+from ratelimit.scope import Kind, Limits, Reservation, Scope
 from ratelimit.store import Unavailable, load_scripts
 
 
@@ -94,6 +98,114 @@ def test_a_server_that_forgot_is_told(server: str) -> None:
             link.calls.clear()
             await store.admit("b", own, Demand(1, 5))
             assert link.calls == ["admit"]
+
+    asyncio.run(case())
+
+
+@pytest.mark.parametrize("window", Window)
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_one_call_that_met_a_stall_takes_back_nothing_that_was_given_back(
+    server: str, window: Window, lost: str
+) -> None:
+    """Redis was only slow: of a large estimate that was settled as small nothing is charged again."""
+
+    async def case() -> None:
+        async with linked(server) as (_, link):
+            clock = StillClock()
+            store = RedisStore(link, load_scripts())
+            outage = Outage(regroup=1.0)
+            limiter = Limiter(store, MemoryStore(clock), clock, lambda: 1, "me", outage)
+            own = limits(Quota(tokens_per_minute=60_000_000, window=window))
+            large = await limiter.reserve(own, Demand(1, 50_000_000))
+            assert isinstance(large, Reservation)
+            limiter.settle(large, 0)
+            await limiter.tick()
+            link.away = lost
+            small = await limiter.reserve(own, Demand(1, 10))
+            link.away = ""
+            if isinstance(small, Reservation):
+                limiter.settle(small, 10)
+            for _ in range(12):
+                clock.advance(0.25)
+                await limiter.tick()
+            assert limiter.away == 0
+            assert await remaining(store, own) >= 60_000_000 - 10
+
+    asyncio.run(case())
+
+
+@pytest.mark.parametrize("window", Window)
+def test_a_server_that_was_flushed_is_told_on_the_way_back(server: str, window: Window) -> None:
+    """No new identity gives that away, but what it has of the limit is gone."""
+
+    async def case() -> None:
+        async with linked(server) as (client, link):
+            store = RedisStore(link, load_scripts())
+            own = limits(Quota(tokens_per_minute=60, window=window))
+            await store.admit("a", own, Demand(1, 50))
+            await client.flushall()
+            unit = own[0].gauge.ask(Demand(1, 1)).tokens
+            await store.restore(own[0], Replay("~m", 0, 5 * unit, held=("a",)))
+            assert await remaining(store, own) in {5, 6}
+
+    asyncio.run(case())
+
+
+def test_a_server_that_lags_is_told_on_the_way_back(server: str) -> None:
+    """What it has is older than what was seen, and nobody has noticed a failover."""
+
+    async def case() -> None:
+        async with linked(server) as (client, link):
+            store = RedisStore(link, load_scripts())
+            own = limits(Quota(tokens_per_minute=60))
+            await store.admit("a", own, Demand(1, 10))
+            old = await client.dump(own[0].key)
+            assert old is not None
+            await store.admit("b", own, Demand(1, 30))
+            await client.restore(own[0].key, 60_000, old, replace=True)
+            await store.restore(own[0], Replay())
+            assert await remaining(store, own) in {20, 21}
+
+    asyncio.run(case())
+
+
+def test_a_floor_that_is_told_counts(server: str) -> None:
+    """It is of now, and not of when the limit was last seen; a server in doubt is told both."""
+
+    async def case() -> None:
+        async with linked(server) as (client, link):
+            store = RedisStore(link, load_scripts())
+            own = limits(Quota(tokens_per_minute=60, requests_per_minute=60))
+            await store.admit("a", own, Demand(50, 10))
+            await store.restore(own[0], Replay(floor=floor(own[0].gauge, None, 20)))
+            assert await remaining(store, own) in {20, 21}
+            await client.flushall()
+            store.doubt()
+            await store.restore(own[0], Replay(floor=floor(own[0].gauge, None, 20)))
+            seen = await store.peek(own, NOTHING)
+            assert seen.requests is not None
+            assert seen.requests.remaining in {10, 11}
+            assert await remaining(store, own) in {20, 21}
+
+    asyncio.run(case())
+
+
+def test_a_providers_word_leaves_no_doubt_untold(server: str) -> None:
+    """It says what it knows of one figure; what was used of the other is told first."""
+
+    async def case() -> None:
+        async with linked(server) as (client, link):
+            store = RedisStore(link, load_scripts())
+            own = limits(Quota(requests_per_minute=100, tokens_per_minute=1_000))
+            await store.admit("a", own, Demand(90, 0))
+            await client.flushall()
+            store.doubt()
+            await store.lower(own[0], None, 400)
+            seen = await store.peek(own, NOTHING)
+            assert seen.requests is not None
+            assert seen.tokens is not None
+            assert seen.requests.remaining in {10, 11, 12}
+            assert seen.tokens.remaining < 450
 
     asyncio.run(case())
 
