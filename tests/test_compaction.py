@@ -145,6 +145,27 @@ def test_the_provider_is_asked_for_it() -> None:
     assert "x" not in body
 
 
+def test_tools_that_were_called_may_not_be_called_again() -> None:
+    """Messages wants them declared: a call would be no summary."""
+    block = {"type": "text", "text": "So."}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": [block],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+    provider = {"kind": "anthropic", "base_url": "http://a.test", "api_keys": ["a1"]}
+    made = compacted(Answer([json.dumps(message).encode()]), provider)
+    body = json.loads(made.scene.upstream.calls[0].body)
+    assert [tool["name"] for tool in body["tools"]] == ["add"]
+    assert body["tool_choice"] == {"type": "none"}
+    assert unpack(made.body["output"][-1]["encrypted_content"]) == "So."
+
+
 def test_losses_are_told() -> None:
     """The request within was translated."""
     made = compacted(Answer([reply("So.")]), 1, {"input": SAID, "reasoning": {"effort": "high"}})

@@ -268,9 +268,30 @@ def test_instructions_at_the_end_do_not_hide_that_turn() -> None:
 
 
 def test_a_conversation_with_calls_and_no_tools_any_more() -> None:
-    """They are declared by their names: calls of the unknown are refused."""
+    """They are declared by their names, for calls of the unknown are refused; none of them may be called."""
     turns = (QUESTION, Turn(Role.ASSISTANT, (CALL,)), RESULTS)
-    assert body(turns=turns)["tools"] == [{"name": "f", "input_schema": EMPTY}]
+    none: list[Json] = [
+        {},
+        {"parallel": False},
+        {"choice": Choice("auto")},
+        {"choice": Choice("none")},
+        {"tools": (TOOL,), "choice": Choice("auto", allowed=())},
+    ]
+    for fields in none:
+        written = body(turns=turns, **fields)
+        assert written["tools"] == [{"name": "f", "input_schema": EMPTY}]
+        assert written["tool_choice"] == {"type": "none"}
+    asked, lost = write(turns=turns, choice=Choice("required"))
+    assert (asked.body["tool_choice"], lost) == ({"type": "none"}, "changed=tool_choice")
+    assert "tool_choice" not in body(turns=(QUESTION,))
+
+
+def test_tools_that_are_only_remembered_leave_thinking_alone() -> None:
+    """They force nothing."""
+    turns = (QUESTION, Turn(Role.ASSISTANT, (SEALED, CALL)), RESULTS)
+    written = body(turns=turns, reasoning=Reasoning("low"))
+    assert written["tool_choice"] == {"type": "none"}
+    assert written["thinking"]["type"] == "enabled"
 
 
 def test_json_in_words() -> None:

@@ -47,7 +47,8 @@ def write(conversation: Conversation, facts: Facts, losses: Losses) -> Written:
     body: Json = {"model": facts.model, "max_tokens": 0, "messages": messages}
     if system:
         body["system"] = system
-    tools = tools or _remembered(conversation.turns)
+    if not tools and (tools := _remembered(conversation.turns)):
+        choice = {"type": "none"}
     if tools:
         body["tools"] = tools
     if choice is not None:
@@ -134,7 +135,10 @@ def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
 
 
 def _remembered(said: Sequence[Turn]) -> list[Json]:
-    """Tools for a conversation that has calls and no tools any more: calls of the unknown are refused."""
+    """Tools for a conversation that has calls and no tools any more: calls of the unknown are refused.
+
+    They are declared and forbidden: the client has offered none. (With `none` a model may think as ever.)
+    """
     blocks = (block for turn in said for block in turn.blocks)
     names = dict.fromkeys(
         naming.flattened(block.name, block.namespace) for block in blocks if isinstance(block, ToolUse)
