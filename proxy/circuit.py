@@ -56,7 +56,10 @@ def apply(record: Record, change: Change, rules: Rules, now: int) -> Record:
 
 
 def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
-    """A success counts while the circuit is closed; the probe's closes it; any other is a straggler."""
+    """A success counts while the circuit is closed; the probe's closes it; any other is a straggler.
+
+    Where the rate has opened it, any other may be of one that was sent there all the same: it ends the row.
+    """
     if change.late:
         return msgspec.structs.replace(record, broken=0) if record.broken else record
     if record.open_until == 0:
@@ -69,7 +72,8 @@ def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
             back_offs=0 if record.back_off_until <= now else record.back_offs,
         )
     if not _holds(record, change):
-        return record
+        rated = record.cause is Cause.RATE
+        return msgspec.structs.replace(record, failures=0, ok_at=now) if rated else record
     return msgspec.structs.replace(
         record,
         failures=0,
@@ -85,13 +89,14 @@ def _ok(record: Record, change: Change, rules: Rules, now: int) -> Record:
 
 
 def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
-    """A failure counts while the circuit is closed; the probe's opens it for longer.
+    """A failure counts while the circuit is closed; the probe's opens it for longer; any other: see `_dying`.
 
     One that the same request met elsewhere before is the request's own fault, as long as others succeed here.
     """
-    if record.open_until:
-        return _open(record, record.cause, change, rules, now) if _holds(record, change) else record
     fine = now - record.ok_at <= rules.window or 0 <= change.age <= rules.window
+    if record.open_until:
+        worse = record if fine else _dying(record, change, rules)
+        return _open(worse, worse.cause, change, rules, now) if _holds(record, change) else worse
     if change.repeat and fine:
         return record
     if _stale(record, rules, now):
@@ -107,13 +112,28 @@ def _fail(record: Record, change: Change, rules: Rules, now: int) -> Record:
     return worse
 
 
+def _dying(record: Record, change: Change, rules: Rules) -> Record:
+    """A circuit that its rate has opened is kept open by failures in a row from now on.
+
+    They count once nothing has succeeded for a whole window. Until then some in a row may fail by chance, of
+    many of whom half fail, or were sent before it opened. No deadline hangs on this: what ends even later can
+    only end its being spared. How a stream ends says nothing, for its first content was a success.
+    """
+    if record.cause is not Cause.RATE or change.late:
+        return record
+    row = record.failures + 1
+    if row < rules.failures:
+        return msgspec.structs.replace(record, failures=row)
+    return msgspec.structs.replace(record, failures=0, cause=Cause.CONSECUTIVE)
+
+
 def _open(record: Record, cause: Cause, change: Change, rules: Rules, now: int) -> Record:
     """Eject: n times as long the n-th time, less what a circuit that held has made forgotten."""
     ejections = _ejections(record, rules, now) + 1
     pause = min(rules.ejection * ejections * change.jitter // UNIT, rules.ejection_cap)
     return msgspec.structs.replace(
         record,
-        failures=0,
+        failures=record.failures if record.open_until else 0,
         broken=0,
         window=(),
         open_until=max(record.open_until, now + pause),

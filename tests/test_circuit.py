@@ -62,6 +62,13 @@ class Row(NamedTuple):
     n: int = 0
 
 
+Life = Sequence[tuple[float, Change | None]]
+"""Changes and moments; where it is about a transition, that is the last of them."""
+
+TRIPPED: Life = [(0, FAIL)] * 5
+RATED: Sequence[tuple[float, Change]] = [(0, OK), (0, FAIL)] * 10
+
+
 class Name:
     """What is remembered of one name, which is told what happens."""
 
@@ -162,6 +169,45 @@ def test_a_life_of_a_failure_rate() -> None:
     mild.tell(8, OK, OK, FAIL)  # 10 of 21
     assert mild.record.state(ms(8)) is CLOSED
     assert mild.tell(8, FAIL).cause is RATE  # 11 of 22: half is enough
+
+
+def test_a_rate_is_no_excuse_for_who_has_died() -> None:
+    """Failures in a row tell, once nothing has succeeded there for a window: it is spared no more."""
+    name = Name()
+    for at, one in RATED:
+        name.tell(at, one)
+    assert name.tell(3, *[FAIL] * 9) is name.tell(10, FAIL)  # sent before it opened, or failed by chance
+    name.tell(10.001, *[FAIL] * 4)
+    assert name.tell(11, OK).failures == 0  # it was not dead
+    name.tell(21.001, *[FAIL] * 4)
+    known = name.record
+    assert (known.state(ms(22)), known.cause, known.failures) == (HALF_OPEN, RATE, 4)
+    assert name.tell(22, FAIL) == msgspec.structs.replace(known, cause=CONSECUTIVE, failures=0)
+    before = name.record
+    assert name.tell(23, OK, FAIL) is before  # stragglers, as of any other
+    assert name.tell(24, CLAIM, PROBE_FAIL).open_until == ms(34)
+    assert (name.record.cause, name.record.ejections) == (CONSECUTIVE, 2)
+
+
+def test_the_probe_is_one_of_the_row() -> None:
+    """Whoever asks where a rate has opened: it goes on when it fails, and ends when it succeeds."""
+    name = Name()
+    for at, one in RATED:
+        name.tell(at, one)
+    name.tell(11, *[FAIL] * 3)
+    known = name.tell(12, CLAIM, PROBE_FAIL)
+    assert (known.failures, known.cause, known.open_until) == (4, RATE, ms(22))
+    assert name.tell(23, CLAIM, PROBE_FAIL).cause is CONSECUTIVE
+    assert (name.record.failures, name.record.open_until) == (0, ms(38))
+    assert name.tell(39, CLAIM, PROBE_OK).state(ms(39)) is CLOSED
+
+
+def test_what_says_nothing_of_a_rate() -> None:
+    """Streams that began well, and what fails where this replica has just seen a success."""
+    record = lived(*RATED)
+    for one in (Change(Kind.FAIL, "t", late=True), again(10_000), Change(Kind.FAIL, "t", age=0)):
+        assert apply(record, one, RULES, ms(20)) is record
+    assert apply(record, again(), RULES, ms(20)).failures == 1  # in an outage it fails everywhere
 
 
 def test_a_life_of_streams_that_break() -> None:
@@ -626,11 +672,6 @@ def test_a_reset_shortens_what_a_replica_knows() -> None:
     assert circuit.unheard(Record(drained_at=1), NOTHING, ms(10**9))
 
 
-Life = Sequence[tuple[float, Change | None]]
-"""Changes and moments; the last of them is the transition."""
-
-TRIPPED: Life = [(0, FAIL)] * 5
-RATED: Life = [(0, OK), (0, FAIL)] * 10
 SCENES: Sequence[Sequence[Life]] = [
     [TRIPPED, RATED],  # failures in a row, or the rate
     [[(0, REFUSE)], [(0, FAIL), (1, REFUSE)]],  # refused
@@ -771,11 +812,18 @@ def check(before: Record, after: Record, one: Change, now: int) -> None:
         assert not before.probing(now)
         assert before.state(now) is HALF_OPEN
     if before.open_until and not held and one.kind in (Kind.OK, Kind.FAIL, Kind.RENEW, Kind.RELEASE):
-        assert after is before
+        assert after is before or (before.cause is RATE and after == _asked_on(before, after))
     if one.kind is Kind.FAIL and after.open_until > before.open_until:
         assert held or before.state(now) is CLOSED
     assert not after.probe or after.state(now) is HALF_OPEN
     assert after.open_until or not after.ejections or after.closed_at
+
+
+def _asked_on(before: Record, after: Record) -> Record:
+    """`before` with all that others than the probe may change of what a rate has opened."""
+    assert after.cause in (RATE, CONSECUTIVE)
+    counted = {"cause": after.cause, "failures": after.failures, "ok_at": after.ok_at}
+    return msgspec.structs.replace(before, **counted)
 
 
 @pytest.mark.timeout(240)
@@ -795,7 +843,8 @@ def test_any_life_keeps_what_is_promised(rules: Rules, life: list[Event]) -> Non
 
 def matter(record: Record, rules: Rules, now: int) -> tuple[object, ...]:
     """All of it that has consequences."""
-    row = (0, 0) if circuit._stale(record, rules, now) else (record.failures, record.broken)
+    over = circuit._stale(record, rules, now) and not record.open_until
+    row = (0, 0) if over else (record.failures, record.broken)
     return (
         (record.state(now), record.open_until, record.cause, row, record.window),
         (record.probe, record.probe_until, circuit._ejections(record, rules, now)),

@@ -301,6 +301,20 @@ LIVES: Sequence[Sequence[tuple[int, Sequence[Change]]]] = [
     *([(0, [one]), (59_999, [CLAIM]), (60_000, [CLAIM])] for one in (FAIL, BROKEN)),
     [(0, [ENDED]), (0, [BROKEN] * 4), (0, [Change(Kind.REFUSE, "t")]), (300_000, [CLAIM, BROKEN])],
     [(0, [FAIL] * 5), (5_000, [CLAIM]), (5_000, [ENDED, Change(Kind.FAIL, "t", "mine", late=True)])],
+    # Who is asked though a rate has opened it: a row begins when a window without a success is over.
+    *(
+        [(0, [OK, FAIL] * 10), (9_000, [one]), (10_000, [FAIL] * 6), (at, [FAIL] * row), (at, [CLAIM, last])]
+        for one in (OK, BROKEN, Change(Kind.OK, "t", count=3))
+        for at, row in ((19_000, 5), (19_001, 4), (19_001, 5))
+        for last in (
+            FAIL,
+            OK,
+            BROKEN,
+            *REPEATED,
+            Change(Kind.FAIL, "t", "mine"),
+            Change(Kind.OK, "t", "mine"),
+        )
+    ),
     # Failures that are the requests' own.
     *([(0, [FAIL]), (1, [OK]), (10_001 + late, [one])] for one in REPEATED for late in (0, 1)),
     # Windows: the end of one, of a row, of what is remembered.

@@ -1,11 +1,16 @@
 """Tests of `proxy.routing`: which target a plan gives next, and when it may give one again."""
 
+import asyncio
 import collections
 import dataclasses
 import random
 
 import pytest
+from fakes.chats import error, reply, request
 from fakes.configs import MODEL, config
+from fakes.providers import Answer
+from fakes.scenes import Scene
+from fakes.virtual_loop import run
 
 from proxy.config.settings import Config
 from proxy.health import READY, Standing
@@ -387,6 +392,26 @@ def test_a_spared_one_is_probed_as_well() -> None:
     steps = plan(config({"a": 1}))
     assert [key_of(target) for target in steps.wanted(moment)] == ["a1"]
     assert order(steps, moment) == ["a1"]
+
+
+def test_who_dies_of_its_brownout_is_spared_no_more() -> None:
+    """Its requests are refused at once but for the probes: that it was better than none is over."""
+
+    async def scenario() -> None:
+        brownout = [Answer([reply()]), Answer([error("No.")], 500)] * 10
+        dead = [Answer([error("No.")], 500)] * 200
+        made = config({"a": 1}, retry={"attempts": 1}, queue={"max_wait": "0s"})
+        scene = Scene(made, {"a": brownout + dead})
+        for _ in range(20):
+            assert (await scene.ask(request())).status in (200, 500, 502)
+        for minute, most in enumerate((20, 4, 3)):
+            before = len(scene.upstream.calls)
+            for _ in range(60):
+                await scene.ask(request())
+                await asyncio.sleep(1.0)
+            assert 0 < len(scene.upstream.calls) - before <= most, minute
+
+    run(scenario())
 
 
 def test_a_spared_one_is_no_reason_to_probe_a_lesser_one() -> None:

@@ -1,4 +1,4 @@
--- health.lua, version 2: every change of what is known of targets, origins and keys, for the whole cluster.
+-- health.lua, version 3: every change of what is known of targets, origins and keys, for the whole cluster.
 --
 -- Stored: one HASH: name -> record (JSON, the fields of proxy.circuit.Record, those that are 0 left out),
 --         and '@' -> version, which grows with every change that others must know of.
@@ -64,10 +64,17 @@ end
 
 local function open(r, cause, c)
   r.ejections = ejections(r) + 1
+  if r.open_until == 0 then r.failures = 0 end
   local pause = min(floor(rules.ejection * r.ejections * (c.jitter or UNIT) / UNIT), rules.ejection_cap)
   r.open_until = max(r.open_until, now + pause)
-  r.failures, r.broken, r.window, r.cause, r.closed_at = 0, 0, {}, cause, 0
+  r.broken, r.window, r.cause, r.closed_at = 0, {}, cause, 0
   unprobed(r)
+end
+
+local function dying(r, c)
+  if r.cause ~= 'rate' or c.late then return end
+  r.failures = r.failures + 1
+  if r.failures >= rules.failures then r.failures, r.cause = 0, 'consecutive' end
 end
 
 local apply = {}
@@ -83,16 +90,20 @@ function apply.ok(r, c)
     r.failures, r.broken, r.window, r.ok_at = 0, 0, {}, now
     r.open_until, r.cause, r.closed_at = 0, '', now
     unprobed(r)
+  elseif r.cause == 'rate' then
+    r.failures, r.ok_at = 0, now
   end
 end
 
 function apply.fail(r, c)
+  local age = c.age or -1
+  local fine = now - r.ok_at <= rules.window or (age >= 0 and age <= rules.window)
   if r.open_until > 0 then
+    if not fine then dying(r, c) end
     if holds(r, c) then open(r, r.cause, c) end
     return
   end
-  local age = c.age or -1
-  if c['repeat'] and (now - r.ok_at <= rules.window or (age >= 0 and age <= rules.window)) then return end
+  if c['repeat'] and fine then return end
   if stale(r) then r.failures, r.broken = 0, 0 end
   local row = c.late and 'broken' or 'failures'
   r[row] = r[row] + 1
