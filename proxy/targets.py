@@ -6,7 +6,7 @@ each endpoint, the complete headers with the one that carries the key, the edits
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -80,8 +80,8 @@ class Target:
 class Model:
     """A public alias and its targets, in file order.
 
-    `alias` is the metric label. `timeouts.total` bounds a whole request; a target's own bounds one attempt.
-    `most_ejected` is the part of its targets that failure rates may keep away.
+    `alias` is the metric label. `timeouts.total` bounds a whole request; a target's own bounds one attempt,
+    and is never longer. `most_ejected` is the part of its targets that failure rates may keep away.
     """
 
     alias: str
@@ -116,7 +116,7 @@ def direct(config: Config, provider: str, model: str) -> Model | None:
             dataclasses.replace(target, id=f"{provider}/*@{target.key_id.rpartition('@')[2]}")
             for target in targets
         )
-    return Model("", "weighted", targets, config.timeouts, config.health.max_ejected)
+    return Model("", "weighted", targets, _whole(config.timeouts, targets), config.health.max_ejected)
 
 
 def _configured(config: Config, provider: str, model: str) -> bool:
@@ -126,12 +126,12 @@ def _configured(config: Config, provider: str, model: str) -> bool:
 
 
 def _model(config: Config, alias: str, settings: ModelSettings) -> Model:
-    targets = [
+    targets = tuple(
         target for entry in settings.providers for target in _targets(config, entry, settings.timeouts)
-    ]
-    waits = _waits(config.timeouts, None, settings.timeouts)
+    )
+    waits = _whole(_waits(config.timeouts, None, settings.timeouts), targets)
     most = config.health.max_ejected
-    return Model(alias, settings.strategy, tuple(targets), waits, most, settings.limits)
+    return Model(alias, settings.strategy, targets, waits, most, settings.limits)
 
 
 def _targets(config: Config, entry: Entry, timeouts: TimeoutOverrides | None) -> Iterator[Target]:
@@ -233,6 +233,12 @@ def _waits(general: Timeouts, provider: Provider | None, model: TimeoutOverrides
         for name, value in overrides.model_dump(exclude_none=True).items()
     }
     return general.model_copy(update=changes) if changes else general
+
+
+def _whole(waits: Timeouts, targets: Sequence[Target]) -> Timeouts:
+    """`waits` of a whole request, which has the time that the most patient of its attempts has."""
+    longest = max(target.timeouts.total for target in targets)
+    return waits.model_copy(update={"total": longest}) if longest > waits.total else waits
 
 
 def _origin(url: str) -> str:

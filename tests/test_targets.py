@@ -2,7 +2,11 @@ import hashlib
 from typing import Any
 
 import pytest
+from fakes.chats import reply, request
 from fakes.configs import MODEL, Tree, config, targets_of
+from fakes.providers import Answer
+from fakes.scenes import Scene
+from fakes.virtual_loop import run
 
 from proxy import targets
 from proxy.targets import VERSION, Target
@@ -169,6 +173,50 @@ def test_timeouts_from_general_to_particular() -> None:
     waits = found["own"].targets[0].timeouts
     assert (waits.idle, waits.first_token, waits.total, waits.connect) == (3, 5, 9, 5)
     assert found["plain"].targets[0].timeouts.idle == 9
+
+
+@pytest.mark.parametrize(
+    ("general", "provider", "model", "total"),
+    [(600, 900, None, 900), (600, 100, None, 600), (600, 900, 300, 300), (600, None, 900, 900)],
+)
+def test_a_request_has_the_time_of_its_most_patient_target(
+    general: int, provider: int | None, model: int | None, total: int
+) -> None:
+    """A provider's own total lengthens it and never shortens it, for others may follow; a model's decides."""
+    tree = {
+        "providers": {
+            "slow": {"base_url": "http://a.test", "timeouts": {"total": provider}},
+            "b": {"base_url": "http://b.test"},
+        },
+        "models": {
+            "both": {
+                "providers": [{"provider": "slow", "model": "m"}, {"provider": "b", "model": "m"}],
+                "timeouts": {"total": model},
+            },
+            "quick": {"providers": [{"provider": "b", "model": "m"}]},
+        },
+        "timeouts": {"total": general},
+    }
+    made = config({"a": 1}).model_validate(tree)
+    found = targets.models(made)
+    assert found["both"].timeouts.total == total
+    assert found["both"].targets[1].timeouts.total == (model or general)
+    assert found["quick"].timeouts.total == general
+    asked = targets.direct(made, "slow", "m")
+    assert asked is not None
+    assert asked.timeouts.total == max(provider or 0, general)
+
+
+def test_a_slow_provider_is_given_its_time() -> None:
+    """It may answer when the general total has long been over."""
+    slow: Tree = {"api_keys": ["a1"], "timeouts": {"total": "900s"}}
+
+    async def scenario() -> None:
+        scene = Scene(config({"a": slow}), {"a": [Answer([reply()], before=[700.0])]})
+        sink = await scene.ask(request())
+        assert (sink.status, scene.outcomes) == (200, ["ok"])
+
+    run(scenario())
 
 
 def test_limits_of_a_key_go_first() -> None:

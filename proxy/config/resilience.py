@@ -17,7 +17,11 @@ class TimeoutOverrides(Section):
 
     connect: Wait | None = Field(default=None, description="Overrides `timeouts.connect`.")
     first_token: Wait | None = Field(default=None, description="Overrides `timeouts.first_token`.")
-    total: Wait | None = Field(default=None, description="Overrides `timeouts.total`.")
+    total: Wait | None = Field(
+        default=None,
+        description="Overrides `timeouts.total`. A provider's own bounds each attempt there; where it is "
+        "longer, all requests for a model that it serves have as long.",
+    )
     idle: Wait | None = Field(default=None, description="Overrides `timeouts.idle`.")
     max_stream: Wait | None = Field(default=None, description="Overrides `timeouts.max_stream`.")
 
