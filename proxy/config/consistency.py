@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from proxy import addresses
 from proxy.config.fields import AUTH_HEADERS, with_kind
-from proxy.config.problems import Fault, Path, nearest, shown, written
+from proxy.config.problems import Fault, Path, nearest, shown, shown_key, written
 
 Mapped = Mapping[str, object]
 
@@ -104,8 +104,9 @@ def _entries(config: Mapped) -> Iterator[Fault]:
         if name is None and "base_url" not in entry:
             yield Fault((*path, "provider"), "nothing", "a name from `providers`", "add `provider:`")
         elif isinstance(name, str) and name not in providers and "base_url" not in entry:
-            allowed = f"a name from `providers` ({', '.join(providers) or 'which is empty'})"
-            mend = nearest(name, providers) or "add it to `providers`"
+            names = [shown_key(("providers", known)) for known in providers]
+            allowed = f"a name from `providers` ({', '.join(names) or 'which is empty'})"
+            mend = nearest(name, names) or "add it to `providers`"
             yield Fault((*path, "provider"), f"{shown(name)}, which is no provider", allowed, mend)
         yield from _auth_headers(path, entry, _mapping(providers.get(str(name))))
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from proxy.config.problems import ConfigError, Fault, Path, Problem, secret, shown
+from proxy.config.problems import ConfigError, Fault, Path, Problem, secret, shown, shown_key
 
 DEEPEST = 64
 MOST = 100_000  # values, aliases counted each time: a short text can otherwise stand for billions
@@ -25,6 +25,8 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
+_COLON = re.compile(r"\s*:")
+_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PUNCTUATION = re.compile(r"[^\w\s]{1,3}|<[a-z ]+>")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = "file:"
@@ -53,6 +55,7 @@ class Substituted:
 
 def parsed(text: str, source: str = "") -> Document:
     """The document in a YAML text. Raises `ConfigError` with line and column when it is no YAML."""
+    text = text.removeprefix("\ufeff")  # YAML skips it as well, and does not count it in its marks
     try:
         line = _too_deep(text)
         node = None if line else yaml.compose(text, Loader=_LOADER)
@@ -63,7 +66,7 @@ def parsed(text: str, source: str = "") -> Document:
         raise ConfigError([problem], source)
     document = Document()
     if node is not None:
-        document.data = _Reader(document).value(node, ())
+        document.data = _Reader(document, text).value(node, ())
     return document
 
 
@@ -97,7 +100,18 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
         reason = "a tab; YAML is indented with spaces"
     where = f" at column {mark.column + 1}" if mark else ""
     found = f"not YAML{where}: {reason.removeprefix('but ')}{_opened(error, text)}"
-    return Problem("", found, "", line=mark.line + 1 if mark else None)
+    return Problem("", found, "", _unquoted(error, text), line=mark.line + 1 if mark else None)
+
+
+def _unquoted(error: yaml.YAMLError, text: str) -> str:
+    """How to mend it, where a sign of YAML's own begins a text, or a `${NAME}` stands bare in flow style."""
+    places = (getattr(error, "context_mark", None), getattr(error, "problem_mark", None))
+    signs = [text[mark.index] for mark in places if mark and mark.index < len(text)]
+    mark = places[1]
+    if mark and text[max(mark.index - 1, 0) : mark.index + 1] == "${":
+        return 'within { } and [ ] write "${NAME}" in quotes'
+    begun = next((sign for sign in signs if sign in "*&@%`"), "")
+    return f"put what begins with `{begun}` in quotes" if begun else ""
 
 
 def _opened(error: yaml.YAMLError, text: str) -> str:
@@ -128,8 +142,9 @@ def _without_text(quoted: re.Match[str]) -> str:
 class _Reader:
     """Turns YAML nodes into plain data, noting lines and faults in a `Document`."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, text: str) -> None:
         self._document = document
+        self._text = text
         self._left = MOST
 
     def value(self, node: yaml.Node, path: Path) -> object:
@@ -156,15 +171,35 @@ class _Reader:
             if key_node.tag == f"{_TAG}merge":
                 merged = self._merged(value_node, path) | merged
                 continue
-            key = self._key(key_node, path)
-            if key in own:
-                line = self._document.lines[(*path, key)]
-                again = f"`{key}` again (first on line {line})"
-                self._fault((*path, key), again, "each key once", f"see line {key_node.start_mark.line + 1}")
-            elif key is not None:
-                self._document.lines[(*path, key)] = key_node.start_mark.line + 1
-                own[key] = self.value(value_node, (*path, key))
+            name = self._key(key_node, path)
+            if name is None:
+                continue
+            place, line = (*path, name), key_node.start_mark.line + 1
+            if self._lone(key_node):
+                self._unseparated(name, path, line, own)
+            elif name in own:
+                again = f"`{shown_key(place)}` again (first on line {self._document.lines[place]})"
+                self._fault(place, again, "each key once", f"see line {line}")
+            else:
+                self._document.lines[place] = line
+                own[name] = self.value(value_node, place)
         return merged | own
+
+    def _lone(self, node: yaml.Node) -> bool:
+        """Whether no colon follows a key: a word alone, or a key and its value in one, `{key:sk-...}`."""
+        return not _COLON.match(self._text, node.end_mark.index)
+
+    def _unseparated(self, word: str, path: Path, line: int, own: dict[str, object]) -> None:
+        """Tell of a key without a value, and keep what may be that value to ourselves."""
+        head, colon, _ = word.partition(":")
+        place = (*path, head if colon and head else "***")
+        self._document.lines.setdefault(place, line)
+        if place[-1] == head:
+            own.setdefault(head, None)  # the tree then does not say that it is missing as well
+            self._fault(place, "there is no space after the colon", "", f"write `{head}: ...`")
+        else:
+            mend = 'write a variable as "${NAME}", in quotes' if secret(path) else ""
+            self._fault(place, "a word alone", "`name: value` within { }", mend)
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, object]:
         """What `<<` brings in: a mapping, or a list of them of which the first goes before the rest."""
@@ -255,6 +290,8 @@ class _Substitution:
             found = "a malformed variable" if secret(path) else shown(text)
             allowed = "${NAME} for a variable, ${file:PATH} for a file"
             self._fault(path, found, allowed, "write $${ for a plain ${")
+        elif name not in self._env and secret(path) and not _CAPITALS.fullmatch(name):
+            self._fault(path, "a variable is not set; its name may be the secret itself and is not shown", "")
         elif name not in self._env:
             self._fault(path, f"the variable `{name}` is not set", "")
         return self._env.get(name, match[0])

@@ -2,7 +2,8 @@
 
 A problem has its path in the file, what was found, what is allowed and how to mend it; all problems of a
 file are told together. A value is shown only where it cannot be a secret, and then as it stands in the
-file, before `${NAME}` was replaced.
+file, before `${NAME}` was replaced. A slip can make a value part of a key (`key:sk-...`, for want of a space)
+or of the value beside it: of such a text only what stands before the colon is shown, in paths as well.
 """
 
 import difflib
@@ -27,6 +28,11 @@ _URL = re.compile(
     r"([a-z+]+://)?([^@\s]*@)?(:name)?[^\s:/?#@]*(:\d*)?(/([^\s:@?#]|:name|:model)*)?(\?.*)?",
     re.DOTALL | re.IGNORECASE,
 )
+_GLUED = re.compile(
+    r"(keys?|token|password|secret|authorization|headers|extra_body|url|endpoint)([\"']?\s*[:=]).*",
+    re.DOTALL | re.IGNORECASE,
+)
+_ALIASED = frozenset({"models", "model_limits"})
 _LISTS = frozenset({"tuple_type", "list_type"})
 _MAPPINGS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
@@ -147,10 +153,25 @@ def written(path: Path) -> str:
 
 
 def _steps(path: Path) -> str:
+    steps = (
+        step if isinstance(step, int) else shown_key(path[: index + 1]) for index, step in enumerate(path)
+    )
     return "".join(
         f".{step}" if isinstance(step, str) and _PLAIN.fullmatch(step) else f"[{json.dumps(step)}]"
-        for step in path
+        for step in steps
     )
+
+
+def shown_key(path: Path) -> str:
+    """The key that ends a path, as it may be shown: without what follows a colon, which may be its value.
+
+    Only names of models have colons of their own.
+    """
+    word = str(path[-1])
+    if path[-2:-1] and path[-2] in _ALIASED and "://" not in word:
+        return _GLUED.sub(r"\1\2***", word)
+    head, colon, rest = word.partition(":")
+    return f"{head}:***" if colon and rest else word
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -167,6 +188,7 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         # Passwords and keys in URLs; a password may itself hold what would end it.
         text = re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s)^([a-z+]+://)?.*@", r"\1***@", value))
+        text = _GLUED.sub(r"\1\2***", text)
         return json.dumps(text if len(text) <= 60 else text[:57] + "...")
     return "nothing" if value is None else json.dumps(value, default=str)
 
@@ -219,7 +241,8 @@ def _inside(place: Path, outer: Path) -> bool:
 def _fault(detail: ErrorDetails, data: object, text: Text, root: type[BaseModel]) -> Fault:
     path, kind = _as_written(detail["loc"], data), detail["type"]
     if path and path[-1] == "[key]":
-        return Fault(path[:-1], f"the name {shown(path[-2])}", _allowed(detail), "choose another name")
+        found = f"the name {json.dumps(shown_key(path[:-1]))}"
+        return Fault(path[:-1], found, _allowed(detail), "choose another name")
     if kind == "extra_forbidden":
         return _unknown(path, root)
     if kind == "missing":
@@ -313,7 +336,9 @@ def _unknown(path: Path, root: type[BaseModel]) -> Fault:
     if secret(path[:-1]) and not mend:
         # `api_key: {sk-...}` for `${...}`: what stands there may be the key itself.
         return Fault(path[:-1], "an unknown key", ", ".join(known), "write a variable as ${NAME}")
-    return Fault(path, f"the unknown key `{word}`", ", ".join(known), mend or "remove it")
+    if ":" in word:
+        mend = "put a space after the colon"
+    return Fault(path, f"the unknown key `{shown_key(path)}`", ", ".join(known), mend or "remove it")
 
 
 def _missing(path: Path, root: type[BaseModel]) -> Fault:

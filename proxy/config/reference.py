@@ -30,7 +30,10 @@ Without any of these the environment variables of the original Apex AI Proxy are
 everything that is wrong with it at once. [`examples/apex.yaml`](../examples/apex.yaml) is a complete file
 with comments.
 
-- Unknown keys are errors, and so is a key that stands twice.
+- Unknown keys are errors, and so are a key that stands twice and a word in `{ }` without a value, such as
+  `{key:sk-...}` for want of a space.
+- In flow style, within `{ }` and `[ ]`, `"${NAME}"` stands in quotes; so does everywhere a text that begins
+  with `*`, `&`, `@`, `%` or a backtick.
 - `${NAME}` in any text value is replaced by that environment variable; one that is not set is an error.
   `$${` stands for a plain `${`. What a variable holds is always text, never structure.
 - `${file:PATH}` is replaced by what that file holds, without its last line end: a secret that Docker or

@@ -181,6 +181,36 @@ models: {m: {providers: [{provider: b, api_key: {canary}}]}}
     assert "canary" not in "\n".join(problems(text)).replace("the unknown key `canary`", "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clients: [{name: a, key:canary}, {name: b, key='canary'}, {name: c, canary}]",
+        "clients: [{name: a, key:canary, canary}, {key:canary, key:canary}, {key: &c canary12, *c : 1}]",
+        "clients: [{name: a, keys: {canary}}, {name: '# key:canary'}, {model_limits: {m:canary}}]",
+        "providers:\n  a: {api_key:canary}\n  b: {headers: {x:canary}, extra_body: {user:canary}}",
+        "providers:\n  a:\n    kind: openai\n      api_key:canary\n  b:\n    api_key:canary: 1",
+        "providers: {a: {kind: openai}, api_key:canary}\nmodels: {m: {providers: [{provider: b}]}}",
+        "providers: {'api_key:canary': {}, 'http://u:canary@h': 1}\nmodels: {m: {providers: {}}}",
+        "providers: {a: {extra_body: {'x:canary': !y 1, 'x:canary': 2}}}",
+        "models: {m: {providers: [{provider: a, api_key:canary}, {name: a api_key:canary}]}, key:canary: 1}",
+        'operations: {token:canary, host: "${x} token:canary"}\nredis: {url:"redis://:canary@h"}',
+        "token:canary: 1",
+        "redis: {redis://:canary@h, 'redis://:canary@h': 1}",
+        "traces: {headers: {a:canary}, endpoint: h key:canary}",
+        "responses: {keys: [{id: a, key:canary}, {canary}]}\nretry: {<<:canary, attempts: 2 key:canary}",
+        "operations: {token: '${canary}'}\nredis: {url: 'redis://${canary-}'}",
+        "operations: {token: canary@x: y}",
+        "operations:\n  token:canary\n  port: 1",
+        "operations: {token: ${canary}}",
+    ],
+)
+def test_no_slip_makes_a_secret_part_of_a_problem(text: str) -> None:
+    """A space, comma, quote or bracket that is lacking, or too early: the secret is then a key, or in one."""
+    with pytest.raises(ConfigError) as caught:
+        load(text, {"x": "y"}, "f")
+    assert "canary" not in caught.value.report()
+
+
 def test_a_file_is_found_in_order(tmp_path: Path) -> None:
     """The option goes before $APEX_CONFIG, that before ./apex.yaml, that before the environment."""
     env = {"APEX_CONFIG": "other.yaml"}

@@ -141,7 +141,10 @@ def test_a_syntax_error_has_line_and_column_and_no_text(text: str, line: int) ->
         ("a:\n\tb: 1\n", "line 2: not YAML at column 1: a tab; YAML is indented with spaces"),
         ("a:\n  b: 1\n\tc: 2\n", "line 3: not YAML at column 1: a tab; YAML is indented with spaces"),
         ("--- a\n--- b\n", "line 2: not YAML at column 1: found another document"),
-        ("a: *canary", "line 1: not YAML at column 4: found undefined alias"),
+        (
+            "a: *canary",
+            "line 1: not YAML at column 4: found undefined alias; put what begins with `*` in quotes",
+        ),
     ],
 )
 def test_a_syntax_error_can_be_understood(text: str, said: str) -> None:
@@ -149,6 +152,87 @@ def test_a_syntax_error_can_be_understood(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parsed(text)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("text", ["a: {b: ${X}}", "a: [${X}, ${Y}]", "a:\n  - {b: x${X}}"])
+def test_a_bare_variable_in_flow_style_wants_quotes(text: str) -> None:
+    """There its brace is a sign of YAML's; elsewhere it is none."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert str(caught.value).endswith('; within { } and [ ] write "${NAME}" in quotes')
+    assert parsed("a: ${X}\nb:\n  - ${Y}").data == {"a": "${X}", "b": ["${Y}"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("a: [*]", "*"),
+        ("a: *", "*"),
+        ("a: [&]", "&"),
+        ("a: @x", "@"),
+        ("a: {@x: 1}", "@"),
+        ("a:\n  %x: 1", "%"),
+        ("a: `x`", "`"),
+    ],
+)
+def test_a_sign_of_yamls_own_wants_quotes(text: str, sign: str) -> None:
+    """An alias, an anchor, a directive, or what is reserved."""
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert str(caught.value).endswith(f"; put what begins with `{sign}` in quotes")
+
+
+@pytest.mark.parametrize(
+    "key", ["key:canary", "key:'can ary'", '"key:canary"', "key:a:canary", "? key:canary"]
+)
+def test_a_key_without_a_space_after_its_colon_keeps_its_value_back(key: str) -> None:
+    """It may be a secret; the word before the colon is known, so that nobody says it was lacking."""
+    document = parsed(f"a:\n  - {{b: 1,\n     {key}}}")
+    [fault] = document.faults
+    assert (fault.path, fault.found) == (("a", 0, "key"), "there is no space after the colon")
+    assert fault.mend == "write `key: ...`"
+    assert document.lines[fault.path] == 3
+    assert document.data == {"a": [{"b": 1, "key": None}]}
+
+
+def test_a_key_that_stands_there_rightly_too_is_kept() -> None:
+    """Whichever of them comes first."""
+    assert parsed("{key: right, key:canary}").data == {"key": "right"}
+    assert faults("{key: right, key:canary}") == [(("key",), "there is no space after the colon")]
+
+
+@pytest.mark.parametrize("text", ["{a: 1, canary}", "a: 1\n? canary", "{a: 1, key=canary}"])
+def test_a_word_without_a_value_is_kept_back(text: str) -> None:
+    """It is no key, so it may be anything."""
+    assert faults(text) == [(("***",), "a word alone")]
+    assert parsed(text).data == {"a": 1}
+
+
+def test_an_alias_is_no_key() -> None:
+    """What it stands for was meant as a value."""
+    assert faults("{a: &x canary, *x : 1}") == [(("***",), "a word alone")]
+
+
+def test_a_word_where_a_secret_stands_may_be_meant_as_a_variable() -> None:
+    """`{NAME}` for `${NAME}`."""
+    [fault] = parsed("api_key: {canary}").faults
+    assert fault.mend == 'write a variable as "${NAME}", in quotes'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "é: {ü : 1, '😀': 2, \"x\" : 3}\r\n",
+        "\ufeffa: {b: , c: null}\nd:\n",
+        "? a\n: {? b\n : c}",
+        "&k a: &v {b: 1}\nc: *v\nd: {<<: *v, !!str e : 2}\n",
+        '{"a":{"b":[]}}',
+        "a: [b: 1, 'c' : 2]",
+    ],
+)
+def test_a_key_with_its_colon_is_seen_however_it_is_written(text: str) -> None:
+    """Behind spaces, tags, quotes and signs of more than one byte."""
+    assert not faults(text)
 
 
 @pytest.mark.parametrize("text", ["a: \x00", "--- a\n--- b\n", "[" * 100_000])
@@ -187,6 +271,14 @@ def test_each_unset_variable_is_named_with_its_path() -> None:
         (("b",), "the variable `NO` is not set"),
         (("b",), "the variable `NEITHER` is not set"),
     ]
+
+
+@pytest.mark.parametrize(("name", "named"), [("OPENAI_KEY_1", True), ("canary", False), ("sk_Canary", False)])
+def test_a_name_that_may_be_the_secret_itself_is_not_shown(name: str, named: bool) -> None:
+    """`${sk...}` where `sk...` was meant; a variable with a secret has its name in capitals."""
+    [fault] = substituted({"token": f"${{{name}}}"}, {}, nothing).faults
+    assert (name in fault.found) is named
+    assert "is not set" in fault.found
 
 
 @pytest.mark.parametrize("text", ["${A", "${}", "${A-B}", "${1}"])

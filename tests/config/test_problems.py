@@ -48,10 +48,19 @@ def test_an_error_carries_all_its_problems() -> None:
         (("models", "gpt-4.1"), 'models["gpt-4.1"]'),
         (("a/b",), '["a/b"]'),
         ((), ""),
+        (("providers", "url:redis://:hunter2@h"), 'providers["url:***"]'),
+        (
+            ("providers", "p", "headers", "authorization:hunter2", 0),
+            'providers.p.headers["authorization:***"][0]',
+        ),
+        (("models", "llama3:8b"), 'models["llama3:8b"]'),
+        (("clients", 0, "model_limits", "ft:a:b"), 'clients[0].model_limits["ft:a:b"]'),
+        (("models", "api_key:hunter2"), 'models["api_key:***"]'),
+        (("models", "http://u:hunter2@h"), 'models["http:***"]'),
     ],
 )
 def test_paths_are_written_as_one_reads_them(path: tuple[str | int, ...], text: str) -> None:
-    """Names with other characters stand in quotes."""
+    """Names with other characters stand in quotes; what stands behind a colon may be a secret."""
     assert written(path) == text
 
 
@@ -72,6 +81,9 @@ def test_renamed_paths_have_no_line() -> None:
         ("https://h?key=x", '"https://h?***"'),
         ("https://:pa/ss@h:x", '"https://***@h:x"'),
         ("https://u:p@q@h/a\n?k\ny", '"https://***@h/a\\n?***"'),
+        ("openai api_key:hunter2 x", '"openai api_key:***"'),
+        ("5s\nTOKEN = hunter2", '"5s\\nTOKEN =***"'),
+        ("llama3:8b", '"llama3:8b"'),
         (5, "5"),
         (True, "true"),
         (None, "nothing"),
@@ -82,7 +94,7 @@ def test_renamed_paths_have_no_line() -> None:
     ],
 )
 def test_values_are_shown_in_few_words(value: object, text: str) -> None:
-    """Containers are not unfolded, and URLs lose what may be secret."""
+    """Containers are not unfolded, and URLs lose what may be secret; so does text that a key slipped into."""
     assert shown(value) == text
 
 
@@ -186,6 +198,15 @@ CASES: list[tuple[object, Fault]] = [
         Fault(("retry", "zzz"), "the unknown key `zzz`", "attempts, budget", "remove it"),
     ),
     (
+        {"retry": {"attempts:canary": 3}},
+        Fault(
+            ("retry", "attempts:canary"),
+            "the unknown key `attempts:***`",
+            "attempts, budget",
+            "put a space after the colon",
+        ),
+    ),
+    (
         {"clients": [{"key": "12345678"}]},
         Fault(
             ("clients", 0, "name"), "nothing", "its name in logs and metrics; each name once", "add `name:`"
@@ -248,10 +269,10 @@ CASES: list[tuple[object, Fault]] = [
         Fault(("models", "m", "providers", 0, "weight"), "0", "more than 0", "or leave it out"),
     ),
     (
-        {"providers": {"a#b": {"base_url": "http://h"}}},
+        {"providers": {"a#b:canary": {"base_url": "http://h"}}},
         Fault(
-            ("providers", "a#b"),
-            'the name "a#b"',
+            ("providers", "a#b:canary"),
+            'the name "a#b:***"',
             "letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit",
             "choose another name",
         ),
