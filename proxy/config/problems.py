@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.config.units import Unit, quantity_text
 from proxy.profiles import KINDS
 
 Path = tuple[str | int, ...]
@@ -57,10 +58,10 @@ _ALLOWED: Final[Mapping[str, str]] = MappingProxyType(
 )
 _BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "greater_than": "more than {gt:g}",
-        "greater_than_equal": "at least {ge:g}",
-        "less_than": "less than {lt:g}",
-        "less_than_equal": "at most {le:g}",
+        "greater_than": "more than {gt}",
+        "greater_than_equal": "at least {ge}",
+        "less_than": "less than {lt}",
+        "less_than_equal": "at most {le}",
         "too_short": "at least {min_length} item",
     }
 )
@@ -242,15 +243,14 @@ def _fault(detail: ErrorDetails, data: object, text: Text, root: type[BaseModel]
     path, kind = _as_written(detail["loc"], data), detail["type"]
     if path and path[-1] == "[key]":
         found = f"the name {json.dumps(shown_key(path[:-1]))}"
-        return Fault(path[:-1], found, _allowed(detail), "choose another name")
+        return Fault(path[:-1], found, _allowed(detail, None), "choose another name")
     if kind == "extra_forbidden":
         return _unknown(path, root)
     if kind == "missing":
         return _missing(path, root)
     found = _found(path, detail["input"], kind, text)
-    return Fault(
-        path, found, _allowed(detail), _as_entry(path, detail, data, root) or _mend(path, detail, root)
-    )
+    allowed = _allowed(detail, _unit(path, root))
+    return Fault(path, found, allowed, _as_entry(path, detail, data, root) or _mend(path, detail, root))
 
 
 def _as_written(path: Path, data: object) -> Path:
@@ -295,7 +295,14 @@ def _unreadable(path: Path, text: str) -> bool:
     return bool(path) and str(path[-1]).endswith("url") and not _URL.fullmatch(text)
 
 
-def _allowed(detail: ErrorDetails) -> str:
+def _unit(path: Path, root: type[BaseModel]) -> Unit | None:
+    """What the number at a path counts, if it is a size or a duration."""
+    section = section_at(root, path[:-1])
+    known = section.model_fields.get(str(path[-1])) if section and path else None
+    return next((mark for mark in known.metadata if isinstance(mark, Unit)), None) if known else None
+
+
+def _allowed(detail: ErrorDetails, unit: Unit | None) -> str:
     context = detail.get("ctx", {})
     kind = detail["type"]
     if kind == "value_error":
@@ -303,7 +310,7 @@ def _allowed(detail: ErrorDetails) -> str:
     if kind == "literal_error":
         return "one of " + re.sub(r"'", "", str(context["expected"]))
     if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**context)
+        return _BOUNDS[kind].format(**{name: quantity_text(bound, unit) for name, bound in context.items()})
     return _ALLOWED.get(kind, detail["msg"])
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from proxy.config.settings import Config
-from proxy.config.units import Derived, Secret, Unit, duration_text, size_text
+from proxy.config.units import Derived, Secret, Unit, quantity_text
 from proxy.profiles import PROFILES, Profile
 
 _INTRODUCTION = """\
@@ -211,11 +211,11 @@ def _bounds(metadata: list[Any], unit: Unit | None) -> str:
     said = []
     for mark in _constraints(metadata):
         if isinstance(mark, Ge) and mark.ge != 0:
-            said.append(f"at least {_quantity(mark.ge, unit)}")
+            said.append(f"at least {quantity_text(mark.ge, unit)}")
         elif isinstance(mark, Gt):
             said.append(f"more than {mark.gt}")
         elif isinstance(mark, Le):
-            said.append(f"at most {_quantity(mark.le, unit)}")
+            said.append(f"at most {quantity_text(mark.le, unit)}")
         elif isinstance(mark, MinLen):
             said.append("not empty")
     return "".join(f", {words}" for words in said)
@@ -228,12 +228,6 @@ def _constraints(metadata: list[Any]) -> Iterator[Any]:
 
 def _unit(metadata: list[Any]) -> Unit | None:
     return next((mark for mark in metadata if isinstance(mark, Unit)), None)
-
-
-def _quantity(value: Any, unit: Unit | None) -> str:
-    if unit is None:
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    return duration_text(value) if unit.name == "duration" else size_text(value)
 
 
 def _default(known: FieldInfo) -> str:
@@ -249,7 +243,7 @@ def _default(known: FieldInfo) -> str:
         return "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{_quantity(value, _unit(known.metadata))}`"
+    return f"`{quantity_text(value, _unit(known.metadata))}`"
 
 
 def _kind(kind: str, profile: Profile) -> str:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -85,6 +85,13 @@ def size_text(count: int) -> str:
         if count and count % factor == 0:
             return f"{count // factor}{unit}"
     return f"{count}B"
+
+
+def quantity_text(value: Any, unit: Unit | None) -> str:
+    """A number as one would write it, in a unit if it has one."""
+    if unit is None:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return duration_text(value) if unit.name == "duration" else size_text(int(value))
 
 
 def _quantity(value: object, units: Mapping[str, float], form: str) -> float:

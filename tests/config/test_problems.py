@@ -261,6 +261,20 @@ CASES: list[tuple[object, Fault]] = [
     ({"listen": {"port": "x"}}, Fault(("listen", "port"), '"x"', "a whole number", "or leave it out")),
     ({"listen": {"port": -1}}, Fault(("listen", "port"), "-1", "at least 0", "or leave it out")),
     (
+        {"redis": {"embedded_memory": "1MB"}},
+        Fault(("redis", "embedded_memory"), '"1MB"', "at least 16MiB", "or leave it out"),
+    ),
+    (
+        {"responses": {"max_size": "1GiB"}},
+        Fault(("responses", "max_size"), '"1GiB"', "at most 64MiB", "or leave it out"),
+    ),
+    (
+        {"models": {"m": {"providers": [{"provider": "p", "weight": 1e9}]}}},
+        Fault(
+            ("models", "m", "providers", 0, "weight"), "1000000000.0", "at most 1000000", "or leave it out"
+        ),
+    ),
+    (
         {"models": {"m": {"providers": []}}},
         Fault(("models", "m", "providers"), "an empty list", "at least 1 item", ""),
     ),

@@ -9,8 +9,10 @@ from proxy.config.units import (
     Number,
     ProviderKey,
     Secret,
+    Unit,
     duration,
     duration_text,
+    quantity_text,
     size,
     size_text,
 )
@@ -152,3 +154,17 @@ def test_what_no_header_or_count_can_hold_is_refused(given_: dict[str, object]) 
     """Keys must fit into a header, clients' keys be long enough, and numbers be numbers."""
     with pytest.raises(ValidationError):
         Holder.model_validate(given_)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (90.0, Unit("duration"), "90s"),
+        (16 * 1024**2, Unit("size"), "16MiB"),
+        (0.25, None, "0.25"),
+        (1_000_000, None, "1000000"),
+    ],
+)
+def test_a_number_is_written_in_its_unit(value: float, unit: Unit | None, text: str) -> None:
+    """In none if it has none."""
+    assert quantity_text(value, unit) == text
