@@ -10,6 +10,8 @@ return would spend it again.
 
 import dataclasses
 import itertools
+from collections.abc import Coroutine
+from typing import Any
 
 from ratelimit.bucket import MARK, Replay
 from ratelimit.held import OpenReservations
@@ -19,7 +21,7 @@ from ratelimit.quota import NOTHING, UNLIMITED, Decision, Demand, Dimension, OnO
 from ratelimit.rooms import Rooms
 from ratelimit.scope import Limit, Limits
 from ratelimit.store import Store, StoreError, Unavailable
-from ratelimit.together import together
+from ratelimit.together import failures, together
 
 ROUNDS = 3
 """How often what was granted during a replay is replayed in turn before the limit counts as back."""
@@ -49,10 +51,11 @@ HEARD = 1.0
 
 @dataclasses.dataclass(slots=True)
 class _Away:
-    """A limit that is held here, and the replay of it that was not answered yet."""
+    """A limit that is held here, the replay of it that was not answered yet, and the ids last registered."""
 
     limit: Limit
     replay: Replay | None = None
+    registered: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -165,10 +168,28 @@ class Absence:
                 return True
         elif not await self._levelled(scope):
             return False
-        for away in scope.limits.values():
-            self._local.end(away.limit)
-        del self._away[tag]
+        await self._ended(tag)
         return True
+
+    async def _ended(self, tag: str) -> None:
+        """Ask the store again; what was granted here while it took the last replay is sent at once.
+
+        And only once: should that fail the store is away again, and the next return registers what is open.
+        """
+        rest: list[Coroutine[Any, Any, None]] = []
+        for away in self._away.pop(tag).limits.values():
+            late = self._due(away)
+            registered = set(away.registered)
+            held = tuple(rid for rid in self._held.of(away.limit) if rid not in registered)
+            if late.mark or held:
+                rest.append(self._shared.restore(away.limit, late._replace(held=held)))
+            self._local.end(away.limit)
+        await failures(rest, Unavailable)
+
+    def _due(self, away: _Away) -> Replay:
+        """What was granted here and is not charged to the shared limit."""
+        requests, tokens = self._local.taken(away.limit)
+        return Replay(next(self._marks) if requests or tokens else "", requests, tokens)
 
     async def _levelled(self, scope: _Scope) -> bool:
         """Whether the store knows how full the shares were: it has drained while not all had charged it."""
@@ -184,8 +205,7 @@ class Absence:
         """Whether the shared store has taken what was granted here, and the open reservations."""
         held = self._held.of(away.limit)
         if away.replay is None:
-            requests, tokens = self._local.taken(away.limit)
-            away.replay = Replay(next(self._marks) if requests or tokens else "", requests, tokens)
+            away.replay = self._due(away)
         replay = away.replay
         try:
             await self._shared.restore(away.limit, replay._replace(held=held))
@@ -196,4 +216,5 @@ class Absence:
         scope.told = now + HEARD
         self._local.replayed(away.limit, replay.requests, replay.tokens)
         away.replay = None
+        away.registered = held
         return True

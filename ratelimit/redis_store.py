@@ -87,7 +87,7 @@ class RedisStore:
         return missing
 
     async def restore(self, limit: Limit, replay: Replay) -> None:
-        """See `Store.restore`. Where no floor is told, what was last seen is it, should the server lack that."""
+        """See `Store.restore`. Without a floor it tells what was last seen, should the server lack that."""
         await self._reassure((limit,))
         seen = self._seen.get(limit.key)
         if seen is not None and replay.floor == (0, 0):

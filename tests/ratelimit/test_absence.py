@@ -1,13 +1,15 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from limit_stand_ins import ShakyStore, StillClock
 
-from ratelimit.absence import Absence
+from ratelimit.absence import ROUNDS, Absence
+from ratelimit.bucket import Replay
 from ratelimit.held import Held, OpenReservations
 from ratelimit.memory_store import MemoryStore
 from ratelimit.quota import NOTHING, UNLIMITED, Demand, Dimension, OnOutage, Quota, Window
-from ratelimit.scope import Kind, Limits, Reservation, Scope
+from ratelimit.scope import Kind, Limit, Limits, Reservation, Scope
 
 
 class World:
@@ -25,9 +27,9 @@ class World:
         decision, _ = asyncio.run(self.absence.admit(rid, limits, Demand(1, tokens), 2.0))
         return decision.admitted
 
-    def come_back(self) -> None:
+    def come_back(self, regroup: float = 0.0) -> None:
         """See `Absence.come_back`."""
-        asyncio.run(self.absence.come_back(self.clock.monotonic(), 0.0))
+        asyncio.run(self.absence.come_back(self.clock.monotonic(), regroup))
 
     def remaining(self, limits: Limits) -> int:
         """How many tokens the cluster has left."""
@@ -71,6 +73,91 @@ def test_a_slow_store_is_not_charged_over_and_over() -> None:
     world.shared.away = ""
     world.come_back()
     assert world.remaining(TOKENS) == 35
+
+
+class SlowStore(ShakyStore):
+    """While it is told of a limit, something happens here."""
+
+    def __init__(self, clock: StillClock) -> None:
+        super().__init__(clock)
+        self.meanwhile: list[Callable[[], Awaitable[None]]] = []
+
+    async def restore(self, limit: Limit, replay: Replay) -> None:
+        """See `Store`."""
+        await super().restore(limit, replay)
+        if self.meanwhile:
+            await self.meanwhile.pop(0)()
+
+
+class SlowWorld(World):
+    """A replica that grants 5 tokens of `PLACES` while the store is told of what it granted before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = self.shared = SlowStore(self.clock)
+        self.absence = Absence(self.slow, self.local, self.held, "me")
+        self.absence.begin(PLACES, 1, self.clock.monotonic())
+        self.clock.advance(60)
+
+    async def grant(self) -> None:
+        """Admit one request here."""
+        rid = f"r{len(self.held)}"
+        decision, _ = await self.absence.admit(rid, PLACES, Demand(1, 5), 2.0)
+        assert decision.admitted
+        self.held.add(Held(Reservation(rid, PLACES, Demand(1, 5), decision), 0.0, local=True))
+
+    async def rest(self) -> None:
+        """Admit nothing."""
+
+    async def grant_and_go_away(self) -> None:
+        """The same, and then the store is away again."""
+        await self.grant()
+        self.shared.away = "before"
+
+    def left(self) -> tuple[int, int]:
+        """Places and tokens that the cluster has left."""
+        seen = asyncio.run(self.shared.inside.peek(PLACES, NOTHING))
+        assert seen.concurrency is not None
+        return seen.concurrency.remaining, self.remaining(PLACES)
+
+
+PLACES = limits(Quota(tokens_per_minute=60, concurrency=10))
+
+
+def test_what_is_granted_while_the_last_replay_travels_is_charged_and_registered() -> None:
+    """However busy the limit is: it comes back, and the store knows of everything that is open."""
+    world = SlowWorld()
+    world.slow.meanwhile = [world.grant] * ROUNDS
+    world.come_back()
+    assert len(world.absence) == 0
+    assert world.left() == (10 - ROUNDS, 60 - 5 * ROUNDS)
+
+
+def test_what_is_granted_while_the_fullness_is_told_is_charged_and_registered() -> None:
+    """The same at the end of regrouping: a replay, the fullness, and what came while that travelled."""
+    world = SlowWorld()
+    asyncio.run(world.grant())
+    world.come_back(1.0)
+    world.clock.advance(1)
+    world.shared.calls.clear()
+    world.slow.meanwhile = [world.rest, world.grant]
+    world.come_back(1.0)
+    assert len(world.absence) == 0
+    assert world.left() == (8, 51)
+    assert world.shared.calls == ["restore"] * 3
+
+
+def test_a_store_that_goes_away_with_the_last_replay_breaks_nothing() -> None:
+    """The next call finds it away, and the next return registers what is open."""
+    world = SlowWorld()
+    world.slow.meanwhile = [world.grant, world.grant, world.grant_and_go_away]
+    world.come_back()
+    assert len(world.absence) == 0
+    assert world.left() == (8, 50)
+    world.absence.begin(PLACES, 1, world.clock.monotonic())
+    world.shared.away = ""
+    world.come_back()
+    assert world.left()[0] == 7
 
 
 def test_open_reservations_are_registered_again() -> None:
