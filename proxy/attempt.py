@@ -113,7 +113,7 @@ class Attempts:
         names = (turn.target.label, turn.target.provider, turn.target.model)
         attempt.outcome, attempt.said = fault.reason, heard(fault, names)
         self._fleet.blunders.note(turn.target.id, fault.reason, self._fleet.now(), attempt.said)
-        verdict = retry.judge(fault)
+        verdict = retry.judge(fault, begun=exchange.committed)
         if not exchange.committed:
             self._admission.attempted(exchange, fault)
         slow = fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT

@@ -96,8 +96,11 @@ def meant(fault: Fault) -> int:
     return _WORDS.get(code) or (int(code) if _NUMBER.fullmatch(code) else _WORDS.get(kind, 500))
 
 
-def judge(fault: Fault) -> Verdict:
-    """What follows from `fault`."""
+def judge(fault: Fault, *, begun: bool = False) -> Verdict:
+    """What follows from `fault`. `begun`: content had gone out.
+
+    Then all the time there is ends at `max_stream` alone, and it was the operator who had enough.
+    """
     if fault.said is not None and (fault.said.code in _SPENT or fault.said.kind in _SPENT):
         return _KEY
     status = meant(fault)
@@ -106,7 +109,7 @@ def judge(fault: Fault) -> Verdict:
     if fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT:
         return _SLOW
     if fault.kind is FaultKind.TOTAL_TIMEOUT:
-        return Verdict(Effect.FAILURE, move_on=False)
+        return Verdict(Effect.NEUTRAL if begun else Effect.FAILURE, move_on=False)
     if fault.kind in (FaultKind.TOO_LARGE, FaultKind.SLOW_CLIENT, FaultKind.OUT_OF_TIME):
         return Verdict(Effect.NEUTRAL, move_on=False)
     return _FAILED if fault.kind in TRANSPORT else _ODD

@@ -476,6 +476,29 @@ def test_what_an_error_after_content_teaches(said: dict[str, object], failures: 
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("life", "outcome", "broken"),
+    [
+        ([1.0, delta("and on")] * 70, "total_timeout", 0),
+        ([1.0, delta("and on"), HANG], "idle_timeout", 1),
+    ],
+    ids=["endless", "stall"],
+)
+def test_a_stream_cut_at_its_longest_life_is_no_failure(
+    life: Sequence[Step], outcome: str, broken: int
+) -> None:
+    """The bound is the operator's, and the provider did nothing wrong; of a stall that cannot be said."""
+
+    async def scenario() -> None:
+        timeouts = {"max_stream": "60s", "idle": "10s"}
+        scene = Scene(config({"a": 1}, timeouts=timeouts), {"a": [Answer([role(), *life])]})
+        sink = await scene.ask(request(stream=True))
+        assert b'"upstream_timeout"' in sink.body
+        assert (scene.outcomes, scene.health().broken) == ([outcome], broken)
+
+    run(scenario())
+
+
 def test_a_5xx_of_the_same_target_twice_counts_twice() -> None:
     """Nobody else has failed there."""
 

@@ -146,6 +146,13 @@ def test_what_had_begun_is_told_as_broken(fault: Fault, code: str) -> None:
     assert retry.refuse_late(fault).code == code
 
 
+def test_the_longest_life_of_a_stream_is_nobodys_fault() -> None:
+    """After content no other bound is on all of it. A stream that stalls is its provider's fault."""
+    ended = retry.judge(broken(FaultKind.TOTAL_TIMEOUT), begun=True)
+    assert ended == retry.Verdict(Effect.NEUTRAL, move_on=False)
+    assert retry.judge(broken(FaultKind.IDLE_TIMEOUT), begun=True).effect is Effect.FAILURE
+
+
 @pytest.mark.parametrize(
     ("fault", "found"),
     [
