@@ -200,7 +200,7 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         timeouts=waits,
         limits=(key.limits if key else None) or account.limits,
         output_policy=OutputPolicy(account.reserve_output),
-        facts=Facts(model, quirks(account.kind, model, account.quirks.said)),
+        facts=Facts(model, quirks(account.kind, model, account.quirks.said), f"{provider}{place}"),
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),

@@ -75,6 +75,18 @@ def test_what_a_model_takes_is_its_kinds_and_the_operators() -> None:
     assert (taken.images, taken.audio, taken.max_output) == (False, True, 9)
 
 
+def test_the_keys_of_a_provider_are_one_account() -> None:
+    """What one of them had sealed the others may open; elsewhere and at other providers nobody does."""
+    elsewhere: Tree = {"a": {"base_url": "http://b.test/v1", "api_keys": ["a1"]}}
+    keys = [target.facts.account for target in targets_of(config({"a": 2}))]
+    others = {
+        one(entry=elsewhere["a"]).facts.account,
+        *(t.facts.account for t in targets_of(config({"b": 1}))),
+    }
+    assert len(set(keys)) == 1
+    assert len(others - set(keys)) == 2
+
+
 def test_without_a_key_none_is_sent() -> None:
     """A local server needs no key, and gets no empty one."""
     target = one({})

@@ -26,10 +26,15 @@ from proxy.wire.naming import Origin
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """Whom a body is written for: the upstream's name of the model, and what it takes."""
+    """Whom a body is written for: the upstream's name of the model, and what it takes.
+
+    `account` is whose model it is there; `opens`: sealed reasoning that it may have made is sent to it.
+    """
 
     model: str
     quirks: Quirks
+    account: str = ""
+    opens: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,8 +32,7 @@ def native(
 ) -> Native:
     """What passes between a client and a provider of `dialect`; `facts` are of the model there."""
     if dialect is Dialect.RESPONSES:
-        thinks = facts.quirks.thinks != "no"
-        return ResponsesNative(envelope, stamp, model=facts.model, encrypted=thinks)
+        return ResponsesNative(envelope, stamp, facts)
     if dialect is Dialect.MESSAGES:
         return MessagesNative(envelope)
     return ChatNative(envelope, include_usage=include_usage)

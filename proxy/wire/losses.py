@@ -83,7 +83,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "citations": Rule(D, D, D, "Of answers, web citations are carried."),
         "message.name": Rule(C, H, H),
         "message.phase": Rule(H, C, H),
-        "thinking": Rule(P, P, P, "Sealed reasoning goes back to the model that made it and to no other."),
+        "thinking": Rule(P, P, P, "Sealed reasoning goes back to who made it and to nobody else."),
         "tool.strict": Rule(C, C, C),
         "tool.custom": Rule(P, C, X, "Becomes a function with one string, and comes back as it was."),
         "tool.hosted": Rule(R, R, R, "Only its own vendor runs it; `drop_hosted_tools` drops it instead."),

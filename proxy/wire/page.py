@@ -89,16 +89,19 @@ out without a word.
 _REASONING = """
 ## Reasoning that only its maker can read
 
-Signed thinking (Messages) and encrypted reasoning (Responses) are good for the very model that made them. In
-another dialect they travel packed, as `ax1.<dialect>.<model>.<value>`: as a `signature` to clients of
-Messages, as `encrypted_content` to clients of Responses, as `thinking_blocks` to clients of Chat Completions
-that send them back. They are unpacked, unchanged, for the same model and left out for any other.
+Signed thinking (Messages) and encrypted reasoning (Responses) are good for the very model that made them,
+the latter only in the account in which it did. A provider of the configuration is one account, whichever of
+its keys is used; an entry with a `base_url` of its own is another. In another dialect they travel packed,
+as `ax1.<dialect>.<model>.<value>`: as a `signature` to clients of Messages, as `encrypted_content` to
+clients of Responses, as `thinking_blocks` to clients of Chat Completions that send them back. They are
+unpacked, unchanged, for who made them and left out for any other.
 
 ## Stored responses
 
 Responses are stored by the proxy and not by the provider: `store`, `previous_response_id` and `background`
 are kept from providers, which get the whole history each time. A chain therefore goes on over another
-provider, another key and another replica. `responses:` in the configuration says how long and how much.
+provider, another key and another replica; only the reasoning of another model or account is left out, by
+name. `responses:` in the configuration says how long and how much.
 
 An `item_reference` may name an item of the chain, or one that the proxy itself has named. What OpenAI alone
 knows, a `conversation` or a `prompt`, cannot be part of a stored response: such requests need `store: false`.

@@ -1,8 +1,9 @@
 """Sealed reasoning on its way through another dialect: packed with a tag that says whose it is.
 
-A signature or encrypted reasoning is good for the model that made it and for no other. In the client's
-dialect it travels as `ax1.<dialect>.<model>.<value>`, model and value in base64url, so that what comes back
-is either the very bytes that were sent, or known to be somebody else's and left out.
+A signature or encrypted reasoning is good for the model that made it and for no other; in whose account
+that was, the value says itself where it matters (`responses.sealed`). In the client's dialect it travels as
+`ax1.<dialect>.<model>.<value>`, model and value in base64url, so that what comes back is either the very
+bytes that were sent, or known to be somebody else's and left out.
 """
 
 import base64

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from proxy.wire.conversation import (
 )
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
+from proxy.wire.responses import sealed
 from proxy.wire.responses.input_writer import write
 
 Json = dict[str, Any]
@@ -117,10 +119,11 @@ def test_citations_of_earlier_answers_are_lost_by_name() -> None:
 
 
 def test_reasoning_goes_back_to_the_model_that_made_it_only() -> None:
-    """Reasoning goes back to the model that made it only."""
+    """In the account in which it did."""
     other = msgspec.structs.replace(SEAL, model="gpt-4")
     foreign = Seal(Dialect.MESSAGES, "gpt-5", "sig")
-    for seal in (other, foreign, None):
+    elsewhere = sealed.closed("rs_1", "gAAA", dataclasses.replace(FACTS, account="elsewhere"))
+    for seal in (other, foreign, elsewhere, None):
         turns = [user(Text("a")), assistant(Thinking("hm", seal), Text("b")), user(Text("c"))]
         assert [item["type"] for item in items(*turns)] == ["message"] * 3
 
@@ -139,9 +142,10 @@ def test_reasoning_is_not_sent_without_what_it_led_to() -> None:
 
 
 def test_a_seal_that_is_not_what_it_should_be_is_left_out() -> None:
-    """A seal that is not what it should be is left out."""
+    """As another's is, by name where it is missed."""
     broken = msgspec.structs.replace(SEAL, value="gAAA")
-    assert [item["type"] for item in items(assistant(Thinking("", broken), Text("a")))] == ["message"]
+    found = items(assistant(Thinking("", broken), Text("a")), lost="dropped=thinking")
+    assert [item["type"] for item in found] == ["message"]
 
 
 def test_reasoning_without_an_id_has_none() -> None:

@@ -1,17 +1,22 @@
+import dataclasses
 import json
 from typing import Any
 
 import msgspec
 import pytest
 
+from proxy.profiles import Quirks
 from proxy.wire import seals
+from proxy.wire.codec import Facts
 from proxy.wire.conversation import Seal
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect
-from proxy.wire.responses import compacted
+from proxy.wire.responses import compacted, sealed
 from proxy.wire.responses.native_input import prepared, tagged
 
 Json = dict[str, Any]
+FACTS = Facts("gpt-5", Quirks(), "alpha")
+OTHER = Facts("gpt-5", Quirks(), "beta")
 VALUE = '{"id":"rs_1","encrypted_content":"gAAA"}'
 OURS = seals.pack(Seal(Dialect.RESPONSES, "gpt-5", VALUE))
 
@@ -21,9 +26,9 @@ def raw(said: Any) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(said).encode())
 
 
-def items(*said: Json, model: str | None = "gpt-5") -> list[Json]:
+def items(*said: Json, facts: Facts = FACTS) -> list[Json]:
     """These items as they are sent."""
-    found: list[Json] = json.loads(bytes(prepared(raw(said), model, Losses(Dialect.RESPONSES))))
+    found: list[Json] = json.loads(bytes(prepared(raw(said), facts, Losses(Dialect.RESPONSES))))
     return found
 
 
@@ -39,7 +44,7 @@ def reasoning(encrypted: str | None, **fields: Any) -> Json:
 def test_what_needs_no_change_is_the_very_same(said: Any) -> None:
     """What needs no change is the very same."""
     there = raw(said)
-    assert bytes(prepared(there, "m", Losses(Dialect.RESPONSES))) == bytes(there)
+    assert bytes(prepared(there, FACTS, Losses(Dialect.RESPONSES))) == bytes(there)
 
 
 def test_ids_that_the_vendor_did_not_make_are_removed() -> None:
@@ -89,7 +94,6 @@ def test_reasoning_that_we_packed_is_unpacked_for_its_model() -> None:
     assert items(reasoning(OURS, status=None)) == [
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     ]
-    assert items(reasoning(OURS), model=None)[0]["encrypted_content"] == "gAAA"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,15 @@ def test_reasoning_of_others_is_left_out(encrypted: str) -> None:
     assert items(reasoning(encrypted)) == []
 
 
+def test_where_nothing_can_be_opened_all_reasoning_is_left_out() -> None:
+    """Also what tells no maker; and what it led to does not ask for it."""
+    said = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
+    blind = dataclasses.replace(FACTS, opens=False)
+    assert items(reasoning("gAAA"), reasoning(OURS), said, facts=blind) == [
+        {"type": "message", "role": "assistant", "content": []}
+    ]
+
+
 def test_our_compaction_becomes_an_instruction_and_the_vendors_stays() -> None:
     """Our compaction becomes an instruction and the vendors stays."""
     found = items(
@@ -122,25 +135,26 @@ def test_our_compaction_becomes_an_instruction_and_the_vendors_stays() -> None:
 def test_values_travel_as_they_came() -> None:
     """Values travel as they came."""
     there = msgspec.Raw(b'[{"type":"function_call","id":"x","call_id":"c","arguments":"{\\"a\\" : 1.0}"}]')
-    assert b'"arguments":"{\\"a\\" : 1.0}"' in bytes(prepared(there, None, Losses(Dialect.RESPONSES)))
+    assert b'"arguments":"{\\"a\\" : 1.0}"' in bytes(prepared(there, FACTS, Losses(Dialect.RESPONSES)))
 
 
-def test_sealed_reasoning_is_tagged_with_its_model_once() -> None:
-    """Sealed reasoning is tagged with its model once."""
+def test_sealed_reasoning_is_tagged_with_its_maker_once() -> None:
+    """Sealed reasoning is tagged with its maker once."""
     output = raw([reasoning("gAAA"), reasoning(None), {"type": "message", "content": []}])
-    once = tagged(output, "gpt-5")
+    once = tagged(output, FACTS)
     found = json.loads(bytes(once))
     seal = seals.unpack(found[0]["encrypted_content"])
-    assert seal == Seal(Dialect.RESPONSES, "gpt-5", '{"id":"rs_9","encrypted_content":"gAAA"}')
-    assert tagged(once, "gpt-4") == once
+    assert seal == sealed.closed("rs_9", "gAAA", FACTS)
+    assert tagged(once, OTHER) == once
     assert [item["type"] for item in found] == ["reasoning", "reasoning", "message"]
-    assert tagged(raw(3), "m") == raw(3)
+    assert tagged(raw(3), FACTS) == raw(3)
 
 
 def test_what_is_tagged_comes_back_as_it_was() -> None:
-    """What is tagged comes back as it was."""
-    kept = json.loads(bytes(tagged(raw([reasoning("gAAA")]), "gpt-5")))
+    """To who made it, and not to another account."""
+    kept = json.loads(bytes(tagged(raw([reasoning("gAAA")]), FACTS)))
     assert items(*kept) == [reasoning("gAAA")]
+    assert items(*kept, facts=OTHER) == []
 
 
 def test_a_seal_changes_nothing_but_what_it_is_for() -> None:

@@ -5,14 +5,16 @@ import pytest
 from fakes.translations import events
 
 from proxy.errors import Fault, FaultKind, Refusal, Said
+from proxy.profiles import Quirks
 from proxy.wire import envelope, seals
-from proxy.wire.codec import Stamp
-from proxy.wire.conversation import Seal
+from proxy.wire.codec import Facts, Stamp
 from proxy.wire.losses import Losses
 from proxy.wire.model import Dialect, Usage
+from proxy.wire.responses import sealed
 from proxy.wire.responses.tap import ResponsesNative, ResponsesStream
 
 Json = dict[str, Any]
+FACTS = Facts("gpt-5", Quirks(thinks="effort"), "alpha")
 STAMP = Stamp("ab" * 12, 1_700_000_000)
 ID = "resp_" + "ab" * 12
 BROKEN = Refusal(502, "The provider failed.", kind="server_error", code="upstream_error")
@@ -20,18 +22,18 @@ DONE = b"data: [DONE]\n\n"
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
 
 
-def native(*, model: str | None = None, encrypted: bool = True, **body: Any) -> ResponsesNative:
+def native(**body: Any) -> ResponsesNative:
     """For a request with these fields."""
     seen = envelope.read(json.dumps({"model": "alias", "input": "Hi", **body}).encode(), 20)
-    return ResponsesNative(seen, STAMP, model=model, encrypted=encrypted)
+    return ResponsesNative(seen, STAMP, FACTS)
 
 
-def sent(*, encrypted: bool = True, **body: Any) -> Json:
+def sent(facts: Facts = FACTS, /, **body: Any) -> Json:
     """The body as it goes to the provider."""
     raw = json.dumps({"model": "alias", "input": "Hi", **body}).encode()
     seen = envelope.read(raw, 20)
     fields = seen.fields.copy()
-    ResponsesNative(seen, STAMP, encrypted=encrypted).prepare(fields, Losses(Dialect.RESPONSES))
+    ResponsesNative(seen, STAMP, facts).prepare(fields, Losses(Dialect.RESPONSES))
     found: Json = json.loads(envelope.encode(fields))
     return found
 
@@ -98,11 +100,13 @@ def test_how_to_run_in_the_background_is_nothing_to_a_provider() -> None:
     }
     seen = envelope.read(json.dumps(wished).encode(), 20)
     fields, losses = seen.fields.copy(), Losses(Dialect.RESPONSES)
-    ResponsesNative(seen, STAMP).prepare(fields, losses)
+    ResponsesNative(seen, STAMP, FACTS).prepare(fields, losses)
     assert "background_options" not in fields
     assert losses.header() == "dropped=background_options"
     with pytest.raises(Refusal):
-        ResponsesNative(seen, STAMP).prepare(seen.fields.copy(), Losses(Dialect.RESPONSES, strict=True))
+        ResponsesNative(seen, STAMP, FACTS).prepare(
+            seen.fields.copy(), Losses(Dialect.RESPONSES, strict=True)
+        )
     assert "background_options" not in sent(background_options=None)
 
 
@@ -112,7 +116,7 @@ def test_what_else_was_to_be_included_stays() -> None:
     assert sent(include=["reasoning.encrypted_content"])["include"] == ["reasoning.encrypted_content"]
     assert sent(include=None)["include"] == ["reasoning.encrypted_content"]
     assert sent(include="all")["include"] == "all"
-    assert "include" not in sent(encrypted=False)
+    assert "include" not in sent(Facts("gpt-4.1", Quirks()))
 
 
 def test_the_input_is_made_fit() -> None:
@@ -127,10 +131,10 @@ def test_reasoning_that_is_left_out_is_named() -> None:
     raw = json.dumps({"model": "m", "input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}).encode()
     seen = envelope.read(raw, 20)
     losses = Losses(Dialect.RESPONSES)
-    ResponsesNative(seen, STAMP).prepare(seen.fields.copy(), losses)
+    ResponsesNative(seen, STAMP, FACTS).prepare(seen.fields.copy(), losses)
     assert losses.header() == "dropped=input[]"
     with pytest.raises(Refusal) as caught:
-        ResponsesNative(seen, STAMP).prepare(seen.fields, Losses(Dialect.RESPONSES, strict=True))
+        ResponsesNative(seen, STAMP, FACTS).prepare(seen.fields, Losses(Dialect.RESPONSES, strict=True))
     assert (caught.value.status, caught.value.param) == (400, "input[0]")
 
 
@@ -146,7 +150,7 @@ def test_a_body_without_input_is_the_providers_to_refuse() -> None:
     """A body without input is the providers to refuse."""
     seen = envelope.read(b'{"model":"m"}', 20)
     fields = seen.fields.copy()
-    ResponsesNative(seen, STAMP).prepare(fields, Losses(Dialect.RESPONSES))
+    ResponsesNative(seen, STAMP, FACTS).prepare(fields, Losses(Dialect.RESPONSES))
     assert "input" not in fields
 
 
@@ -181,14 +185,14 @@ def test_values_of_a_reply_travel_as_they_came() -> None:
     assert b'"output":[{"n": 1.0, "s":"\\u00e9"}]' in told
 
 
-def test_kept_reasoning_is_tagged_with_the_model_that_made_it() -> None:
-    """Kept reasoning is tagged with the model that made it."""
-    one = native(model="gpt-5")
+def test_kept_reasoning_is_tagged_with_its_maker() -> None:
+    """And the client sees it as it came."""
+    one = native()
     told, _ = one.reply(json.dumps(response(output=[REASONING])).encode())
     assert json.loads(told)["output"] == [REASONING]
     assert one.kept is not None
     seal = seals.unpack(json.loads(one.kept)["output"][0]["encrypted_content"])
-    assert seal == Seal(Dialect.RESPONSES, "gpt-5", '{"id":"rs_1","encrypted_content":"gAAA"}')
+    assert seal == sealed.closed("rs_1", "gAAA", FACTS)
 
 
 @pytest.mark.parametrize(
@@ -313,15 +317,12 @@ def test_what_comes_after_the_end_is_not_passed_on(more: bytes) -> None:
 
 def test_the_whole_response_is_kept() -> None:
     """The whole response is kept."""
-    one = stream(model="gpt-5")
+    one = stream()
     raw = one.feed(CREATED + DELTA + COMPLETED)
     kept = json.loads(one.kept or b"")
     assert kept["id"] == ID
     assert seals.unpack(kept["output"][0]["encrypted_content"])
-    assert events(raw)[-2]["response"]["output"] == [REASONING]
-    plain = stream()
-    told = plain.feed(COMPLETED)
-    assert json.loads(plain.kept or b"") == events(told)[0]["response"]
+    assert events(raw)[-2]["response"] == {**kept, "output": [REASONING]}
 
 
 def test_nothing_is_kept_before_the_end() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.wire import data_urls, naming, parts, seals
+from proxy.wire import data_urls, naming, parts
 from proxy.wire.codec import Facts
 from proxy.wire.conversation import (
     Audio,
@@ -109,15 +109,13 @@ class _Items:
         self.items.append(message)
 
     def _thinking(self, block: Thinking, *, wanted: bool, going_on: bool) -> None:
-        """Reasoning of this very model. It has to be followed by what it led to."""
-        if block.seal is None or not seals.fits(block.seal, Dialect.RESPONSES, self._facts.model):
+        """Reasoning of this very model and account. It has to be followed by what it led to."""
+        own = sealed.opened(block.seal, self._facts)
+        if own is None:
             if going_on and (block.text or block.seal is not None):
                 self._losses.drop("thinking")
             return
         if not wanted:
-            return
-        own = sealed.opened(block.seal)
-        if own is None:
             return
         summary = [{"type": "summary_text", "text": block.text}] if block.text else []
         self.items.append({"type": "reasoning", **own, "summary": summary})

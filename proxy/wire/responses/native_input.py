@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from proxy.wire import seals
+from proxy.wire.codec import Facts
 from proxy.wire.envelope import Fields, encode
 from proxy.wire.losses import Losses
-from proxy.wire.model import Dialect
 from proxy.wire.responses import compacted, sealed
 from proxy.wire.responses.output import REDACTED
 
@@ -36,10 +36,11 @@ _items = msgspec.json.Decoder(list[Fields])
 _text = msgspec.json.Decoder(str)
 
 
-def prepared(raw: msgspec.Raw, model: str | None, losses: Losses) -> msgspec.Raw:
-    """`raw` as `model` takes it, the very same where it does already. None: whichever made a seal.
+def prepared(raw: msgspec.Raw, facts: Facts, losses: Losses) -> msgspec.Raw:
+    """`raw` as a provider's model takes it, the very same where it does already.
 
-    Reasoning that is left out is noted in `losses`.
+    Reasoning that is left out is noted in `losses`. What a client carries as it came tells no maker: it is
+    sent to whoever opens seals.
     """
     if _NOTABLE.search(raw) is None:
         return raw
@@ -51,7 +52,7 @@ def prepared(raw: msgspec.Raw, model: str | None, losses: Losses) -> msgspec.Raw
     alone = False
     for place, item in enumerate(items):
         kind = bytes(item.get("type", b'"message"' if "role" in item else b""))
-        found = _reasoning(item, model) if kind == b'"reasoning"' else _other(item, kind)
+        found = _reasoning(item, facts) if kind == b'"reasoning"' else _other(item, kind)
         if found is None:
             losses.drop("thinking", f"input[{place}]")
             alone = True
@@ -76,16 +77,13 @@ def _other(item: Fields, kind: bytes) -> Fields:
     return item
 
 
-def _reasoning(item: Fields, model: str | None) -> Fields | None:
+def _reasoning(item: Fields, facts: Facts) -> Fields | None:
     """A reasoning item that can be sent; None for one that can not."""
     encrypted = _string(item, "encrypted_content")
-    if not encrypted:
+    if not encrypted or not facts.opens:
         return None
     if encrypted.startswith(seals.TAG):
-        seal = seals.unpack(encrypted.removesuffix(REDACTED))
-        if seal is None or seal.dialect is not Dialect.RESPONSES or model not in (None, seal.model):
-            return None
-        own = sealed.opened(seal)
+        own = sealed.opened(seals.unpack(encrypted.removesuffix(REDACTED)), facts)
         if own is None:
             return None
         item.update({name: msgspec.Raw(encode(value)) for name, value in own.items()})
@@ -100,8 +98,8 @@ def _compaction(item: Fields) -> Fields:
     return {key: msgspec.Raw(encode(value)) for key, value in said.items()}
 
 
-def tagged(output: msgspec.Raw, model: str) -> msgspec.Raw:
-    """Output items with their sealed reasoning packed: good for `model` alone, and known to be so."""
+def tagged(output: msgspec.Raw, facts: Facts) -> msgspec.Raw:
+    """Output items with their sealed reasoning packed: good for its maker alone, and known to be so."""
     try:
         items = _items.decode(output)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -113,7 +111,7 @@ def tagged(output: msgspec.Raw, model: str) -> msgspec.Raw:
             and encrypted
             and not encrypted.startswith(seals.TAG)
         ):
-            seal = sealed.closed(_string(item, "id"), encrypted, model)
+            seal = sealed.closed(_string(item, "id"), encrypted, facts)
             item["encrypted_content"] = msgspec.Raw(encode(seals.pack(seal)))
     return msgspec.Raw(encode(items))
 

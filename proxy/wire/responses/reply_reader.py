@@ -97,7 +97,7 @@ class ResponsesReader:
 
     def __init__(self, facts: Facts) -> None:
         self.ended = False
-        self._model = facts.model
+        self._facts = facts
         self._began = False
         self._blocks: dict[_Key, _Block] = {}
         self._queue: list[_Block] = []
@@ -285,7 +285,7 @@ class ResponsesReader:
         encrypted = _word(item, "encrypted_content")
         seal = None
         if encrypted:
-            seal = sealed.closed(_word(item, "id"), encrypted, self._model)
+            seal = sealed.closed(_word(item, "id"), encrypted, self._facts)
         block.closed = block.closed or Closed(seal=seal)
         self._pass_on()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.errors import Fault, FaultKind, Refusal
 from proxy.wire import sse
-from proxy.wire.codec import Stamp
+from proxy.wire.codec import Facts, Stamp
 from proxy.wire.envelope import Envelope, Fields, encode
 from proxy.wire.losses import Losses
 from proxy.wire.model import Usage
@@ -76,17 +76,13 @@ _kind = msgspec.json.Decoder(_Kind)
 class ResponsesNative:
     """What passes between a client and a provider of this dialect. See `bypass.Native`.
 
-    `model` is the upstream's name of it, by which sealed reasoning is known to be its own; None where that
-    does not matter. `encrypted` says whether it takes being asked for it.
+    By the provider's `facts` sealed reasoning is known to be its own; one that thinks is asked for it.
     """
 
-    def __init__(
-        self, envelope: Envelope, stamp: Stamp, *, model: str | None = None, encrypted: bool = True
-    ) -> None:
+    def __init__(self, envelope: Envelope, stamp: Stamp, facts: Facts) -> None:
         self.kept: bytes | None = None
         self._envelope = envelope
-        self._model = model
-        self._encrypted = encrypted
+        self._facts = facts
         self._own = _own(envelope.fields, stamp)
 
     def prepare(self, fields: Fields, losses: Losses) -> None:
@@ -96,10 +92,10 @@ class ResponsesNative:
         fields.pop("background", None)
         if fields.pop("background_options", _NULL) != _NULL:
             losses.drop("unknown", "background_options")  # the run is the proxy's: the provider hears of none
-        if self._encrypted:
+        if self._facts.quirks.thinks != "no":
             _include(fields)
         if "input" in fields:
-            fields["input"] = native_input.prepared(fields["input"], self._model, losses)
+            fields["input"] = native_input.prepared(fields["input"], self._facts, losses)
 
     def reply(self, body: bytes) -> tuple[bytes, Usage | None]:
         """The provider's response under the client's id, and its usage. Raises `Fault` where it is none."""
@@ -118,12 +114,12 @@ class ResponsesNative:
             )
         response.update(self._own)
         told = encode(response)
-        self.kept = kept_of(response, told, self._model)
+        self.kept = kept_of(response, told, self._facts)
         return told, seen.usage(response.get("usage"))
 
     def stream(self) -> "ResponsesStream":
         """A fresh stream state."""
-        return ResponsesStream(self._own, self._model)
+        return ResponsesStream(self._own, self._facts)
 
 
 def _own(asked: Fields, stamp: Stamp) -> Mapping[str, msgspec.Raw]:
@@ -157,22 +153,22 @@ def _object(data: bytes) -> Fields | None:
         return None
 
 
-def kept_of(response: Fields, told: bytes, model: str | None) -> bytes:
-    """What is to be stored of a response that was `told` so: its sealed reasoning tagged with its model."""
+def kept_of(response: Fields, told: bytes, facts: Facts) -> bytes:
+    """What is to be stored of a response that was `told` so: its sealed reasoning tagged with its maker."""
     output = response.get("output", _NULL)
-    if model is None or b'"encrypted_content"' not in bytes(output):
+    if b'"encrypted_content"' not in bytes(output):
         return told
-    return encode({**response, "output": native_input.tagged(output, model)})
+    return encode({**response, "output": native_input.tagged(output, facts)})
 
 
 class ResponsesStream(Passing):
     """A stream that passes, and the tap beside it. See `model.Stream`."""
 
-    def __init__(self, own: Mapping[str, msgspec.Raw], model: str | None) -> None:
+    def __init__(self, own: Mapping[str, msgspec.Raw], facts: Facts) -> None:
         super().__init__(_goes_on)
         self.kept: bytes | None = None
         self._own = own
-        self._model = model
+        self._facts = facts
         self._response: Fields | None = None
 
     def finish(self) -> bytes:
@@ -252,7 +248,7 @@ class ResponsesStream(Passing):
         if kind not in _ENDS:
             return out
         self.usage = seen.usage(response.get("usage"))
-        self.kept = kept_of(response, told, self._model)
+        self.kept = kept_of(response, told, self._facts)
         self.content = self.ended = True
         return out + DONE
 
