@@ -8,7 +8,7 @@ import click
 from proxy import appraiser, checking
 from proxy import config as configs
 from proxy.clock import SystemClock
-from proxy.commands.process import check_extras, environment, refused
+from proxy.commands.process import check_extras, check_proxies, environment, refused
 from proxy.config.problems import ConfigError
 
 
@@ -30,13 +30,15 @@ def check(file: str | None, path: str | None) -> None:
     """
     if file and path and file != path:
         raise click.UsageError(f"FILE is {file} and --config is {path}: name one")
+    environ = environment()
     try:
         if named := file or path:
-            config, source = configs.read(Path(named), environment()), named
+            config, source = configs.read(Path(named), environ), named
         else:
-            config, source = configs.discover(None, environment(), Path.cwd())
-        check_extras(config, source)
+            config, source = configs.discover(None, environ, Path.cwd())
+        check_extras(config, source, environ)
     except ConfigError as error:
         raise refused(error) from None
+    check_proxies(environ)
     today = dt.datetime.fromtimestamp(SystemClock().wall(), dt.UTC)
     click.echo(checking.summary(config, source, appraiser.find(checking.sought(config), today)))

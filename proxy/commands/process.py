@@ -5,7 +5,7 @@ The only place that reads the environment and the machine's randomness; everythi
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -14,8 +14,10 @@ from metrics.record import Record
 from proxy import exporting
 from proxy.app import Surroundings
 from proxy.clock import SystemClock
-from proxy.config.problems import ConfigError
-from proxy.config.settings import Config
+from proxy.config import REDIS_VARIABLE
+from proxy.config.problems import ConfigError, Problem
+from proxy.config.redis_url import AddressError, parse
+from proxy.config.settings import Config, Redis
 from proxy.embedded import Embedded, EmbeddedSettings, bundled_server
 from proxy.upstream.egress import Proxies
 
@@ -57,11 +59,24 @@ def check_proxies(environ: Mapping[str, str]) -> None:
         raise click.ClickException(f"{error}; mend or unset it") from None
 
 
-def check_extras(config: Config, source: str) -> None:
-    """Raises `ConfigError` where a configuration wants what is not installed."""
-    problem = exporting.missing(config.traces)
-    if problem is not None:
-        raise ConfigError([problem], source)
+def check_extras(config: Config, source: str, environ: Mapping[str, str]) -> None:
+    """Raises `ConfigError` where a configuration wants what this machine lacks: a package, a certificate."""
+    found = [exporting.missing(config.traces), *_certificates(config.redis, environ)]
+    problems = [problem for problem in found if problem is not None]
+    if problems:
+        raise ConfigError(problems, source)
+
+
+def _certificates(redis: Redis, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """What of the files that the ways to Redis name cannot be used."""
+    named = f"${REDIS_VARIABLE}" if environ.get(REDIS_VARIABLE) else "redis.url"
+    for place, url in ((named, redis.url), ("redis.responses_url", redis.responses_url)):
+        tls = parse(url).tls if url and url != "embedded" else None
+        try:
+            if tls is not None:
+                tls.context()
+        except AddressError as error:
+            yield Problem(place, str(error), "")
 
 
 def refused(error: ConfigError) -> click.ClickException:

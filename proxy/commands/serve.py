@@ -29,7 +29,7 @@ from proxy.config.fixed import NOTHING, Held
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.settings import Config
 from proxy.embedded import Description, EmbeddedError
-from proxy.link import AddressError, parse
+from proxy.link import AddressError
 from proxy.workers import Crew, Workers, WorkersError, command_of
 
 
@@ -115,7 +115,7 @@ class Asked:
     def read(self, environ: Mapping[str, str], kept: Held = NOTHING) -> tuple[Config, str]:
         """The configuration to run with, and where it is from. Raises `ConfigError`."""
         config, source = configs.discover(self.path, environ, Path.cwd(), kept)
-        check_extras(config, source)
+        check_extras(config, source, environ)
         if not config.clients and not self.insecure_no_auth:
             found = "no client is configured, so nobody could call"
             mend = "add one, or say --insecure-no-auth to answer everybody"
@@ -182,18 +182,6 @@ def _serve(
             store.stop()
 
 
-def _check_redis(config: Config) -> None:
-    """Say now what each worker would die of: a Redis URL whose certificates cannot be read."""
-    if config.redis.url == "embedded":
-        return
-    try:
-        tls = parse(config.redis.url).tls
-        if tls is not None:
-            tls.context()
-    except AddressError as error:
-        raise click.ClickException(str(error)) from None
-
-
 def _say_store(store: Description) -> None:
     log = structlog.get_logger("serve")
     log.info("store_started", **store.fields())
@@ -207,7 +195,6 @@ def _orphaned() -> None:
 
 def _parent(config: Config, environ: Mapping[str, str]) -> int:
     """Run the workers of one `serve` on one store."""
-    _check_redis(config)
     command = command_of([*sys.argv[1:], "--port", str(_free_port(config))])
     store = store_of(config, environ)
     try:

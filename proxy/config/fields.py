@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainSerializer
 
 from proxy import addresses
+from proxy.config.redis_url import parse
 from proxy.config.units import Count, Duration
 from proxy.profiles import PROFILES, Dialect, kind_of
 
@@ -61,14 +62,17 @@ def _model_name(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    if text != "embedded" and not _REDIS_URL.fullmatch(text):
+    if text == "embedded":
+        return text
+    if not _REDIS_URL.fullmatch(text):
         raise ValueError(f"embedded, or {_SERVERS}")
-    return text
+    return _server_url(text)
 
 
 def _server_url(text: str) -> str:
     if not _REDIS_URL.fullmatch(text):
         raise ValueError(_SERVERS)
+    parse(text)
     return text
 
 

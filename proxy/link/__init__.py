@@ -1,7 +1,6 @@
 """The Redis link: the only room that owns Redis connections.
 
 link          READ THIS FIRST: call, subscribe, what is observable
-address       a URL as a frozen value
 node          one server: connection, breaker, the task that mends both
 connection    batches out, replies in, in order
 dialler       socket, TLS, greeting
@@ -12,7 +11,7 @@ script  failure  counters   what is asked, what goes wrong, what is counted
 journal       what the log says of it
 """
 
-from proxy.link.address import Address, AddressError, parse
+from proxy.config.redis_url import Address, AddressError, parse
 from proxy.link.breaker import State
 from proxy.link.counters import Counters
 from proxy.link.dialler import Settings

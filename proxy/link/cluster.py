@@ -9,7 +9,7 @@ import asyncio
 from binascii import crc_hqx
 from collections.abc import Sequence
 
-from proxy.link.address import Endpoint
+from proxy.config.redis_url import Endpoint
 from proxy.link.breaker import State
 from proxy.link.connection import Call
 from proxy.link.failure import Reason, Unavailable

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.clock import Clock
-from proxy.link.address import Address, Credentials, Endpoint
+from proxy.config.redis_url import Address, Credentials, Endpoint
 from proxy.link.connection import Connection, Owner
 from proxy.link.counters import Counters
 from proxy.link.failure import Reason, ScriptError, Unavailable

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.clock import Clock
-from proxy.link.address import Address, Endpoint, Layout
+from proxy.config.redis_url import Address, Endpoint, Layout
 from proxy.link.breaker import State
 from proxy.link.cluster import Cluster
 from proxy.link.connection import Batch, Call

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.clock import Clock
-from proxy.link.address import Endpoint
+from proxy.config.redis_url import Endpoint
 from proxy.link.breaker import STEADY_S, Breaker, Jitter, State
 from proxy.link.connection import Batch, Call, Connection, Owner
 from proxy.link.counters import Counters

@@ -5,7 +5,7 @@ the attempt after it asks another one. Whether the named server is a primary it 
 (https://valkey.io/topics/sentinel-clients/).
 """
 
-from proxy.link.address import Endpoint
+from proxy.config.redis_url import Endpoint
 from proxy.link.dialler import Dialler
 from proxy.link.failure import Reason, Unavailable
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from proxy.link.address import Endpoint
+from proxy.config.redis_url import Endpoint
 from proxy.link.breaker import Jitter
 from proxy.link.connection import Connection, Owner
 from proxy.link.failure import Reason, Unavailable

@@ -5,8 +5,8 @@ import pytest
 from redis.crc import key_slot
 from scripted import Command, Peer, array, linked, serving
 
+from proxy.config.redis_url import Endpoint
 from proxy.link import Unavailable
-from proxy.link.address import Endpoint
 from proxy.link.cluster import read_slots, slot_of
 
 KEYS = ["foo", "{foo}bar", "a{foo}", "{}foo", "a{}b{c}", "{a", "a}b{", "{{a}}", "", "ü{é}"]

@@ -24,6 +24,7 @@ _FORM = re.compile(
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 _KNOWN = frozenset({"db", "ca", "cert", "key", "tls", "sentinel_username", "sentinel_password"})
 _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_ESCAPED = "(characters such as / @ ? in a password are written %2F %40 %3F)"
 _VERIFY = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 """The same on every Python. Left to itself 3.13 adds `VERIFY_X509_STRICT`, which refuses an authority that
 the plainest recipe makes; before 3.13 the second is missing, by which `ca` may be the server's own
@@ -31,7 +32,7 @@ certificate."""
 
 
 class AddressError(ValueError):
-    """A URL that cannot be used. Its text says which part is wrong and what is allowed, never the URL."""
+    """A URL that cannot be used. Its text says what is allowed in the part that is wrong, never the URL."""
 
 
 class Layout(enum.Enum):
@@ -83,13 +84,13 @@ class Tls:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:  # ssl.SSLError is one
-            raise AddressError(f"redis URL: ca={self.ca} cannot be used: {error}") from error
+            raise AddressError(f"ca={self.ca} cannot be used: {error}") from error
         context.verify_flags = _VERIFY
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key)
             except OSError as error:
-                raise AddressError(f"redis URL: cert={self.cert} cannot be used: {error}") from error
+                raise AddressError(f"cert={self.cert} cannot be used: {error}") from error
         return context
 
 
@@ -117,10 +118,7 @@ def parse(url: str) -> Address:
     """
     match = _FORM.fullmatch(url)
     if match is None:
-        raise AddressError(
-            "redis URL: not of the form scheme://[user:password@]host[:port][/db][?option=value] "
-            "(characters such as / @ ? in a password are written %2F %40 %3F)"
-        )
+        raise AddressError(f"scheme://[user:password@]host[:port][/db][?option=value] {_ESCAPED}")
     options = _options(match["query"] or "")
     scheme, path = match["scheme"], unquote(match["path"] or "")
     credentials = _credentials(match["user"])
@@ -140,7 +138,7 @@ def parse(url: str) -> Address:
 
 def _unix(hosts: str, path: str, options: dict[str, str], credentials: Credentials | None) -> Address:
     if hosts or len(path) < 2 or options.keys() - {"db"}:
-        raise AddressError("redis URL: unix:// is followed by /the/path/of/a/socket and at most ?db=number")
+        raise AddressError("unix:// with /the/path/of/a/socket and at most ?db=number")
     endpoints = (Endpoint("", 0, path),)
     return Address(Layout.SINGLE, endpoints, db=_number(options.get("db", "")), credentials=credentials)
 
@@ -149,7 +147,7 @@ def _options(query: str) -> dict[str, str]:
     plain = query.replace("+", "%2B")  # no form: a plus is a plus (RFC 3986), and passwords have some
     options = dict(parse_qsl(plain, keep_blank_values=True))
     if options.keys() - _KNOWN:  # not repeated: it may be the end of a password with a `?` in it
-        raise AddressError(f"redis URL: an option is unknown; there are {', '.join(sorted(_KNOWN))}")
+        raise AddressError(f"no options but {', '.join(sorted(_KNOWN))}")
     return options
 
 
@@ -173,7 +171,7 @@ def _endpoint(text: str, port: int) -> Endpoint:
     match = _HOST.fullmatch(text)
     number = int(match["port"] or port) if match else 0
     if match is None or not 0 < number < 65536:
-        raise AddressError("redis URL: a host is a name or an address, and :port between 1 and 65535")
+        raise AddressError(f"a host that is a name or an address, and a :port between 1 and 65535 {_ESCAPED}")
     return Endpoint(unquote(match["six"] or match["name"]), number)
 
 
@@ -183,14 +181,14 @@ def _layout(scheme: str, endpoints: tuple[Endpoint, ...]) -> Layout:
     if scheme == "redis+cluster":
         return Layout.CLUSTER
     if len(endpoints) > 1:
-        raise AddressError("redis URL: several hosts need redis+sentinel:// or redis+cluster://")
+        raise AddressError("one host, or redis+sentinel:// or redis+cluster:// for several")
     return Layout.SINGLE
 
 
 def _service(path: str) -> str:
     service = path.strip("/").partition("/")[0]
     if not service:
-        raise AddressError("redis URL: redis+sentinel:// ends with /the name of the service, as in /mymaster")
+        raise AddressError("redis+sentinel:// with /the name of the service at its end, as in /mymaster")
     return service
 
 
@@ -200,21 +198,21 @@ def _db(scheme: str, path: str, options: dict[str, str]) -> int:
         rest = rest.partition("/")[2]
     db = _number(options.get("db", rest))
     if db and scheme == "redis+cluster":
-        raise AddressError("redis URL: a cluster has only database 0")
+        raise AddressError("database 0, for a cluster has no other")
     return db
 
 
 def _number(text: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise AddressError("redis URL: the database is a number, as in /0 or ?db=0")
+        raise AddressError("a database that is a number, as in /0 or ?db=0")
     return int(text or 0)
 
 
 def _tls(scheme: str, options: dict[str, str]) -> Tls | None:
     files = {name: Path(options[name]) for name in ("ca", "cert", "key") if options.get(name)}
     if "key" in files and "cert" not in files:
-        raise AddressError("redis URL: key= needs cert= beside it")
+        raise AddressError("key= with cert= beside it")
     wanted = _YES.get(options.get("tls", "no").lower())
     if wanted is None:
-        raise AddressError("redis URL: tls is true or false")
+        raise AddressError("tls=true or tls=false")
     return Tls(**files) if scheme == "rediss" or files or wanted else None
