@@ -85,6 +85,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "message.phase": Rule(H, C, H),
         "thinking": Rule(P, P, P, "Sealed reasoning goes back to who made it and to nobody else."),
         "tool.strict": Rule(C, C, C),
+        "tool.schema": Rule(C, C, X, "A union at its top becomes one object with the properties of all."),
         "tool.custom": Rule(P, C, X, "Becomes a function with one string, and comes back as it was."),
         "tool.hosted": Rule(R, R, R, "Only its own vendor runs it; `drop_hosted_tools` drops it instead."),
         "tool.namespace": Rule(X, X, X, "Flattened to `namespace__name`, and comes back as it was."),

@@ -267,6 +267,29 @@ def test_instructions_at_the_end_do_not_hide_that_turn() -> None:
     assert "thinking" not in written.body
 
 
+A = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+REFERRED = {"$ref": "#/definitions/a", "definitions": {"a": A}}
+
+
+@pytest.mark.parametrize("strict", [True, None])
+def test_a_tool_that_takes_one_of_several(strict: bool | None) -> None:
+    """Its arguments are one object with the properties of all, and that is told."""
+    union = {"anyOf": [{"$ref": "#/definitions/a"}, {"type": "object", "properties": {"b": {}}}]}
+    tool = Tool("f", schema={**union, "definitions": {"a": A}}, strict=strict)
+    written, lost = write(tools=(tool,), model=NEW)
+    schema = written.body["tools"][0]["input_schema"]
+    assert (schema["type"], schema["properties"]) == ("object", {"a": {"type": "string"}, "b": {}})
+    assert lost == "changed=tool.schema"
+
+
+@pytest.mark.parametrize("strict", [True, None])
+def test_a_tool_whose_arguments_are_only_referred_to(strict: bool | None) -> None:
+    """As zod-to-json-schema has them: they stand where Messages looks for them, and nothing is lost."""
+    (tool,) = body(tools=(Tool("f", schema=REFERRED, strict=strict),), model=NEW)["tools"]
+    assert {name: tool["input_schema"][name] for name in A} == A
+    assert tool["input_schema"].get("additionalProperties", True) is not strict
+
+
 def test_a_conversation_with_calls_and_no_tools_any_more() -> None:
     """They are declared by their names, for calls of the unknown are refused; none of them may be called."""
     turns = (QUESTION, Turn(Role.ASSISTANT, (CALL,)), RESULTS)

@@ -121,7 +121,10 @@ def _tool(tool: Tool, facts: Facts, losses: Losses) -> Json:
     made: Json = {"name": name}
     if tool.description:
         made["description"] = tool.description
-    made["input_schema"] = schema = schemas.flat(schemas.arguments(tool.schema))
+    schema, changed = schemas.flat(schemas.arguments(tool.schema))
+    if changed:
+        losses.meet("tool.schema")
+    made["input_schema"] = schema
     if not tool.strict:
         return made
     if not facts.quirks.json_schema:
