@@ -18,8 +18,9 @@ from proxy import bounds, circuit, latency
 from proxy.blunders import Blunders
 from proxy.circuit import NOTHING, ORDERS, Change, Kind, Record
 from proxy.clock import Clock, ClusterClock
-from proxy.health import UNTOUCHED, Effect, Epochs, Health, Report, Standing, lessons
+from proxy.health import Effect, Health, Report, Standing, lessons
 from proxy.latency import Known, Latencies
+from proxy.moment import Came
 from proxy.outbox import Outbox, Untold
 from proxy.places import Places
 from proxy.probes import Probes
@@ -27,6 +28,7 @@ from proxy.routing import Plan
 from proxy.snapshot import Snapshot, snapshot
 from proxy.targets import Target
 from proxy.throttle import Throttle
+from proxy.turn import NO_PROBE, Turn, places
 
 __all__ = ["ENTRIES", "TEND", "Fleet", "Snapshot", "Turn", "snapshot"]
 
@@ -35,22 +37,6 @@ ENTRIES = 10_000
 
 TEND = 0.2
 """Seconds between two looks at the probes that are on their way."""
-
-
-class Turn(msgspec.Struct, eq=False):
-    """A place at a target, taken for one attempt; to be ended once. `began` is monotonic, in seconds.
-
-    `probe` are the tokens, by name, of what it is the probe of, until it is reported. `asking`: others wait
-    to hear whether its key had a free place. `told`: something was reported of it already. `epochs`: when the
-    names of its target had last been reset; of those that were reset since, it says nothing any more.
-    """
-
-    target: Target
-    began: float
-    probe: Mapping[str, str] = msgspec.field(default_factory=dict)
-    asking: bool = False
-    told: bool = False
-    epochs: Epochs = UNTOUCHED
 
 
 class Fleet:
@@ -88,6 +74,7 @@ class Fleet:
         self._standings: dict[str, Standing] = {}
         self._standings_of: tuple[int, Health] = (0, snapshot.health)
         self._listeners: list[Callable[[], None]] = []
+        self._hearers: list[Callable[[], None]] = []
 
     # What a pick needs to know: see `routing.Moment`.
 
@@ -179,32 +166,45 @@ class Fleet:
         outbox, self.outbox, self._draw = self.outbox, Outbox(), copy.copy(self._draw)
         self.outbox.open = outbox.open
         self.blunders, self._untold = Blunders(), Untold(self.snapshot.health.rules)
-        self.dirty, self._standings, self._listeners = self._untold.dirty, {}, []
+        self.dirty, self._standings, self._listeners, self._hearers = self._untold.dirty, {}, [], []
         self.in_flight, self._succeeded = dict(self.in_flight), dict(self._succeeded)
         self.latencies, self.throttle = self.latencies.twin(), copy.deepcopy(self.throttle)
         self._probes, self._places = copy.deepcopy(self._probes), self._places.twin(self._draw)
 
     # Turns.
 
-    def pick(self, plan: Plan) -> Turn | None:
+    def pick(self, plan: Plan, *, patient: bool = False) -> Turn | None:
         """The next of a plan, taken; None where none may be tried now.
 
         Where a half-open target would have been picked, its probe is asked for; it may come in a moment.
+        `patient`: until it does nothing is taken for a plan of which no target was tried; see `awaits`.
         """
-        if self.snapshot.health.tripped:
-            for target in plan.wanted(self):
-                self._tell(self._probes.ask(self.standing(target).trial))
+        asked = self.snapshot.health.tripped and self._ask(plan)
+        if asked and patient and all(pick.came is not Came.TRIED for pick in plan.picks):
+            return None
         chosen = plan.next(self)
         return self.take(chosen) if chosen is not None else None
+
+    def _ask(self, plan: Plan) -> bool:
+        """Ask for the probes that `plan` wants; whether the answer is still to come."""
+        claims = self._probes.ask(self._trials(plan))
+        self._tell(claims)
+        return self._probes.awaited(claim.name for claim in claims)
+
+    def awaits(self, plan: Plan) -> bool:
+        """Whether a probe that `plan` wants is asked for, and the answer still to come: see `on_answer`."""
+        return self.snapshot.health.tripped and self._probes.awaited(self._trials(plan))
+
+    def _trials(self, plan: Plan) -> list[str]:
+        return [name for target in plan.wanted(self) for name in self.standing(target).trial]
 
     def take(self, target: Target) -> Turn:
         """A place at `target`, whatever stands against it."""
         self.in_flight[target.id] = self.in_flight.get(target.id, 0) + 1
-        probe: Mapping[str, str] = _NO_PROBE
+        probe: Mapping[str, str] = NO_PROBE
         if self._probes and self.granted(target):
             probe = self._probes.begin(self.standing(target).trial)
-        places = _places(target) if target.limits is not None else 0
-        first = places > 0 and self._places.take(target.key_id)
+        first = target.limits is not None and places(target) > 0 and self._places.take(target.key_id)
         return Turn(target, self._clock.monotonic(), probe, first, epochs=self.health.epochs(target))
 
     def admitted(self, turn: Turn) -> None:
@@ -216,13 +216,13 @@ class Fleet:
 
     def crowded(self, target: Target) -> None:
         """Its key had no free place for a request, whose turn is over."""
-        self._places.refused(target.key_id, _places(target), self.now())
+        self._places.refused(target.key_id, places(target), self.now())
         self._changed()
 
     def report(self, turn: Turn, report: Report) -> None:
         """What the attempt taught."""
         target, busy = turn.target, self.in_flight.get(turn.target.id, 0)
-        probe, turn.probe, turn.told = turn.probe, _NO_PROBE, True
+        probe, turn.probe, turn.told = turn.probe, NO_PROBE, True
         if probe:
             self._probes.end(probe)
         if report.overload and target.id not in self.health.begun_anew(target, turn.epochs):
@@ -256,17 +256,21 @@ class Fleet:
 
     def _leave(self, turn: Turn) -> None:
         """Its place at the key is free."""
-        places = _places(turn.target)
-        if places:
+        most = places(turn.target)
+        if most:
             if turn.asking:
                 self._places.answered(turn.target.key_id, self.now())
-            self._places.end(turn.target.key_id, places, self.now())
+            self._places.end(turn.target.key_id, most, self.now())
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever somebody may be picked who could not be before."""
         self._listeners.append(listener)
 
     # Probes.
+
+    def on_answer(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever something that was told has been decided on, claims of probes too."""
+        self._hearers.append(listener)
 
     async def run(self) -> None:
         """Tend the probes until cancelled."""
@@ -300,7 +304,7 @@ class Fleet:
 
     def refuse(self, claims: Sequence[Change]) -> None:
         """Nobody knows what became of `claims`: they count as not granted, and a lease lapses by itself."""
-        self._probes.answered(claims, {}, self.now())
+        self._decided(claims, {})
 
     def _tell(self, changes: Iterable[Change]) -> None:
         known, now = self.health.records, self.now()
@@ -359,8 +363,13 @@ class Fleet:
     def answered(self, changes: Sequence[Change]) -> None:
         """`changes` were carried out, and what came of them was adopted: a claim was granted or not."""
         self._untold.answered(changes)
-        if self._probes.answered(changes, self.health.records, self.now()):
+        self._decided(changes, self.health.records)
+
+    def _decided(self, changes: Sequence[Change], records: Mapping[str, Record]) -> None:
+        if self._probes.answered(changes, records, self.now()):
             self._changed()
+        for listener in self._hearers:
+            listener()
 
     def _swap(self, records: dict[str, Record] | None) -> None:
         if records is None or records == self.health.records:
@@ -383,15 +392,8 @@ class Fleet:
             listener()
 
 
-_NO_PROBE: Mapping[str, str] = {}
-
 _AT_ONCE = frozenset({Kind.BACK_OFF, Kind.REFUSE})
 """What holds here before the cluster has heard of it: the next pick must not go there."""
-
-
-def _places(target: Target) -> int:
-    """How many requests its key may have at one time; 0 for any number."""
-    return (target.limits.concurrency if target.limits is not None else None) or 0
 
 
 def _aged(change: Change, age: int) -> Change:

@@ -1,8 +1,9 @@
 """The probes of one replica: those it asked for, those it was granted, those on their way. Pure.
 
 A half-open circuit is tried by one request in the whole cluster. A replica that would send one asks for the
-lease; who gets it sends its next request there, soon, or gives the lease up. While the probe is on its way
-the lease is renewed, so a long answer holds it and a crash does not. Times are the cluster's, in ms.
+lease; who gets it sends the request there that waits for it, or its next one, soon, or gives the lease up.
+While the probe is on its way the lease is renewed, so a long answer holds it and a crash does not. Times
+are the cluster's, in ms.
 """
 
 import dataclasses
@@ -52,6 +53,10 @@ class Probes:
                 self._claims[name] = f"{self._replica}.{self._count}"
                 claims.append(Change(Kind.CLAIM, name, self._claims[name]))
         return claims
+
+    def awaited(self, names: Iterable[str]) -> bool:
+        """Whether any of `names` is asked for, and that not yet decided."""
+        return any(name in self._claims for name in names)
 
     def answered(self, changes: Iterable[Change], records: Mapping[str, Record], now: int) -> bool:
         """Claims among `changes` were decided on, as `records` say; whether any was granted."""

@@ -2,10 +2,12 @@
 
 Nobody is sent where it is known to fail: while all targets of a plan are backing off, ejected or full, its
 request waits, if the first of them may be tried in time. Who comes later does not overtake. A turn is handed
-to a request that waits, in the moment in which there is one.
+to a request that waits, in the moment in which there is one. Before all that, a request that has asked for a
+probe hears whether it is the probe.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -13,6 +15,9 @@ from proxy.config.resilience import Queue
 from proxy.fair_queue import FairQueue
 from proxy.fleet import Fleet, Turn
 from proxy.routing import Plan
+
+ANSWER = 0.1
+"""Seconds for which a request waits to hear whether it is a probe: two calls to Redis, one is on its way."""
 
 MARGIN = 10
 """Milliseconds before the end of its patience in which a request must have its turn, for timers are late."""
@@ -53,7 +58,9 @@ class WaitingRoom:
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
         self._served_at = 0
+        self._answered = asyncio.Event()
         fleet.on_change(self._wake)
+        fleet.on_answer(self._hear)
 
     def __len__(self) -> int:
         """How many wait."""
@@ -64,16 +71,41 @@ class WaitingRoom:
         return {alias: len(queue) for alias, queue in self._queues.items()}
 
     def now(self, alias: str, plan: Plan) -> Turn | None:
-        """A turn without waiting; None where there is none. Who waits already goes first."""
+        """A turn without waiting; None where there is none. Who waits already goes first.
+
+        None as well for a request that may be a probe: `turn` hears whether it is.
+        """
         if alias in self._queues and (self._woken or self._fleet.now() != self._served_at):
             self._serve()
-        return self._fleet.pick(plan)
+        return self._fleet.pick(plan, patient=True)
 
     async def turn(self, place: Place, plan: Plan, patience: float) -> Turn | None:
         """A turn within `patience` seconds; None where none came, or as soon as none can come in time.
 
-        To be asked where `now` had none.
+        To be asked where `now` had none. Whether it is a probe is heard first, whatever the patience.
         """
+        if self._fleet.awaits(plan):
+            began = self._loop.time()
+            await self._answer(plan)
+            turn = self._fleet.pick(plan)
+            if turn is not None:
+                return turn
+            patience -= self._loop.time() - began
+        return await self._wait(place, plan, patience)
+
+    async def _answer(self, plan: Plan) -> None:
+        """Return when the probe that `plan` wants was granted or not, or nobody has said so in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER):
+                while self._fleet.awaits(plan):
+                    await self._answered.wait()
+
+    def _hear(self) -> None:
+        """The cluster has decided on something: wake all who wait for that, and nobody who will."""
+        self._answered.set()
+        self._answered = asyncio.Event()
+
+    async def _wait(self, place: Place, plan: Plan, patience: float) -> Turn | None:
         alias, client = place.alias, place.client
         until = self._fleet.now() + int(patience * 1000)
         if not plan.open or patience <= 0 or plan.ready_at(self._fleet) + MARGIN > until:

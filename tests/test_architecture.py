@@ -20,7 +20,7 @@ LAYERS = [
     "demand replicas inquiries responses bounds prices allowances",
     "targets tenants redaction hearsay appraiser",
     "health checking scopes tracing",
-    "moment",
+    "moment turn",
     "routing retry snapshot",
     "fleet",
     "peers waiting overview pricing",
@@ -49,7 +49,7 @@ LAYERS = [
 PURE = (
     "access allowances answers bounds circuit cors decision demand dossier fair_queue health latency outbox "
     "blunders hearsay moment passages places prices probes reasons redaction replaying retry routing scopes "
-    "targets tenants throttle tracing wire"
+    "targets tenants throttle tracing turn wire"
 )
 IMPURE = "aiohttp asyncio fastapi http httpx redis socket starlette structlog threading uvicorn"
 OWNERS = {

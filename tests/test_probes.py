@@ -29,8 +29,10 @@ def test_a_lease_is_asked_for_once() -> None:
     claims = probes.ask(["a", "b"])
     assert told(claims) == [(Kind.CLAIM, "a", "me.1"), (Kind.CLAIM, "b", "me.2")]
     assert probes.ask(["a", "b"]) == []
+    assert (probes.awaited(["c", "b"]), probes.awaited(["c"])) == (True, False)
     records = {"a": granted(claims)["a"], "b": Record(open_until=1, probe="you.7", probe_until=NOW + 1)}
     assert probes.answered(claims, records, NOW)
+    assert not probes.awaited(["a", "b"])
     assert (probes.granted(["a"]), probes.granted(["b"]), probes.granted(["a", "b"])) == (True, False, False)
     assert told(probes.ask(["a", "b"])) == [(Kind.CLAIM, "b", "me.3")]
     assert repr(probes) == "<Probes 1 asked, 1 granted, 0 on their way>"
