@@ -97,7 +97,9 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "tool_result.image": Rule(X, C, C, "Follows the results in a user message."),
         "format.json_object": Rule(C, C, X, "Asked for in the instructions."),
         "format.json_schema": Rule(P, C, C, "Asked for in the instructions where there is no such mode."),
-        "format.keywords": Rule(C, C, X, "Bounds that Messages refuses move to the description."),
+        "format.keywords": Rule(
+            C, C, X, "Bounds that Messages refuses move to the description; free-form objects hold nothing."
+        ),
         "reasoning.effort": Rule(P, C, P, "Mapped to the nearest level or budget."),
         "reasoning.budget": Rule(X, X, P, "Mapped to the nearest effort."),
         "verbosity": Rule(P, P, H),

@@ -82,7 +82,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def closed(schema: Json, param: str) -> tuple[Json, bool]:
-    """`schema` as Messages takes it, and whether anything it bounds is now only described.
+    """`schema` as Messages takes it, and whether it says less: bounds are only described, or room is gone.
+
+    Every object is closed. That takes something from one that allows more in so many words, and from one
+    that names no properties and has to stay empty; who names properties and no more expects no more.
 
     Raises `Refusal` 400 naming `param` where it refers to itself, or to what is elsewhere, or is too large.
     """
@@ -108,7 +111,7 @@ def _refusal(why: str, param: str) -> Refusal:
 
 
 class _Closer:
-    """Closes one schema; `moved` tells whether a bound went to a description."""
+    """Closes one schema; `moved` tells whether a bound went to a description, or an object lost its room."""
 
     def __init__(self, param: str) -> None:
         self.moved = False
@@ -195,7 +198,7 @@ class _Closer:
         out["additionalProperties"] = False
         if "required" in rest:
             out["required"] = rest.pop("required")
-        if schema.get("additionalProperties", False) not in (False, True):
+        if schema.get("additionalProperties", schema.get("properties") is None) is not False:
             self.moved = True
 
     def _close_array(self, rest: Json, out: Json) -> None:

@@ -334,6 +334,10 @@ def test_a_schema_with_bounds() -> None:
     """They are described; what cannot be said at all is refused."""
     _, lost = write(format=Format("json_schema", schema={"type": "integer", "minimum": 1}))
     assert lost == "changed=format.keywords"
+    free = {"type": "object", "properties": {"meta": {"type": "object"}}}
+    assert write(format=Format("json_schema", schema=free))[1] == "changed=format.keywords"
+    assert write(tools=(Tool("f", schema=free, strict=True),), model=NEW)[1] == "changed=format.keywords"
+    assert body(tools=(Tool("f", strict=True),), model=NEW)["tools"][0]["strict"]
     with pytest.raises(Refusal):
         write(format=Format("json_schema", schema={"items": {"$ref": "#"}}))
 

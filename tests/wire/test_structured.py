@@ -92,7 +92,7 @@ def test_what_is_closed_stays_as_it_is() -> None:
                 "$defs": {"a": {"type": "object", "properties": {}, "additionalProperties": False}},
                 "$ref": "#/$defs/a",
             },
-            False,
+            True,
         ),
         (
             {"$ref": "#/$defs/a", "$defs": {"a": {}}, "description": "A.", "default": 1},
@@ -152,6 +152,25 @@ def test_a_schema_is_closed(given: Json, closed: Json, moved: bool) -> None:
     if "required" in closed:
         closed = {key: value for key, value in closed.items() if key != "required"}
     assert structured.closed(given, "format") == (closed, moved)
+
+
+@pytest.mark.parametrize(
+    ("given", "lost"),
+    [
+        ({}, True),
+        ({"properties": None}, True),
+        ({"additionalProperties": True}, True),
+        ({"additionalProperties": {}}, True),
+        ({"additionalProperties": False}, False),
+        ({"properties": {}}, False),
+        ({"properties": {"a": {}}}, False),
+        ({"properties": {"a": {}}, "additionalProperties": True}, True),
+        ({"properties": {"a": {"type": ["object", "null"]}}}, True),
+    ],
+)
+def test_an_object_that_may_no_longer_hold_what_it_might_is_a_loss(given: Json, lost: bool) -> None:
+    """One without properties holds nothing at all once it is closed."""
+    assert structured.closed({"type": "object", **given}, "format")[1] is lost
 
 
 @pytest.mark.parametrize(
