@@ -11,11 +11,11 @@ import msgspec
 
 from metrics import record as records
 from metrics.record import Attempt, Tokens
-from proxy import retry
+from proxy import passages, retry
 from proxy.admission import Admission
 from proxy.clock import Clock
 from proxy.deadline import Deadline
-from proxy.errors import TRANSPORT, Fault, FaultKind, Said
+from proxy.errors import TRANSPORT, Fault, FaultKind, Refusal, Said
 from proxy.exchange import Exchange
 from proxy.fleet import Fleet, Turn
 from proxy.health import Effect, Report
@@ -137,7 +137,30 @@ class Attempts:
         return exchange.committed or not verdict.move_on
 
     async def _exchange(self, exchange: Exchange, turn: Turn, out: Outward) -> None:
-        """Send to the target of `turn` and pass its answer on. Raises `Fault`."""
+        """Send to the target of `turn` and pass its answer on. Raises `Fault`.
+
+        What clients carry tells no maker: where its seals cannot be opened it is sent once more without.
+        """
+        try:
+            await self._send(exchange, turn, out)
+        except Fault as fault:
+            if exchange.committed or not retry.unopened(fault) or not self._unseal(exchange, turn.target):
+                raise
+        else:
+            return
+        await self._send(exchange, turn, out)
+
+    def _unseal(self, exchange: Exchange, target: Target) -> bool:
+        """Lead `exchange.way` to `target` without sealed reasoning; whether that may be left out."""
+        blind = dataclasses.replace(target, facts=dataclasses.replace(target.facts, opens=False))
+        try:
+            exchange.way = passages.way(exchange, blind, self._admission.prompt)
+        except Refusal:
+            return False
+        return True
+
+    async def _send(self, exchange: Exchange, turn: Turn, out: Outward) -> None:
+        """Send once, and pass the answer on. Raises `Fault`."""
         assert exchange.envelope is not None
         assert exchange.way is not None
         target, way = turn.target, exchange.way

@@ -53,6 +53,7 @@ _STATUS = {
 }
 _OURS = (Effect.QUARANTINE_KEY, Effect.QUARANTINE_MODEL)
 _OVERLOADED = frozenset({503, 529})
+_UNOPENED = ("invalid_encrypted_content", "The encrypted content ")
 _SPENT = frozenset({"insufficient_quota", "billing_error"})
 _PROVIDERS = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
 _WORDS = {
@@ -118,6 +119,12 @@ def judge(fault: Fault, *, begun: bool = False) -> Verdict:
 def server_error(fault: Fault) -> bool:
     """Whether it is a 5xx, be it inside a 200. What two targets answer so, the request may have caused."""
     return meant(fault) >= 500
+
+
+def unopened(fault: Fault) -> bool:
+    """Whether it is sealed reasoning that could not be opened. Some versions of Azure's API name no code."""
+    said = fault.said
+    return said is not None and (said.code == _UNOPENED[0] or said.message.startswith(_UNOPENED[1]))
 
 
 def telling(faults: Sequence[Fault]) -> Fault:

@@ -145,6 +145,51 @@ def _response(streamed: bool) -> bytes:
     return "".join(said).encode()
 
 
+THINKER = {"kind": "openai", "api_keys": ["k1"], "dialects": ["responses"]}
+UNOPENED = Answer(
+    [error("The encrypted content gAAA could not be verified.", code="invalid_encrypted_content")], 400
+)
+CARRIED: Tree = {
+    "input": [
+        speech.user("Hi"),
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+        {"type": "message", "id": "msg_1", "role": "assistant", "content": "Hello"},
+        speech.user("And?"),
+    ],
+    "store": False,
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_reasoning_that_cannot_be_opened_is_left_out_in_a_second_sending(streamed: bool) -> None:
+    """What a client carries as it came may be another account's; that it was left out is told."""
+    answers = [UNOPENED, Answer([_response(streamed)])]
+    carried = body(RESPONSES, **CARRIED, stream=streamed)
+    scene, sink = asked(RESPONSES, {"a": THINKER}, {"a": answers}, carried)
+    first, second = (json.loads(call.body)["input"] for call in scene.upstream.calls)
+    assert [item.get("type") for item in first] == [None, "reasoning", "message", None]
+    assert second == [first[0], {k: v for k, v in first[2].items() if k != "id"}, first[3]]
+    assert b"Hello" in sink.body
+    assert (scene.outcomes, scene.last.losses) == (["ok"], (("thinking", "dropped"),))
+    assert sink.header(b"x-apex-warnings") == b"dropped=input[]"
+
+
+def test_there_is_no_third_sending() -> None:
+    """What cannot be opened then is a compaction of another account, and there is no going on without it."""
+    scene, sink = asked(RESPONSES, {"a": THINKER}, {"a": [UNOPENED, UNOPENED]}, body(RESPONSES, **CARRIED))
+    assert len(scene.upstream.calls) == 2
+    assert failure(sink) == (400, "invalid_request_error", "invalid_encrypted_content")
+
+
+def test_reasoning_is_not_left_out_where_nothing_may_be_lost() -> None:
+    """The provider's refusal goes back as it is."""
+    scene, sink = asked(
+        RESPONSES, {"a": THINKER}, {"a": [UNOPENED]}, body(RESPONSES, **CARRIED), translation={"strict": True}
+    )
+    assert len(scene.upstream.calls) == 1
+    assert failure(sink) == (400, "invalid_request_error", "invalid_encrypted_content")
+
+
 def test_what_was_lost_is_told_and_counted() -> None:
     """In the header of the answer and in the record; of the target that answered."""
     scene, sink = asked(CHAT, {"b": ANTHROPIC}, {"b": [SAID]}, body(CHAT, seed=7))

@@ -353,3 +353,18 @@ def anthropic(what: str, remaining: int, reset: str) -> dict[str, str]:
 def test_hint(headers: dict[str, str], seconds: float | None) -> None:
     """How long a provider asks to be left alone, in all the ways it may say so."""
     assert retry.hint(headers, WALL) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("said", "unopened"),
+    [
+        (Said("No.", code="invalid_encrypted_content"), True),
+        (Said("The encrypted content gAAA... could not be verified."), True),
+        (Said("No.", code="invalid_value"), False),
+        (None, False),
+    ],
+)
+def test_seals_that_cannot_be_opened(said: Said | None, unopened: bool) -> None:
+    """By the code, or by the words where there is none."""
+    fault = Fault(FaultKind.STATUS, "it answered with status 400", status=400, said=said)
+    assert retry.unopened(fault) is unopened

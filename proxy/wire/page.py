@@ -96,6 +96,10 @@ as `ax1.<dialect>.<model>.<value>`: as a `signature` to clients of Messages, as 
 clients of Responses, as `thinking_blocks` to clients of Chat Completions that send them back. They are
 unpacked, unchanged, for who made them and left out for any other.
 
+What a client carries as its vendor sent it tells no maker and is passed on. Where a provider cannot open
+encrypted reasoning of that kind, the request is sent to it once more without, by name; a request that may
+lose nothing (`x-apex-strict: 1`) gets the provider's 400.
+
 ## Stored responses
 
 Responses are stored by the proxy and not by the provider: `store`, `previous_response_id` and `background`
