@@ -129,7 +129,7 @@ def show(times: Times) -> None:
 
 def imports(rows: int = 15) -> None:
     """The modules whose own code takes longest to import, out of `-X importtime`."""
-    command = [sys.executable, "-X", "importtime", "-c", "import proxy.__main__, proxy.commands.serve"]
+    command = [sys.executable, "-X", "importtime", "-c", "import proxy.command_line, proxy.commands.serve"]
     for _ in range(2):  # the first leaves the bytecode behind
         ran = subprocess.run(
             command, check=True, stderr=subprocess.PIPE, text=True, env=compiling(os.environ)

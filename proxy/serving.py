@@ -21,6 +21,7 @@ from proxy import heap
 from proxy.app import Replica, Surroundings, build
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
+from proxy.hangup import Hangup
 from proxy.house import Application
 from proxy.listener import LAST_WORDS, Listener, bind
 from proxy.sockets import PATH as SOCKET_PATH
@@ -54,12 +55,15 @@ class Signals:
         self.first = signal.SIGTERM
 
     def listen(self, hangup: Callable[[], None] | None = None) -> None:
-        """Hear them from here on, in the running loop, and call `hangup` at each SIGHUP."""
+        """Hear them from here on, in the running loop, and call `hangup` at each SIGHUP.
+
+        At once, if one has come that nobody heeded. SIGHUP stays held when the loop has ended.
+        """
         loop = asyncio.get_running_loop()
         for number in _STOPPING:
             loop.add_signal_handler(number, self._heard, number)
         if hangup is not None:
-            loop.add_signal_handler(signal.SIGHUP, hangup)
+            Hangup.held().heeded(lambda: loop.is_closed() or loop.call_soon_threadsafe(hangup))
 
     def _heard(self, number: signal.Signals) -> None:
         if self.stop.is_set():

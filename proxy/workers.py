@@ -30,7 +30,8 @@ DEATHS = 5
 """So many of them, one after the other, are enough."""
 
 
-_STOPS = (signal.SIGTERM, signal.SIGINT)
+_UNHEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a worker that does not listen yet."""
 
 
 class WorkersError(Exception):
@@ -91,9 +92,9 @@ class Workers:
             status = await self._until_over(process)
             del self._running[process]
             if self._signals.stop.is_set():
-                return 0 if -status in _STOPS else status  # it had not begun to listen for it
+                return 0 if -status in _UNHEARD else status
             if status == -signal.SIGHUP:
-                continue  # nor for this; the next one reads what there is to read
+                continue  # the next one reads what there is to read
             self._log.error("worker_died", worker=index, status=status)
             young = young + 1 if loop.time() - born < YOUNG else 0
             if young >= DEATHS and not self._settled(loop.time()):

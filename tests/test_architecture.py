@@ -14,7 +14,7 @@ PACKAGES = ("proxy", "ratelimit", "metrics", "mockprovider")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LAYERS = [
-    "errors clock tasks addresses config profiles dossier circuit intake pieces ring heap",
+    "errors clock tasks addresses config profiles dossier circuit intake pieces ring heap hangup",
     "wire deadline embedded upstream link overload cycle house",
     "throttle latency blunders fair_queue outbox probes places statechart",
     "demand replicas inquiries responses bounds prices allowances",
@@ -42,6 +42,7 @@ LAYERS = [
     "serving",
     "workers demo",
     "commands",
+    "command_line",
     "__main__",
 ]
 """The rooms of `proxy`, the lowest first: a module imports from its own layer or those below."""
@@ -98,6 +99,7 @@ NAMELESS = "base common core helper helpers manager managers misc shared util ut
 UNMIRRORED = {
     "proxy": "only the glossary",
     "proxy.__main__": "tests/test_main.py, and tests/process",
+    "proxy.command_line": "tests/test_main.py, and tests/process",
     "proxy.commands": "only a docstring",
     "proxy.commands.serve": "tests/test_main.py, and tests/process",
     "proxy.commands.check": "tests/test_main.py, and tests/process",

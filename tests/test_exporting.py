@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 LOOK = """
 import sys
-import proxy.__main__
+import proxy.command_line
 from proxy.app import build
 sys.exit(any(name.partition(".")[0] == "requests" or name.startswith(("opentelemetry.sdk", "metrics.traces"))
              for name in sys.modules))
@@ -27,7 +27,7 @@ sys.exit(any(name.partition(".")[0] == "requests" or name.startswith(("opentelem
 LACKS = """
 import sys
 sys.modules["opentelemetry.exporter.otlp.proto.http"] = None  # so it is where nothing is installed
-from proxy.__main__ import main
+from proxy.command_line import main
 main(prog_name="apex-proxy")
 """
 

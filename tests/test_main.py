@@ -1,4 +1,4 @@
-"""Tests of `proxy.__main__`: what can be seen without starting a server."""
+"""Tests of `proxy.__main__` and `proxy.command_line`: what can be seen without starting a server."""
 
 import gc
 import json
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy import __version__
-from proxy.__main__ import main
+from proxy.command_line import main
 from proxy.commands.process import check_proxies
 from proxy.commands.serve import Asked
 from proxy.config.problems import ConfigError

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness import (
     KEY,
     MODEL,
     PATIENCE,
+    Child,
     Line,
     Mock,
     Serve,
@@ -24,6 +26,7 @@ from harness import (
     fetch,
     get,
     two_free_ports,
+    written,
 )
 
 pytestmark = pytest.mark.process
@@ -201,3 +204,46 @@ def test_every_worker_takes_it(mock: Mock) -> None:
         proxy.event("reload_refused", 2)
         assert chat(proxy, OTHER) == 200
         assert proxy.stop() == 0
+
+
+def overtaken(pipe: Path, proxy: Child, before: object, after: object) -> None:
+    """A hangup comes while the first configuration is read, out of a pipe; the next one is there already."""
+    with pipe.open("w", encoding="utf-8") as reading:  # opened as soon as it is read
+        proxy.signal(signal.SIGHUP)
+        written(pipe.parent, after, "new.yaml").replace(pipe)
+        reading.write(json.dumps(before))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hangup_while_it_starts_is_a_reload_as_soon_as_it_can(
+    mock: Mock, tmp_path: Path, workers: int
+) -> None:
+    """It ends nothing, and what was written before it came is what is served."""
+    before = configured(mock, operations={"port": two_free_ports()})
+    os.mkfifo(pipe := tmp_path / "apex.yaml")
+    with apex("serve", str(pipe), "--workers", str(workers)) as proxy:
+        overtaken(pipe, proxy, before, {**before, "clients": [{"name": "others", "key": OTHER}]})
+        port = proxy.event("ready", workers)["port"]
+        if workers == 1:  # those of several read the file themselves, after it
+            proxy.event("reloaded")
+        for _ in range(4):
+            assert ask(port, "/v1/chat/completions", asking(), OTHER)[0] == 200
+        assert proxy.stop() == 0
+
+
+def test_a_hangup_ends_no_demo() -> None:
+    """It has nothing to read anew, and goes on."""
+    with apex("demo", "--port", "0") as demo:
+        address = demo.until(lambda: next((line for line in demo.out if line.startswith("Address")), None))
+        demo.signal(signal.SIGHUP)
+        assert get(int(address.split("/")[2].rpartition(":")[2]), "/readyz")[0] in (200, 503)
+        demo.signal(signal.SIGINT)
+        assert demo.ended() == 0
+
+
+def test_a_hangup_ends_a_command_that_nobody_asks_to_reload(tmp_path: Path) -> None:
+    """As a closed terminal should."""
+    os.mkfifo(pipe := tmp_path / "apex.yaml")
+    with apex("check", str(pipe)) as checking, pipe.open("w", encoding="utf-8"):
+        checking.signal(signal.SIGHUP)
+        assert checking.ended() == -signal.SIGHUP
