@@ -252,7 +252,7 @@ class Administration:
         wanted = names[0] if name is None and len(names) == 1 else name
         found = tenants.named(wanted) if wanted is not None else None
         if found is None:
-            asks = "It hangs on who asks: name the client (`client=NAME`)"
+            asks = "It hangs on who asks: name the client (`client=NAME`, or `--client NAME`)"
             missing = f"There is no client '{self._shown(name)}'" if name else asks
             raise Refusal(404 if name else 400, f"{missing}; clients are {_some(names)}.", param="client")
         return found

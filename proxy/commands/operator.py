@@ -29,8 +29,12 @@ class Operator:
     ) -> None:
         self._option = option
         self._url = (url or _url(config)).rstrip("/")
+        said = environ.get(TOKEN_VARIABLE)
         own = config.operations.token if config is not None else None
-        self._token = environ.get(TOKEN_VARIABLE) or (own.get_secret_value() if own is not None else "")
+        self._token = said or (own.get_secret_value() if own is not None else "")
+        self._whose = f"of ${TOKEN_VARIABLE}" if said else "of the configuration"
+        if said and own is not None:
+            self._whose += ", which goes before the configuration's"
         if not self._token.isascii() or not self._token.isprintable() or " " in self._token:
             raise click.ClickException(f"${TOKEN_VARIABLE}: a token is letters, digits and signs of ASCII")
 
@@ -48,10 +52,14 @@ class Operator:
         if answer.is_success:
             return answer.content
         if answer.status_code == 401:
-            raise click.ClickException(
-                f"{self._url} wants the operators' token: set ${TOKEN_VARIABLE}, or name the configuration"
-            )
+            raise click.ClickException(f"{self._url} {self._unknown()}; is this the operations port?")
         raise click.ClickException(f"{self._url}: {_said(answer)}")
+
+    def _unknown(self) -> str:
+        """What is the matter with the token: which one was refused, or where to say one."""
+        if self._token:
+            return f"refused the operators' token {self._whose}"
+        return f"wants the operators' token: set ${TOKEN_VARIABLE}, or name the configuration"
 
 
 def _url(config: Config | None) -> str:

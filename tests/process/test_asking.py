@@ -193,7 +193,7 @@ def test_what_cannot_be_explained_is_one_line(stage: Stage, what: str, told: str
         (b"\xff\xfe", (), "UTF-8"),
         (b"[]", (), "object"),
         (json.dumps(CHAT).encode(), ("--client", "nobody"), "There is no client 'nobody'"),
-        (json.dumps(CHAT).encode(), (), "name the client"),
+        (json.dumps(CHAT).encode(), (), "--client NAME"),
     ],
 )
 def test_a_bad_question_is_one_line(stage: Stage, body: bytes, more: tuple[str, ...], told: str) -> None:
@@ -218,13 +218,21 @@ def test_what_would_be_refused_is_explained_too(stage: Stage, client: str, body:
 
 
 def test_the_token_is_the_configurations_or_the_environments(stage: Stage, tmp_path: Path) -> None:
-    """Without one, and with a wrong one, the line says which variable; one that cannot be sent is told of."""
+    """Without one the line says where to put it, and of a wrong one whose it was; never the token itself."""
     url = f"http://127.0.0.1:{stage.proxy.operations}"
     question = ("explain", stage.ids[0], "--url", url)
-    for environ in ({}, {"APEX_OPERATIONS_TOKEN": "sk-wrong-token"}):
-        said = asked(*question, cwd=tmp_path, environ=environ)
-        assert "wants the operators' token: set $APEX_OPERATIONS_TOKEN" in refused(said)
-        assert "sk-wrong-token" not in said.err
+    assert "wants the operators' token: set $APEX_OPERATIONS_TOKEN" in refused(asked(*question, cwd=tmp_path))
+    wrong = {"APEX_OPERATIONS_TOKEN": "sk-wrong-token"}
+    said = asked(*question, cwd=tmp_path, environ=wrong)
+    assert "refused the operators' token of $APEX_OPERATIONS_TOKEN; is this the operations port?" in refused(
+        said
+    )
+    assert "sk-wrong-token" not in said.err
+    said = stage.asked(*question, environ=wrong)
+    assert "$APEX_OPERATIONS_TOKEN, which goes before the configuration's; is this" in refused(said)
+    other = written(tmp_path, configured(operations={"port": 0, "token": "sk-wrong-token"}), "other.yaml")
+    said = asked(*question, "--config", str(other), cwd=tmp_path)
+    assert "refused the operators' token of the configuration; is this the operations port?" in refused(said)
     right = {"APEX_OPERATIONS_TOKEN": TOKEN}
     assert asked(*question, cwd=tmp_path, environ=right).status == 0
     for token in (f"{TOKEN}\nx: y", "sk-tökén", f"{TOKEN} "):
