@@ -131,7 +131,8 @@ FAILOVERS = Metric(
 TARGET_STATE = Metric(
     "apex_target_state",
     G,
-    "How a target stands: 0 may be tried, 1 backs off, 2 is half open, 3 is left alone.",
+    "How a target stands: 0 may be tried, 1 backs off, 2 is half open, 3 is left alone, "
+    "4 is drained by an operator.",
     ("target", "provider"),
 )
 TARGET_BACK_OFF = Metric(

@@ -134,14 +134,24 @@ def _target(standing: Standing, labels: tuple[str, str]) -> Iterator[Reading]:
     known = standing.known
     back_off = max((circuit.back_off_for or 0.0 for circuit in known), default=0.0)
     ejected = max((circuit.open_for or 0.0 for circuit in known), default=0.0)
-    states = {circuit.state for circuit in known}
-    state = 3 if State.OPEN in states else 2 if State.HALF_OPEN in states else 1 if back_off else 0
-    yield Reading(catalogue.TARGET_STATE, state, labels)
+    yield Reading(catalogue.TARGET_STATE, _state(standing, back_off), labels)
     yield Reading(catalogue.TARGET_BACK_OFF, back_off, labels)
     yield Reading(catalogue.TARGET_OPEN, ejected, labels)
     yield Reading(catalogue.TARGET_IN_FLIGHT, standing.in_flight, labels)
     if standing.limit is not None:
         yield Reading(catalogue.TARGET_BOUND, standing.limit, labels)
+
+
+def _state(standing: Standing, back_off: float) -> int:
+    """The number of its state. What an operator has drained is that, whatever else is known of it."""
+    states = {circuit.state for circuit in standing.known}
+    if standing.drained:
+        return 4
+    if State.OPEN in states:
+        return 3
+    if State.HALF_OPEN in states:
+        return 2
+    return 1 if back_off else 0
 
 
 def _link(name: str, link: Link) -> Iterable[Reading]:

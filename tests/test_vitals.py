@@ -13,6 +13,7 @@ from fakes.virtual_loop import run
 from metrics import catalogue
 from metrics.catalogue import Metric
 from proxy.allowances import Allowances
+from proxy.circuit import Kind as Order
 from proxy.clock import ManualClock
 from proxy.config import config_hash
 from proxy.health import Effect, Report
@@ -158,6 +159,20 @@ def test_how_a_target_stands(
     assert states == {FIRST_IS: state, (SECOND.id, "b"): 0}
     assert windows[FIRST_IS] == pytest.approx(back_off)
     assert ejections[FIRST_IS] == pytest.approx(ejected, rel=0.2)
+
+
+def test_a_drained_target_is_that_whatever_else_is_known_of_it() -> None:
+    """It is not ready, and no failure of its own."""
+
+    async def scenario() -> list[Told]:
+        seen = organs()
+        turn = seen.fleet.take(FIRST)
+        seen.fleet.report(turn, Report(Effect.QUARANTINE_KEY))
+        for target in (FIRST, SECOND):
+            seen.fleet.order(target, Order.DRAIN)
+        return [told(seen, metric) for metric in (catalogue.TARGET_STATE, catalogue.MODEL_READY)]
+
+    assert run(scenario()) == [{FIRST_IS: 4, (SECOND.id, "b"): 4}, {(MODEL,): 0}]
 
 
 def test_what_targets_have_to_do_and_how_many_are_ready() -> None:

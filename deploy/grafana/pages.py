@@ -5,9 +5,9 @@ whatever interval Prometheus scrapes in.
 """  # noqa: INP001  (a script, not a package)
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
+from queries import quantile, quantiles, rate, share
 from shapes import Page, Panel, dashboard
 
 OUT = Path(__file__).parent / "dashboards"
@@ -15,36 +15,18 @@ BAD = 'outcome=~"failed|broken|crashed"'
 COUNTED = 'outcome!~"refused|client_gone"'
 """What an error budget is about: a caller's own faults and its leaving are not."""
 
-
-def rate(metric: str, by: str = "", where: str = "") -> str:
-    """How much more a second, summed over replicas."""
-    over = f" by ({by})" if by else ""
-    chosen = f"{{{where}}}" if where else ""
-    return f"sum{over} (rate({metric}{chosen}[$__rate_interval]))"
-
-
-def share(part: str, whole: str) -> str:
-    """The part of a whole; 0 where nothing of it was ever counted."""
-    return f"({part} or 0 * {whole}) / {whole}"
-
-
-def quantile(below: float, metric: str, by: str = "", where: str = "") -> str:
-    """The value that so large a part stays below."""
-    labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({below}, {rate(f'{metric}_bucket', labels, where)})"
-
-
-def quantiles(metric: str, where: str = "", parts: Sequence[float] = (0.5, 0.95, 0.99)) -> dict[str, str]:
-    """Several of them."""
-    return {f"p{below * 100:g}": quantile(below, metric, where=where) for below in parts}
-
-
 _MODEL = 'model=~"$model"'
 _PROVIDER = 'provider=~"$provider"'
 _JUDGED = 'outcome!~"no_count|cancelled"'
 """Attempts that say whether their provider is well."""
 _GOOD = ((None, "red"), (0.99, "orange"), (0.999, "green"))
-_STATES = {0: ("ready", "green"), 1: ("backs off", "yellow"), 2: ("half open", "orange"), 3: ("out", "red")}
+_STATES = {
+    0: ("ready", "green"),
+    1: ("backs off", "yellow"),
+    2: ("half open", "orange"),
+    3: ("out", "red"),
+    4: ("drained", "blue"),
+}
 _BREAKER = {0: ("closed", "green"), 1: ("half open", "orange"), 2: ("open", "red")}
 
 OVERVIEW = Page(
