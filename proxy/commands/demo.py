@@ -1,5 +1,6 @@
 """`apex-proxy demo`."""
 
+import contextlib
 import sys
 
 import click
@@ -32,7 +33,7 @@ def demo(port: int) -> None:
     """
     logs.configure(sys.stderr, "error", SystemClock().wall, pretty=sys.stderr.isatty())
     environ = environment()
-    show = demos.Show(click.echo)
+    show = demos.Show(_say)
     # The demo's providers are in this process: an HTTP proxy of the environment is not for them.
     surroundings = surroundings_of({}, watch=show.request)
     store = store_of(Config(), environ)
@@ -50,3 +51,9 @@ def demo(port: int) -> None:
     finally:
         store.stop()
     show.farewell()
+
+
+def _say(text: str) -> None:
+    """Print it, as long as there is a terminal: the demo outlives one that is closed."""
+    with contextlib.suppress(OSError):
+        click.echo(text)

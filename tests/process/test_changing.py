@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -231,14 +233,24 @@ def test_a_hangup_while_it_starts_is_a_reload_as_soon_as_it_can(
         assert proxy.stop() == 0
 
 
-def test_a_hangup_ends_no_demo() -> None:
-    """It has nothing to read anew, and goes on."""
-    with apex("demo", "--port", "0") as demo:
-        address = demo.until(lambda: next((line for line in demo.out if line.startswith("Address")), None))
-        demo.signal(signal.SIGHUP)
-        assert get(int(address.split("/")[2].rpartition(":")[2]), "/readyz")[0] in (200, 503)
-        demo.signal(signal.SIGINT)
-        assert demo.ended() == 0
+def test_a_demo_goes_on_without_its_terminal() -> None:
+    """A hangup ends it no more than lines that nobody can read."""
+    command = [sys.executable, "-m", "proxy", "demo", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
+        assert demo.stdout is not None
+        try:
+            address, key = next(line for line in demo.stdout if line.startswith("Address")).split()[1:4:2]
+            while "Ctrl-C" not in demo.stdout.readline():
+                """The rest of its welcome."""
+            demo.stdout.close()
+            demo.send_signal(signal.SIGHUP)
+            with httpx.Client(headers={"authorization": f"Bearer {key}"}, trust_env=False) as client:
+                for _ in range(3):
+                    assert client.post(f"{address}/chat/completions", json=asking()).status_code == 200
+            assert demo.poll() is None
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(PATIENCE)
 
 
 def test_a_hangup_ends_a_command_that_nobody_asks_to_reload(tmp_path: Path) -> None:
