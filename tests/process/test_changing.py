@@ -22,6 +22,7 @@ from harness import (
     Line,
     Mock,
     Serve,
+    alive,
     apex,
     configured,
     environment,
@@ -259,3 +260,12 @@ def test_a_hangup_ends_a_command_that_nobody_asks_to_reload(tmp_path: Path) -> N
     with apex("check", str(pipe)) as checking, pipe.open("w", encoding="utf-8"):
         checking.signal(signal.SIGHUP)
         assert checking.ended() == -signal.SIGHUP
+
+
+def test_hangups_until_the_last_moment_do_not_spoil_the_end(mock: Mock) -> None:
+    """Neither while it drains nor while Python itself takes its leave."""
+    with Serve(configured(mock)) as proxy:
+        proxy.signal(signal.SIGINT)
+        while alive(proxy.pid):
+            proxy.signal(signal.SIGHUP)
+        assert proxy.ended() == 0
