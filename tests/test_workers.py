@@ -15,9 +15,9 @@ pytestmark = pytest.mark.process
 
 _LINES = """
 import os, signal, sys
-note = open(os.environ["NOTES"], "a")
+note = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND)  # no buffer: a handler may not enter it twice
 def heard(act): [signal.signal(number, act) for number in (signal.SIGTERM, signal.SIGINT)]
-def say(word): note.write(f"{word} {sys.argv[sys.argv.index('--worker') + 1]}\\n"); note.flush()
+def say(word): os.write(note, f"{word} {sys.argv[sys.argv.index('--worker') + 1]}\\n".encode())
 """
 _PATIENT = (
     _LINES
