@@ -151,13 +151,15 @@ class Attempts:
         await self._send(exchange, turn, out)
 
     def _unseal(self, exchange: Exchange, target: Target) -> bool:
-        """Lead `exchange.way` to `target` without sealed reasoning; whether that may be left out."""
+        """Lead `exchange.way` to `target` without sealed reasoning; whether there is any, and it may go."""
+        assert exchange.way is not None
+        sent = exchange.way.passage.request()
         blind = dataclasses.replace(target, facts=dataclasses.replace(target.facts, opens=False))
         try:
             exchange.way = passages.way(exchange, blind, self._admission.prompt)
         except Refusal:
             return False
-        return True
+        return exchange.way.passage.request() != sent
 
     async def _send(self, exchange: Exchange, turn: Turn, out: Outward) -> None:
         """Send once, and pass the answer on. Raises `Fault`."""

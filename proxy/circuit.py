@@ -249,6 +249,8 @@ def _merge(record: Record, change: Change, rules: Rules, now: int) -> Record:
     if open_until > max(record.open_until, record.closed_at):
         return msgspec.structs.replace(
             record,
+            failures=record.failures if record.open_until else 0,
+            broken=0,
             open_until=open_until,
             ejections=max(_ejections(record, rules, now), told.ejections),
             cause=told.cause,

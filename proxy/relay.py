@@ -115,6 +115,7 @@ class Relay:
         "_idle",
         "_keep",
         "_latest",
+        "_long",
         "_now",
         "_pulse",
         "_reply",
@@ -141,6 +142,7 @@ class Relay:
         self._stalled = 0.0
         self._since = 0.0  # the time from which on the provider is waited for
         self._idle = self._latest = math.inf  # how long at most for the next event, until when for the last
+        self._long = math.inf  # how long a silence at the end of that time is one to be held against it
 
     async def whole(self, passage: Passage, limit: int, used: Callable[[Usage | None], None]) -> None:
         """Pass a reply that is no stream. Raises `Fault` while nothing has been sent.
@@ -166,6 +168,7 @@ class Relay:
     async def stream(self, stream: Stream, timeouts: Timeouts) -> None:
         """Pass a stream. Raises `Fault`; another target may follow unless `exchange.committed`."""
         self._idle, self._latest = timeouts.idle, self._now() + timeouts.max_stream
+        self._long = min(timeouts.idle, timeouts.max_stream / 2)
         over = False
         while not over:
             out, over = await self._next(stream)
@@ -299,7 +302,9 @@ class Relay:
         when = self._since + self._idle
         if when < self._latest:
             return when, FaultKind.IDLE_TIMEOUT
-        return self._latest, FaultKind.TOTAL_TIMEOUT
+        # A provider that has said nothing for long is not cut off within what it says: it hangs.
+        silent = self._latest - self._since >= self._long
+        return self._latest, FaultKind.IDLE_TIMEOUT if silent else FaultKind.TOTAL_TIMEOUT
 
     async def _finish(self) -> None:
         """Let the provider end its framing, so that the connection can be used again."""

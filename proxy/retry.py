@@ -86,6 +86,10 @@ _NUMBER = re.compile(r"[45]\d\d", re.ASCII)
 """A code that is a status: OpenRouter's, vLLM's, Google's."""
 
 
+_FLAGGED = "403"
+"""What OpenRouter says inside a 200 of input that a moderator has flagged: no word on our credentials."""
+
+
 def meant(fault: Fault) -> int:
     """The status of an answer, or the one that an error inside a 200 stands for; 0 for other faults.
 
@@ -94,19 +98,23 @@ def meant(fault: Fault) -> int:
     if fault.kind is not FaultKind.ERROR_IN_REPLY:
         return fault.status if fault.kind is FaultKind.STATUS else 0
     code, kind = (fault.said.code or "", fault.said.kind or "") if fault.said is not None else ("", "")
+    if code == _FLAGGED:
+        return 400
     return _WORDS.get(code) or (int(code) if _NUMBER.fullmatch(code) else _WORDS.get(kind, 500))
 
 
 def judge(fault: Fault, *, begun: bool = False) -> Verdict:
     """What follows from `fault`. `begun`: content had gone out.
 
-    Then all the time there is ends at `max_stream` alone, and it was the operator who had enough.
+    Then all the time there is ends at `max_stream` alone, and it was the operator who had enough; and what is
+    said of credentials that were good for content is a failure like others.
     """
     if fault.said is not None and (fault.said.code in _SPENT or fault.said.kind in _SPENT):
         return _KEY
     status = meant(fault)
     if status:
-        return _STATUS.get(status) or (_CALLERS if 400 <= status < 500 else _FAILED)
+        verdict = _STATUS.get(status) or (_CALLERS if 400 <= status < 500 else _FAILED)
+        return _FAILED if begun and verdict.effect in _OURS else verdict
     if fault.kind is FaultKind.FIRST_TOKEN_TIMEOUT:
         return _SLOW
     if fault.kind is FaultKind.TOTAL_TIMEOUT:
@@ -171,7 +179,7 @@ def refuse_late(fault: Fault) -> Refusal:
 
     Who was given content was not refused it, and nobody else can be asked for the rest.
     """
-    if fault.kind in TIMEOUTS or judge(fault).effect in _OURS:
+    if fault.kind in TIMEOUTS or judge(fault, begun=True).effect in _OURS:
         return refuse(fault)
     return _failed(fault)
 

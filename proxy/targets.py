@@ -200,7 +200,9 @@ def _target(entry: Entry, account: Provider, key: ApiKey | None, waits: Timeouts
         timeouts=waits,
         limits=(key.limits if key else None) or account.limits,
         output_policy=OutputPolicy(account.reserve_output),
-        facts=Facts(model, quirks(account.kind, model, account.quirks.said), f"{provider}{place}"),
+        facts=Facts(
+            model, quirks(account.kind, model, account.quirks.said), f"{provider}{place}{_own(entry)}"
+        ),
         edits=_edits(account, model),
         urls=urls,
         headers=_headers(account.kind, secret, account.headers),
@@ -246,5 +248,11 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _tag(base_url: str) -> str:
-    return hashlib.sha256(base_url.encode()).hexdigest()[:6]
+def _own(entry: Entry) -> str:
+    """What tells an entry's account from its provider's: a resource's name, or keys of its own."""
+    key = key_id(entry.api_keys[0].key.get_secret_value()) if entry.api_keys else ""
+    return f"@{_tag(f'{entry.name} {key}')}" if entry.name or key else ""
+
+
+def _tag(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

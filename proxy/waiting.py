@@ -87,6 +87,8 @@ class WaitingRoom:
         if self._fleet.awaits(plan):
             began = self._loop.time()
             await self._answer(plan)
+            if place.alias in self._queues:
+                self._serve()  # who waits already goes first, as in `now`
             turn = self._fleet.pick(plan)
             if turn is not None:
                 return turn

@@ -166,7 +166,7 @@ class Absence:
             scope.back = now
             if scope.regrouping(now, regroup):
                 return True
-        elif not await self._levelled(scope):
+        elif not await self._levelled(scope, now):
             return False
         await self._ended(tag)
         return True
@@ -191,11 +191,12 @@ class Absence:
         requests, tokens = self._local.taken(away.limit)
         return Replay(next(self._marks) if requests or tokens else "", requests, tokens)
 
-    async def _levelled(self, scope: _Scope) -> bool:
+    async def _levelled(self, scope: _Scope, now: float) -> bool:
         """Whether the store knows how full the shares were: it has drained while not all had charged it."""
         for away in tuple(scope.limits.values()):
+            floor = self._local.fullness(away.limit, now - scope.since)
             try:
-                await self._shared.restore(away.limit, Replay(floor=self._local.fullness(away.limit)))
+                await self._shared.restore(away.limit, Replay(floor=floor))
             except Unavailable:
                 scope.back = None
                 return False

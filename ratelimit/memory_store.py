@@ -185,19 +185,24 @@ class MemoryStore:
         share.requests -= requests * share.sharers
         share.tokens -= tokens * share.sharers
 
-    def fullness(self, limit: Limit) -> tuple[int, int]:
+    def fullness(self, limit: Limit, away: float) -> tuple[int, int]:
         """How full the whole limit is at least if all sharers have granted as much; 0 for a strict window.
 
-        A strict window is charged at the second of its replay, which is late enough by itself.
+        Redis has drained for the `away` seconds at most while they had not charged it: who was there all the
+        time has granted nothing unseen. A strict window is charged at the second of its replay, which is
+        late enough by itself.
         """
         share = self._shares[limit.key]
         if share.gauge.strict:
             return 0, 0
         level = self._restored(limit, self._states.get(limit.key), Replay())
         requests, tokens = limit.gauge.full
+        passed, own = int(away * SECOND_US), share.sharers
+        of_requests = share.all_requests // own + passed * limit.gauge.requests_drain
+        of_tokens = share.all_tokens // own + passed * limit.gauge.tokens_drain
         return (
-            max(0, min(share.all_requests, level.requests, requests)),
-            max(0, min(share.all_tokens, level.tokens, tokens)),
+            max(0, min(share.all_requests, level.requests, requests, of_requests)),
+            max(0, min(share.all_tokens, level.tokens, tokens, of_tokens)),
         )
 
     def end(self, limit: Limit) -> None:

@@ -138,12 +138,28 @@ def test_an_error_inside_a_200_counts_as_its_status(said: Said | None, number: i
         (inside(Said("No.", code="rate_limit_exceeded")), "upstream_error"),
         (broken(FaultKind.RESET), "upstream_error"),
         (broken(FaultKind.IDLE_TIMEOUT), "upstream_timeout"),
-        (inside(Said("No.", kind="authentication_error")), "upstream_credentials"),
+        (inside(Said("No.", kind="authentication_error")), "upstream_error"),
+        (inside(Said("No.", code="insufficient_quota")), "upstream_credentials"),
     ],
 )
 def test_what_had_begun_is_told_as_broken(fault: Fault, code: str) -> None:
     """Whoever was given content is not told that it was refused."""
     assert retry.refuse_late(fault).code == code
+
+
+def test_input_that_a_moderator_flagged_is_its_callers_fault() -> None:
+    """OpenRouter's 403 inside a 200 says nothing of a key or a model, before content or after it."""
+    flagged = inside(Said("Your input was flagged.", code="403"))
+    assert retry.judge(flagged) == retry.Verdict(Effect.NEUTRAL, move_on=False)
+    assert retry.refuse(flagged).status == 400
+
+
+@pytest.mark.parametrize("words", ["authentication_error", "permission_error"])
+def test_credentials_that_were_good_for_content_are_not_held_back(words: str) -> None:
+    """What is said of them in the midst of a stream is a failure like others; that nothing is left is not."""
+    assert retry.judge(inside(Said("No.", kind=words)), begun=True).effect is Effect.FAILURE
+    spent = retry.judge(inside(Said("No.", code="insufficient_quota")), begun=True)
+    assert spent.effect is Effect.QUARANTINE_KEY
 
 
 def test_the_longest_life_of_a_stream_is_nobodys_fault() -> None:

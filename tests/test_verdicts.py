@@ -111,7 +111,7 @@ def test_what_broke_after_content_is_the_last_word() -> None:
 
     def change(exchange: Exchange) -> None:
         exchange.committed = True
-        said = Said("Bad key.", kind="authentication_error")
+        said = Said("No money.", code="insufficient_quota")
         failed(
             status(503), Fault(FaultKind.ERROR_IN_REPLY, "the stream held an error", status=200, said=said)
         )(exchange)

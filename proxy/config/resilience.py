@@ -137,7 +137,9 @@ class Queue(Section):
     """Where requests wait when every target of a model is backing off or full."""
 
     max_wait: Duration = Field(
-        default=2.0, description="The longest that a request waits; 0 refuses at once."
+        default=2.0,
+        description="The longest that a request waits; 0 refuses at once, or, where it may be a probe, "
+        "when that was answered (0.1 s).",
     )
     max_length: Positive = Field(
         default=1_000,

@@ -180,6 +180,8 @@ function apply.merge(r, c)
   r.back_off_until = max(r.back_off_until, min(told.back_off_until or 0, now + rules.hint_cap + AHEAD))
   if till > max(r.open_until, r.closed_at) then
     r.ejections = max(ejections(r), told.ejections or 0)
+    if r.open_until == 0 then r.failures = 0 end
+    r.broken = 0
     r.open_until, r.cause, r.closed_at = till, told.cause or '', 0
     unprobed(r)
   elseif r.open_until == 0 and closed > r.closed_at then

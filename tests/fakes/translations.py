@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.errors import Fault, FaultKind, Said
 from proxy.profiles import Kind, quirks
-from proxy.retry import refuse
+from proxy.retry import refuse, refuse_late
 from proxy.wire import envelope, sse
 from proxy.wire.bypass import Bypass, Edits
 from proxy.wire.codec import Facts, Passage, Stamp
@@ -126,7 +126,7 @@ def told(stream: Stream, pieces: Iterable[bytes]) -> Told:
     except Fault as caught:
         fault = caught
     if fault is not None:
-        out += stream.broken(refuse(fault))
+        out += stream.broken(refuse_late(fault) if stream.content else refuse(fault))
     kind = fault.kind if fault is not None else None
     return Told(out, stream.usage, stream.error, kind, stream.content, stream.ended)
 

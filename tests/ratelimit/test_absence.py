@@ -248,3 +248,20 @@ def test_what_is_limited_no_more_is_granted_at_once() -> None:
     assert not world.admit("a", BOTH, 60)
     assert world.admit("b", free, 60)
     assert not world.admit("c", BOTH, 60)
+
+
+def test_what_one_replica_missed_for_a_moment_is_no_outage_of_all() -> None:
+    """Of 20 replicas one met a stall: the others were there all the time, and have granted nothing unseen."""
+    world = World()
+    wanted = limits(Quota(requests_per_minute=60))
+    seen = asyncio.run(world.shared.inside.peek(wanted, NOTHING))
+    world.absence.rooms.note(wanted, seen, world.clock.monotonic())
+    world.absence.begin(wanted, 20, world.clock.monotonic(), Demand(1, 0))
+    assert world.admit("a", wanted, 0)
+    for _ in range(2):
+        world.clock.advance(0.5)
+        world.come_back(regroup=1.0)
+    assert len(world.absence) == 0
+    left = asyncio.run(world.shared.inside.peek(wanted, NOTHING)).requests
+    assert left is not None
+    assert left.remaining >= 57

@@ -29,6 +29,14 @@ _PREFIX: Final[Mapping[bytes, bytes]] = MappingProxyType(
 )
 _RESULTS: Final = (b'"function_call_output"', b'"custom_tool_call_output"')
 _LED_TO: Final = (b'"message"', b'"function_call"', b'"custom_tool_call"')
+_WITH_REASONING: Final = (
+    b'"code_interpreter_call"',
+    b'"file_search_call"',
+    b'"image_generation_call"',
+    b'"web_search_call"',
+)
+"""What its vendor runs while it reasons: without its id it is no item, and that asks for the reasoning."""
+
 _NOTABLE = re.compile(rb'"id"|"reasoning"|"status"|"ax1')
 """What an input holds that may have to be changed."""
 
@@ -39,8 +47,8 @@ _text = msgspec.json.Decoder(str)
 def prepared(raw: msgspec.Raw, facts: Facts, losses: Losses) -> msgspec.Raw:
     """`raw` as a provider's model takes it, the very same where it does already.
 
-    Reasoning that is left out is noted in `losses`. What a client carries as it came tells no maker: it is
-    sent to whoever opens seals.
+    Reasoning that is left out is noted in `losses`, and so is what cannot be without it. What a client
+    carries as it came tells no maker: it is sent to whoever opens seals.
     """
     if _NOTABLE.search(raw) is None:
         return raw
@@ -52,6 +60,9 @@ def prepared(raw: msgspec.Raw, facts: Facts, losses: Losses) -> msgspec.Raw:
     alone = False
     for place, item in enumerate(items):
         kind = bytes(item.get("type", b'"message"' if "role" in item else b""))
+        if alone and kind in _WITH_REASONING:
+            losses.drop("thinking", f"input[{place}]")
+            continue
         found = _reasoning(item, facts) if kind == b'"reasoning"' else _other(item, kind)
         if found is None:
             losses.drop("thinking", f"input[{place}]")
