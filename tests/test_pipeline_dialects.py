@@ -181,6 +181,14 @@ def test_there_is_no_third_sending() -> None:
     assert failure(sink) == (400, "invalid_request_error", "invalid_encrypted_content")
 
 
+def test_nothing_is_sent_again_that_would_be_the_same() -> None:
+    """A vendor's compaction is no reasoning that could be left out."""
+    sealed = {"input": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}]}
+    scene, sink = asked(RESPONSES, {"a": THINKER}, {"a": [UNOPENED]}, body(RESPONSES, **sealed))
+    assert len(scene.upstream.calls) == 1
+    assert failure(sink) == (400, "invalid_request_error", "invalid_encrypted_content")
+
+
 def test_reasoning_is_not_left_out_where_nothing_may_be_lost() -> None:
     """The provider's refusal goes back as it is."""
     scene, sink = asked(

@@ -87,6 +87,17 @@ def test_the_keys_of_a_provider_are_one_account() -> None:
     assert len(others - set(keys)) == 2
 
 
+def test_a_resource_or_keys_of_an_entrys_own_are_another_account() -> None:
+    """What an account is called holds no key."""
+    own: list[Tree] = [{}, {"api_keys": ["sk-secret-1"]}, {"api_keys": ["sk-secret-2"]}]
+    accounts = [one(entry=entry).facts.account for entry in own]
+    assert len(set(accounts)) == len(own)
+    assert not any("secret" in account for account in accounts)
+    azure: Tree = {"kind": "azure", "name": "first", "api_keys": ["k"]}
+    resources = [one(azure, entry=entry).facts.account for entry in ({}, {"name": "second"})]
+    assert len(set(resources)) == 2
+
+
 def test_without_a_key_none_is_sent() -> None:
     """A local server needs no key, and gets no empty one."""
     target = one({})

@@ -89,6 +89,27 @@ def test_what_followed_such_reasoning_does_not_ask_for_it() -> None:
     assert [item.get("id") for item in found] == [None, None, None, "msg_2"]
 
 
+def test_what_a_vendor_ran_while_it_reasoned_goes_with_the_reasoning() -> None:
+    """A search asks for the reasoning that led to it, and is no item without its id; it is named as well."""
+    losses = Losses(Dialect.RESPONSES)
+    said = raw(
+        [
+            reasoning(None),
+            {"type": "web_search_call", "id": "ws_1"},
+            {"type": "message", "id": "msg_1", "role": "assistant", "content": []},
+            {"role": "user", "content": "And?"},
+            {"type": "web_search_call", "id": "ws_2"},
+        ]
+    )
+    found = json.loads(bytes(prepared(said, FACTS, losses)))
+    assert [(item.get("type"), item.get("id")) for item in found] == [
+        ("message", None),
+        (None, None),
+        ("web_search_call", "ws_2"),
+    ]
+    assert losses.header() == "dropped=input[]"
+
+
 def test_reasoning_that_we_packed_is_unpacked_for_its_model() -> None:
     """Reasoning that we packed is unpacked for its model."""
     assert items(reasoning(OURS, status=None)) == [
