@@ -17,6 +17,7 @@ from proxy.moment import Came
 from proxy.probes import GRACE
 from proxy.routing import Plan
 from proxy.tenants import Tenants
+from proxy.throttle import _Limit
 from proxy.waiting import ANSWER, Place, WaitingRoom
 
 ROUND_TRIP = 0.002
@@ -251,3 +252,32 @@ def test_a_probe_that_fails_is_followed_by_one_probe_for_each_ejection() -> None
         assert 4 <= sum(asked) <= 10
 
     run(scenario())
+
+
+def test_who_waits_already_goes_before_who_has_waited_for_a_probe() -> None:
+    """A place becomes free in the very moment in which nobody has said who probes."""
+
+    async def life() -> list[str]:
+        cluster = Cluster("ab")
+        one = await cluster.eject()
+        cluster.silent = True
+        second = one.targets[1]
+        one.fleet.throttle._limits[second.id] = _Limit(1.0, passed())
+        held = one.fleet.take(second)
+        tried = one.plan()
+        tried._left.remove(one.first)
+        got: list[str] = []
+
+        async def waits(name: str, plan: Plan) -> None:
+            if await one.turn(plan) is not None:
+                got.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(waits("earlier", tried))
+            await asyncio.sleep(0)
+            group.create_task(waits("later", one.plan()))
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().call_later(ANSWER, one.fleet.end, held)
+        return got
+
+    assert run(life()) == ["earlier"]
