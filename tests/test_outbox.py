@@ -140,7 +140,7 @@ def test_what_was_decided_here_holds_until_it_is_told() -> None:
     assert (kept.open_until, kept.version) == (NOW + 90, VERSION)
     closed = hear(untold, LONG, Record(closed_at=NOW - 1, failures=2))
     assert closed is not None
-    assert (closed.open_until, closed.failures) == (NOW + 90, 2)
+    assert (closed.open_until, closed.failures) == (NOW + 90, 0)
     assert untold.dirty == {"a"}
 
 

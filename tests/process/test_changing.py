@@ -254,12 +254,19 @@ def test_a_demo_goes_on_without_its_terminal() -> None:
             demo.wait(PATIENCE)
 
 
-def test_a_hangup_ends_a_command_that_nobody_asks_to_reload(tmp_path: Path) -> None:
-    """As a closed terminal should."""
+@pytest.mark.parametrize("under_nohup", [False, True])
+def test_a_hangup_ends_a_command_that_nobody_asks_to_reload(tmp_path: Path, *, under_nohup: bool) -> None:
+    """As a closed terminal should; not where whoever has started it wants it to go on."""
     os.mkfifo(pipe := tmp_path / "apex.yaml")
-    with apex("check", str(pipe)) as checking, pipe.open("w", encoding="utf-8"):
-        checking.signal(signal.SIGHUP)
-        assert checking.ended() == -signal.SIGHUP
+    ours = signal.signal(signal.SIGHUP, signal.SIG_IGN if under_nohup else signal.SIG_DFL)
+    try:
+        checking = apex("check", str(pipe))
+    finally:
+        signal.signal(signal.SIGHUP, ours)
+    with checking:
+        with pipe.open("w", encoding="utf-8"):
+            checking.signal(signal.SIGHUP)
+        assert checking.ended() == (1 if under_nohup else -signal.SIGHUP)
 
 
 def test_hangups_until_the_last_moment_do_not_spoil_the_end(mock: Mock) -> None:
